@@ -1,0 +1,29 @@
+"""Random noise of the same size: the floor that every attack must be far below."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lit_knn.attacks.base import Attack, Noise, Objective, Perturb, Victim
+
+
+class RandomNoise(Attack):
+    """A uniform direction, at exactly Δ before clipping.
+
+    Args:
+        restarts: Directions tried; the one with the highest objective is kept for each image.
+        seed: Seed of the directions, together with the image's id and the restart.
+        name: What tables and figures call it; by default the class name.
+    """
+
+    def __init__(self, *, restarts: int = 1, seed: int = 0, name: str = "") -> None:
+        super().__init__(restarts=restarts, seed=seed, name=name)
+
+    def prepare(self, victim: Victim, objective: Objective) -> Perturb:
+        """Return the draw; nothing is shared between several Δ."""
+        del objective
+
+        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+            return victim.image + radius.view(-1, 1, 1, 1) * noise.direction(victim.image)
+
+        return perturb

@@ -1,0 +1,96 @@
+"""The classifier under attack: it owns its normalisation, so that everything outside works in pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from lit_knn.backbones.networks import build, load_weights
+from lit_knn.backbones.taps import Tap, TappedNetwork, tap_network
+from lit_knn.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@final  # and so YAML names its arguments without a class path
+class Classifier(nn.Module):
+    """A frozen network from pixels in [0, 1] to logits.
+
+    Args:
+        network: ``torchvision/resnet50``, ``timm/tf_efficientnet_lite0``, ``package.module.function`` or
+            ``path/to/file.py:function``.
+        arguments: Keyword arguments of that function, such as ``{num_classes: 10}`` or, for torchvision's own
+            weights (downloaded if they are not cached), ``{weights: DEFAULT}``.
+        weights: A state dict to load; by default the network stays as the function built it.
+        mean: Per channel, in pixels of [0, 1].
+        std: Per channel, in pixels of [0, 1].
+        name: What tables and figures call it; by default the last part of ``network``.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        arguments: dict[str, Any] | None = None,
+        weights: str | Path | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
+        self.name = name or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
+        self.network = build(network, arguments or {})
+        if weights is not None:
+            load_weights(self.network, weights)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self._tapped: dict[tuple[Tap, ...], TappedNetwork] = {}
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
+        logits: Tensor = self.network(self.normalise(image))
+        return logits
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Return ``(image − mean) / std``, what the network sees."""
+        return (image - self.mean) / self.std
+
+    def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits ``(N, C)`` and pooled activations ``{tap.name: (N, D)}`` of one forward pass.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 in [0, 1].
+            taps: What to read.
+
+        Raises:
+            UserError: If the network has no such layer.
+        """
+        key = tuple(taps)
+        if key not in self._tapped:
+            self._tapped[key] = tap_network(self.network, taps)
+        return self._tapped[key](self.normalise(image))
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: batch statistics and dropout would change what is measured."""
+        del mode
+        return super().train(False)
+
+    def fingerprint(self) -> str:
+        """Return a hash of every parameter, buffer and normalisation constant: equal weights, equal string."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:16]}"

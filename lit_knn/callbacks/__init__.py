@@ -1,0 +1,15 @@
+"""What happens around a run: progress, record, pictures, dashboards."""
+
+from pytorch_lightning import Callback
+
+from .pictures import NeighbourPictures
+from .progress import Progress
+from .run_record import RunRecord
+from .wandb_results import WandbResults
+
+__all__ = ["NeighbourPictures", "Progress", "RunRecord", "WandbResults", "default_callbacks"]
+
+
+def default_callbacks() -> list[Callback]:
+    """Return what every run has, in the order in which it acts: dashboards come last and show all files."""
+    return [Progress(), RunRecord(), NeighbourPictures(), WandbResults()]

@@ -1,0 +1,81 @@
+"""Draws the paper's Figure 2 for the first queries of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.report import Picture, PictureRow, neighbour_picture
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation import Evaluation
+    from lit_knn.trainer import EvalTrainer
+
+
+class NeighbourPictures(Callback):
+    """Write ``neighbours-<tap>.png``: queries, what the first attack makes of them, and their nearest neighbours.
+
+    Args:
+        queries: How many of the first queries are drawn.
+        neighbours: How many neighbours of each.
+        deltas: Which Δ of the run are drawn; by default none, one in the middle and the largest.
+    """
+
+    def __init__(self, *, queries: int = 1, neighbours: int = 5, deltas: list[float] | None = None) -> None:
+        if queries < 1 or neighbours < 1:
+            raise UserError(f"NeighbourPictures draws at least 1 query and 1 neighbour, not {queries} and {neighbours}")
+        self.queries, self.neighbours, self.deltas = queries, neighbours, deltas
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attack a few images again (their random numbers depend on their ids only) and draw them."""
+        evaluation = cast("Evaluation", pl_module)
+        if not trainer.is_global_zero or not evaluation.needed:
+            return
+        batch = evaluation.data.first_queries(self.queries)
+        batch = trainer.strategy.batch_to_device(batch)
+        batch = evaluation.data.on_after_batch_transfer(batch, 0)
+        deltas = self.deltas or [0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]]
+        threat, attack = evaluation.cases[0]
+        model = threat.attacked(evaluation.classifier)
+        versions = list(attack(model, batch["image"], batch["label"], batch["id"], deltas))
+        folder = cast("EvalTrainer", trainer).run_folder
+        for tap in evaluation.needed:
+            rows = [
+                self._row(evaluation, image[number : number + 1], int(label), tap, title)
+                for number, label in enumerate(batch["label"])
+                for image, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
+            ]
+            neighbour_picture(rows, folder / f"neighbours-{tap}.png")
+
+    def _row(self, evaluation: Evaluation, image: Tensor, label: int, tap: str, title: str) -> PictureRow:
+        query = evaluation.query(image)
+        with torch.no_grad():
+            probability = query.logits.softmax(dim=-1)[0]  # (C,)
+            ids = query.neighbors(tap).ids[0, : self.neighbours]  # (K,)
+        ballots = query.database.ballots(ids[None], image.device)
+        store = query.database.store
+        names = evaluation.data.class_names
+        neighbours = [
+            _picture(evaluation.data.database_image(*store.locate(row)), int(vote), float(confidence), label, names)
+            for row, vote, confidence in zip(
+                ids, ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
+            )
+        ]
+        pixels = (image[0] * 255).round().byte()
+        drawn = _picture(pixels, int(probability.argmax()), float(probability.max()), label, names)
+        return PictureRow(title=title, neighbours=neighbours, **vars(drawn))
+
+
+def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = image.cpu().numpy()
+    name = names[predicted] if predicted < len(names) else str(predicted)
+    return Picture(image=pixels, predicted=name, confidence=confidence, correct=predicted == label)
+
+
+def _title(attack: str, delta: float) -> str:
+    return "clean" if delta == 0 else f"{attack}, Δ = {delta:g}"

@@ -1,0 +1,45 @@
+"""The same results for wandb dashboards, if the run has a WandbLogger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+
+from lit_knn.report.record import COLUMNS
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation import Evaluation
+    from lit_knn.trainer import EvalTrainer
+
+
+class WandbResults(Callback):
+    """Log accuracy against the perturbation norm, the table of results, and the pictures of the run folder."""
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log to each wandb logger, once for all processes."""
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    self._log(logger.experiment, cast("EvalTrainer", trainer), cast("Evaluation", pl_module))
+
+    def _log(self, run: Any, trainer: EvalTrainer, evaluation: Evaluation) -> None:
+        import wandb
+
+        run.define_metric("perturbation_norm", hidden=True)
+        run.define_metric("curve/*", step_metric="perturbation_norm")
+        points: dict[tuple[str, str, float], dict[str, float]] = {}
+        for row in evaluation.results:
+            case = (row["threat"], row["attack"], row["delta"])
+            point = points.setdefault(case, {"perturbation_norm": row["delta_mean"]})
+            parts = (row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
+            line = "-".join(str(part) for part in parts if part != "")
+            point[f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"] = row["accuracy"]
+        for point in points.values():
+            run.log(point)
+        rows = [[str(row[name]) if name == "k" else row[name] for name in COLUMNS] for row in evaluation.results]
+        pictures = {path.stem: wandb.Image(str(path)) for path in sorted(trainer.run_folder.glob("*.png"))}
+        run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
+        run.config.update(trainer.run_config, allow_val_change=True)
+        run.summary["run_folder"] = str(trainer.run_folder)

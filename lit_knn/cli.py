@@ -1,0 +1,57 @@
+"""``lit-knn extract | index | test --config FILE``: LightningCLI, with errors in one line and heavy imports late."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from lit_knn.errors import UserError
+
+if TYPE_CHECKING:
+    from pytorch_lightning.cli import ArgsType
+
+HELP = """\
+usage: lit-knn {extract,index,test} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
+
+Does a nearest-neighbour defense really help? Attack, search, vote, score (Dubey et al., 2019).
+
+commands, all from the same configuration:
+  extract    stream the database's images into a sealed store of features and predictions; resumes
+  index      build the search index of each tap from the store
+  test       attack the queries, let every defense answer, write record, table and figures
+
+options of each command:
+  --config FILE     YAML; later files overlay earlier ones, lists are replaced (`key+:` appends)
+  --KEY VALUE       any key of the configuration, such as --data.batch_size 32 or --trainer.devices 2
+  --print_config    print the whole configuration and exit
+  --help            every key with its meaning and default
+
+  LIT_KNN_TEST__DATA__BATCH_SIZE=32 in the environment sets a key that no file sets
+  lit-knn --version
+"""
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Command and options; by default those of the process.
+
+    Raises:
+        SystemExit: With code 2 after one line, if a key, class, layer, path or input is wrong.
+    """
+    given = sys.argv[1:] if args is None else args
+    if isinstance(given, list) and (not given or given[0] in ("-h", "--help")):
+        print(HELP, end="")
+        return
+    if given == ["--version"]:
+        print(f"lit_knn {metadata.version('lit_knn')}")
+        return
+    from lit_knn.wiring import run  # half of the start-up time of PyTorch is not spent on --help
+
+    try:
+        run(args)
+    except UserError as error:
+        sys.stderr.write(f"lit-knn: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from error

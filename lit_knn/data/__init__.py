@@ -1,0 +1,28 @@
+"""Images in: sources list and read samples, the data module turns them into exact batches."""
+
+from .base import Batch, Failure, ImageSource, Sample, Shard
+from .cifar10 import CIFAR10
+from .datamodule import ImageData
+from .decoding import ImageError, decode
+from .digits import Digits
+from .folder import ImageFolder
+from .imagenet import ImageNet
+from .preprocessing import Preprocessing
+from .shards import TarShards
+
+__all__ = (
+    "CIFAR10",
+    "Batch",
+    "Digits",
+    "Failure",
+    "ImageData",
+    "ImageError",
+    "ImageFolder",
+    "ImageNet",
+    "ImageSource",
+    "Preprocessing",
+    "Sample",
+    "Shard",
+    "TarShards",
+    "decode",
+)

@@ -1,0 +1,117 @@
+"""The contracts of the data: a source has shards, a shard has samples, a batch is what everything else sees."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Failure(NamedTuple):
+    """An image that could not be read: it travels inside a batch, so that no worker dies of it."""
+
+    row: int
+    key: str
+    reason: str
+
+
+class Batch(TypedDict):
+    """N images of one shard.
+
+    ``image`` is ``(N, 3, H, W)``: uint8 as it leaves the loader, float32 in [0, 1] on the device (that is, after
+    `ImageData.on_after_batch_transfer`). ``label`` and ``id`` are ``(N,)`` int64; a label of −1 is unknown. The id of a
+    query is its position in the whole source, that of a database image is its row in its shard: neither depends on the
+    number of processes. Images in ``failed`` are missing from all other entries, so N may be 0.
+    """
+
+    image: Tensor
+    label: Tensor
+    id: Tensor
+    shard: int
+    key: list[str]
+    failed: list[Failure]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image as it is stored: encoded bytes, or pixels ``(H, W, 3)`` uint8; a label of −1 is unknown."""
+
+    key: str
+    label: int
+    image: bytes | NDArray[np.uint8]
+
+
+class Shard(ABC):
+    """A listed piece of a source; reading is lazy and random access. It can be pickled and survives a fork."""
+
+    name: str
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def keys(self) -> Sequence[str]:
+        """Return the key of each row."""
+
+    @abstractmethod
+    def read(self, row: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            ImageError: If this one sample cannot be read.
+        """
+
+
+class ArrayShard(Shard):
+    """A shard in memory.
+
+    Args:
+        name: What messages call it.
+        keys: One per row.
+        images: ``(M, H, W, 3)`` uint8.
+        labels: ``(M,)`` integers.
+    """
+
+    def __init__(self, name: str, keys: Sequence[str], images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self.name, self._keys, self._images, self._labels = name, keys, images, labels
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> Sequence[str]:
+        """Return the key of each row."""
+        return self._keys
+
+    def read(self, row: int) -> Sample:
+        """Read one sample."""
+        return Sample(self._keys[row], int(self._labels[row]), self._images[row])
+
+
+class ImageSource(ABC):
+    """Where images come from. Constructors touch no file, so that a configuration can be printed anywhere."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names in the order of the labels, None if unknown."""
+        return None
+
+    @abstractmethod
+    def shard_names(self) -> list[str]:
+        """Return the names of all shards in order, without listing what is in them."""
+
+    @abstractmethod
+    def open_shard(self, index: int) -> Shard:
+        """List one shard.
+
+        Raises:
+            UserError: If the shard is missing or damaged.
+        """
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Return what the data is and how it is cut into shards, wherever it lies: fingerprints compare it."""

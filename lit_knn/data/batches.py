@@ -1,0 +1,196 @@
+"""Whole batches, in an order that neither processes nor workers can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lit_knn.data.base import Batch, Failure, ImageSource, Sample, Shard
+from lit_knn.data.decoding import ImageError, decode
+from lit_knn.data.preprocessing import Preprocessing
+from lit_knn.errors import UserError
+
+_OPEN_SHARDS = 4  # a worker is never more than a few batches away from its neighbours
+
+
+class Rows(NamedTuple):
+    """The rows of one batch, all of one shard, and the id of each."""
+
+    shard: int
+    rows: list[int]
+    ids: list[int]
+
+
+class Reader:
+    """Random access to the images of a source; holds the listings of the last few shards.
+
+    Args:
+        source: Where images come from.
+        preprocessing: What is done to each; None leaves them as they are.
+    """
+
+    def __init__(self, source: ImageSource, preprocessing: Preprocessing | None) -> None:
+        self._source, self._preprocessing = source, preprocessing
+        self._open: dict[int, Shard] = {}
+
+    def shard(self, index: int) -> Shard:
+        """Return a shard, opened if it is not open.
+
+        Raises:
+            UserError: If it is missing or damaged.
+        """
+        if index not in self._open:
+            self._open[index] = self._source.open_shard(index)
+            if len(self._open) > _OPEN_SHARDS:
+                del self._open[next(iter(self._open))]
+        return self._open[index]
+
+    def read(self, shard: int, row: int) -> tuple[Sample, Tensor]:
+        """Return one sample and its pixels ``(3, h, w)`` uint8, decoded and preprocessed.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        sample = self.shard(shard).read(row)
+        if isinstance(sample.image, bytes):
+            image = decode(sample.image)
+        else:
+            image = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, H, W)
+        if self._preprocessing is not None:
+            image = self._preprocessing(image)
+        return sample, image.contiguous()
+
+
+class BatchDataset(Dataset["Batch | UserError"]):
+    """Its items are whole batches. A `UserError` is an item, too: raised in a worker, it would lose its one sentence.
+
+    Args:
+        reader: Where images come from.
+        skip: Leave unreadable images out and list them in the batch; otherwise the first one is an error.
+        labelled: An image without label is an error.
+    """
+
+    def __init__(self, reader: Reader, *, skip: bool, labelled: bool) -> None:
+        self._reader, self._skip, self._labelled = reader, skip, labelled
+
+    def __getitem__(self, index: Rows) -> Batch | UserError:
+        try:
+            return self._read(index)
+        except UserError as error:
+            return error
+
+    def _read(self, index: Rows) -> Batch:
+        shard = self._reader.shard(index.shard)
+        images: list[Tensor] = []
+        labels, ids, keys, failed = list[int](), list[int](), list[str](), list[Failure]()
+        for row, sample_id in zip(index.rows, index.ids, strict=True):
+            key = shard.keys()[row]
+            try:
+                sample, image = self._reader.read(index.shard, row)
+            except ImageError as error:
+                if not self._skip:
+                    raise UserError(f"{key} of shard {shard.name}: {error}") from error
+                failed.append(Failure(row, key, str(error)))
+                continue
+            if self._labelled and sample.label < 0:
+                raise UserError(f"{key} of shard {shard.name} has no label, which queries need")
+            if images and image.shape != images[0].shape:
+                sizes = " and ".join(
+                    f"{key} ({image.shape[1]}×{image.shape[2]})" for key, image in ((keys[0], images[0]), (key, image))
+                )
+                raise UserError(f"images of one batch differ in size, {sizes}: set data.preprocessing, resize and crop")
+            images.append(image)
+            labels.append(sample.label)
+            ids.append(sample_id)
+            keys.append(key)
+        return Batch(
+            image=torch.stack(images) if images else torch.empty(0, 3, 0, 0, dtype=torch.uint8),  # (N, 3, H, W)
+            label=torch.tensor(labels, dtype=torch.int64),
+            id=torch.tensor(ids, dtype=torch.int64),
+            shard=index.shard,
+            key=keys,
+            failed=failed,
+        )
+
+
+class WholeBatches(Sampler[Rows]):
+    """Cuts shards into batches that never cross a border and deals them out whole: batch b to rank b mod W.
+
+    So the composition of a batch, and with it the rounding of a convolution, is the same for any number of processes.
+
+    Args:
+        shards: Which shards, in this order.
+        rows: What to take of a shard, and the ids of it; called when a shard's turn comes.
+        batch_size: Rows of a batch; the last one of a shard may be smaller.
+        rank: This process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[int],
+        rows: Callable[[int], tuple[Sequence[int], Sequence[int]]],
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self._shards, self._rows, self._batch_size = shards, rows, batch_size
+        self._rank, self._world_size = rank, world_size
+        self._batches: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of batches of all processes together; it opens each shard once."""
+        if self._batches is None:
+            self._batches = sum(-(-len(self._rows(shard)[0]) // self._batch_size) for shard in self._shards)
+        return self._batches
+
+    def __len__(self) -> int:
+        return len(range(self._rank, self.total, self._world_size))
+
+    def __iter__(self) -> Iterator[Rows]:
+        batch = 0
+        for shard in self._shards:
+            rows, ids = self._rows(shard)
+            for start in range(0, len(rows), self._batch_size):
+                if batch % self._world_size == self._rank:
+                    stop = start + self._batch_size
+                    yield Rows(shard, list(rows[start:stop]), list(ids[start:stop]))
+                batch += 1
+
+
+class BatchLoader(DataLoader["Batch | UserError"]):
+    """A `DataLoader` without batching of its own, which raises the errors that its workers hand over.
+
+    Args:
+        dataset: Whole batches.
+        sampler: Their rows.
+        num_workers: Number of processes that read; 0 reads in this one.
+        pin_memory: Speed up the way to a GPU.
+    """
+
+    def __init__(self, dataset: BatchDataset, sampler: WholeBatches, *, num_workers: int, pin_memory: bool) -> None:
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # the global generator stays as it is
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator does for all who iterate
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def _as_it_is(batch: object) -> object:
+    return batch

@@ -1,0 +1,166 @@
+"""The data module: queries to attack, a database to search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lit_knn.data.base import Batch, ImageSource
+from lit_knn.data.batches import BatchDataset, BatchLoader, Reader, WholeBatches
+from lit_knn.data.decoding import ImageError
+from lit_knn.data.preprocessing import Preprocessing
+from lit_knn.errors import UserError
+
+
+class ImageData(pl.LightningDataModule):
+    """Queries and database, in exact batches for any number of processes and workers.
+
+    Args:
+        queries: The images to attack and classify; each needs a label.
+        database: The images whose features are searched; null where no defense retrieves any.
+        preprocessing: Resize and crop, for both; null where all images have the network's size.
+        batch_size: Images per batch and process.
+        num_workers: Processes that read and decode, beside each main process.
+        num_queries: Size of a random subset of the queries; null takes all.
+        query_seed: Seed of this subset.
+        on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
+    """
+
+    def __init__(
+        self,
+        *,
+        queries: ImageSource,
+        database: ImageSource | None = None,
+        preprocessing: Preprocessing | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        num_queries: int | None = None,
+        query_seed: int = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("num_queries", 1 if num_queries is None else num_queries, 1),
+        ):
+            if value < least:
+                raise UserError(f"data.{name} is {value}: accepted are {least} and more")
+        if on_error not in ("raise", "skip"):
+            raise UserError(f"data.on_error is {on_error!r}: accepted are raise and skip")
+        self.queries, self.database, self.preprocessing = queries, database, preprocessing
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.num_queries, self.query_seed, self.on_error = num_queries, query_seed, on_error
+        self._readers: dict[str, Reader] = {}
+
+    @property
+    def num_queries_total(self) -> int:
+        """Number of queries of a run, over all processes."""
+        return sum(map(len, self._query_rows))
+
+    def expected_query_ids(self) -> Tensor:
+        """Return the id of each query of a run, ``(N,)`` int64, ascending: a run has to see each once."""
+        return torch.tensor([i for shard in range(len(self._query_rows)) for i in self._query_ids(shard)])
+
+    def test_dataloader(self) -> BatchLoader:
+        """Return this process's batches of queries; their ids are positions in the whole source.
+
+        Raises:
+            UserError: If there are fewer batches than processes.
+        """
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = WholeBatches(
+            range(len(self._query_rows)),
+            lambda shard: (self._query_rows[shard], self._query_ids(shard)),
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+        if sampler.total < world_size:
+            raise UserError(
+                f"{self.num_queries_total} queries make {sampler.total} batches of {self.batch_size}, too few for "
+                f"{world_size} processes: use fewer processes or a smaller data.batch_size"
+            )
+        return self._loader(BatchDataset(self._reader("queries"), skip=False, labelled=True), sampler)
+
+    def database_batches(
+        self, shards: Sequence[int], *, stride: int = 1, rank: int = 0, world_size: int = 1
+    ) -> BatchLoader:
+        """Return batches of the database; their ids are rows of their shard.
+
+        Args:
+            shards: Indices into the names of the source's shards.
+            stride: Take every stride-th row of each shard.
+            rank: Which share of the batches.
+            world_size: Number of shares.
+        """
+        reader = self._reader("database")
+
+        def rows(shard: int) -> tuple[range, range]:
+            chosen = range(0, len(reader.shard(shard)), stride)
+            return chosen, chosen
+
+        sampler = WholeBatches(shards, rows, batch_size=self.batch_size, rank=rank, world_size=world_size)
+        return self._loader(BatchDataset(reader, skip=self.on_error == "skip", labelled=False), sampler)
+
+    def image(self, source: Literal["queries", "database"], shard: int, row: int) -> Tensor:
+        """Read one image again, ``(3, h, w)`` uint8, preprocessed.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
+        reader = self._reader(source)
+        try:
+            return reader.read(shard, row)[1]
+        except ImageError as error:
+            name, key = reader.shard(shard).name, reader.shard(shard).keys()[row]
+            raise UserError(f"{key} of shard {name}: {error}") from error
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """Turn uint8 images into float32 in [0, 1], on the device: a quarter of the bytes travel."""
+        del dataloader_idx
+        return {**batch, "image": batch["image"].float() / 255}
+
+    def _reader(self, source: Literal["queries", "database"]) -> Reader:
+        if source not in self._readers:
+            images = self.queries if source == "queries" else self.database
+            if images is None:
+                raise UserError("the configuration has no data.database")
+            self._readers[source] = Reader(images, self.preprocessing)
+        return self._readers[source]
+
+    def _loader(self, dataset: BatchDataset, sampler: WholeBatches) -> BatchLoader:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return BatchLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=on_gpu)
+
+    @cached_property
+    def _query_starts(self) -> list[int]:
+        """Position of the first image of each shard, and their total."""
+        reader = self._reader("queries")
+        lengths = [len(reader.shard(shard)) for shard in range(len(self.queries.shard_names()))]
+        return [0, *np.cumsum(lengths).tolist()]
+
+    @cached_property
+    def _query_rows(self) -> list[list[int]]:
+        """The chosen rows of each shard of the queries."""
+        starts = self._query_starts
+        chosen = np.arange(starts[-1])
+        if self.num_queries is not None:
+            if self.num_queries > len(chosen):
+                raise UserError(f"data.num_queries is {self.num_queries}, but there are only {len(chosen)} queries")
+            # NumPy froze this generator: the subset stays the same with any later version
+            chosen = np.sort(np.random.RandomState(self.query_seed).permutation(chosen)[: self.num_queries])
+        borders = np.searchsorted(chosen, starts)
+        return [
+            (chosen[first:last] - start).tolist()
+            for start, first, last in zip(starts[:-1], borders[:-1], borders[1:], strict=True)
+        ]
+
+    def _query_ids(self, shard: int) -> list[int]:
+        return [self._query_starts[shard] + row for row in self._query_rows[shard]]

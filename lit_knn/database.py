@@ -1,0 +1,162 @@
+"""The database of a defense in one folder: a sealed store, the projections of its features, and an index per tap.
+
+    folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
+    folder/store/                  sealed HDF5 shards and their manifest
+    folder/index/<tap>.faiss       built by `lit-knn index`
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_knn.backbones import Classifier, Projection, Tap
+from lit_knn.data import ImageData
+from lit_knn.defenses.vote import Ballots
+from lit_knn.errors import UserError
+from lit_knn.index import Faiss, Index, Neighbors
+from lit_knn.store import Fingerprint, Schema, ShardWriter, Store, is_sealed, write_manifest
+
+PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
+
+
+class Database:
+    """Where a defense looks for neighbours.
+
+    Args:
+        path: Its folder.
+        taps: The features kept of each image.
+        index: How neighbours are found, the same for each tap; by default exact search.
+        softmax: ``dense`` keeps complete rows, ``packed`` the 21 largest classes; ``auto`` packs above 64 classes.
+        projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
+        build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | Path,
+        taps: list[Tap],
+        index: Index | None = None,
+        softmax: Literal["auto", "dense", "packed"] = "auto",
+        projection_rows: int | None = None,
+        build_missing: bool = False,
+    ) -> None:
+        names = [tap.name for tap in taps]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"model.database takes taps with different names, at least one, not {names}")
+        self.path = Path(path)
+        self.taps = {tap.name: tap for tap in taps}
+        self.index = index or Faiss()
+        self.softmax = softmax
+        self.projection_rows = projection_rows
+        self.build_missing = build_missing
+        self._projections: dict[str, Projection] = {}
+        self._indexes: dict[str, Index] = {}
+        self._store: Store | None = None
+
+    # ---------------------------------------------------------------- answering
+
+    def open(self, classifier: Classifier, data: ImageData) -> None:
+        """Map the store and load projections and indexes, once they are known to belong together.
+
+        Raises:
+            UserError: If a part is missing (the sentence names the command that builds it), damaged, or was made from
+                another model, tap, preprocessing or data set.
+        """
+        self._projections = {}
+        self._store = Store(self.store_path, fingerprint=self.fingerprint(classifier, data))
+        self._indexes = {}
+        for name in self.taps:
+            index = copy.copy(self.index)
+            index.load(self.index_path(name), self._store.checksum)
+            self._indexes[name] = index
+
+    @property
+    def store(self) -> Store:
+        """The opened store."""
+        if self._store is None:
+            raise RuntimeError("the database has not been opened")
+        return self._store
+
+    def features(
+        self, classifier: Classifier, image: Tensor, taps: Iterable[str] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits ``(N, C)`` and projected features ``{tap: (N, D)}`` of one forward pass.
+
+        Args:
+            classifier: The network that the database was extracted with.
+            image: ``(N, 3, H, W)`` float32 in [0, 1].
+            taps: Which; all by default.
+        """
+        names = list(self.taps if taps is None else taps)
+        if unknown := set(names) - set(self.taps):
+            raise UserError(f"the database has no tap {sorted(unknown)[0]!r}; it has {', '.join(self.taps)}")
+        logits, pooled = classifier.tapped(image, [self.taps[name] for name in names])
+        return logits, {name: self.projection(name, image.device)(pooled[name]) for name in names}
+
+    def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` features."""
+        return self._indexes[tap].search(features.float().cpu().numpy(), k)
+
+    def ballots(self, ids: object, device: torch.device) -> Ballots:
+        """Return what rows ``(N, K)`` predict."""
+        probability, label = self.store.predictions(ids)
+        return Ballots(
+            torch.from_numpy(probability).to(device).float(),
+            None if label is None else torch.from_numpy(label).to(device).long(),
+            self.store.schema.num_classes,
+        )
+
+    def weights(self, name: str, *, ids: object, device: torch.device) -> Tensor:
+        """Return a weight column of rows ``(N, K)``, float32."""
+        return torch.from_numpy(self.store.weights(name, ids)).to(device)
+
+    # ---------------------------------------------------------------- building
+
+    @property
+    def store_path(self) -> Path:
+        """Folder of the sealed shards."""
+        return self.path / "store"
+
+    def projection_path(self, tap: str) -> Path:
+        """File of a tap's projection."""
+        return self.path / "projection" / f"{tap}.h5"
+
+    def index_path(self, tap: str) -> Path:
+        """File of a tap's index."""
+        return self.path / "index" / f"{tap}.faiss"
+
+    def shard_path(self, shard: int) -> Path:
+        """File of the rows of one source shard."""
+        return self.store_path / f"shard-{shard:06d}.h5"
+
+    def origin(self, classifier: Classifier, data: ImageData, tap: str) -> Fingerprint:
+        """Return what a tap's activations depend on, before PCA."""
+        layer = self.taps[tap]
+        return {
+            "classifier": classifier.fingerprint(),
+            "dataset": data.database.identity(),
+            "preprocessing": data.preprocessing.identity(),
+            f"tap {tap}": f"{layer.layer}, pool {layer.side}, dimension {layer.dimension}",
+        }
+
+    def fingerprint(self, classifier: Classifier, data: ImageData) -> Fingerprint:
+        """Return everything that the rows of the store depend on.
+
+        Raises:
+            UserError: If a projection is missing.
+        """
+        parts: Fingerprint = {}
+        for tap in self.taps:
+            origin = self.origin(classifier, data, tap)
+            projection = Projection.load(self.projection_path(tap), origin)
+            self._projections[tap] = projection
+            parts |= origin | {f"projection {tap}": projection.fingerprint()}
+        return parts

@@ -1,0 +1,20 @@
+"""No defense: the classifier itself, the line that every defense is compared with."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lit_knn.defenses.base import Defense, Query, Variant
+
+
+class NoDefense(Defense):
+    """Classify the attacked image with the classifier."""
+
+    @property
+    def variants(self) -> list[Variant]:
+        """One line."""
+        return [Variant("none")]
+
+    def __call__(self, query: Query) -> Tensor:
+        """Return the logits, ``(1, N, C)``."""
+        return query.logits[None]

@@ -1,0 +1,95 @@
+"""Neighbours' predictions to class scores, for many K and weightings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Ballots(NamedTuple):
+    """What the K nearest neighbours of N queries predict, nearest first.
+
+    Attributes:
+        probability: ``(N, K, R)`` float32; R = C for complete rows, else each row's R largest, falling.
+        label: ``(N, K, R)`` int64, the classes of ``probability``; None for complete rows.
+        num_classes: C.
+    """
+
+    probability: Tensor
+    label: Tensor | None
+    num_classes: int
+
+    def ranked(self) -> Tensor:
+        """Return the largest 21 (or all) probabilities of each neighbour, falling: ``(N, K, R)``."""
+        if self.label is not None:
+            return self.probability
+        return self.probability.topk(min(21, self.num_classes), dim=-1).values
+
+    def predictions(self) -> Tensor:
+        """Return the class each neighbour votes for, ``(N, K)`` int64; the lowest of equal ones."""
+        return self.probability.argmax(dim=-1) if self.label is None else self.label[..., 0]
+
+
+def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:
+    """Return each neighbour's share of the vote when only the nearest k have one.
+
+    Args:
+        weights: ``(W, N, K)`` float, at least 0, one slice for each weighting, nearest neighbour first.
+        k: Numbers of neighbours, each from 1 to K.
+
+    Returns:
+        ``(len(k)·W, N, K)`` float, k by k; each row sums to 1. Where all k weights are zero (every neighbour's softmax
+        is uniform) they share equally.
+    """
+    order = torch.arange(weights.shape[-1], device=weights.device)
+    near = torch.stack([order < value for value in k]).to(weights)[:, None, None]  # (k, 1, 1, K)
+    masked = weights * near  # (k, W, N, K)
+    total = masked.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, masked / total, near / near.sum(dim=-1, keepdim=True)).flatten(0, 1)
+
+
+def soft(shares: Tensor, ballots: Ballots) -> Tensor:
+    """Return the weighted average of the neighbours' softmax vectors.
+
+    Args:
+        shares: ``(V, N, K)`` float, rows summing to 1.
+        ballots: Of the same N queries. What a shortened row leaves of its probability is spread evenly over the
+            classes that it does not list.
+
+    Returns:
+        ``(V, N, C)`` float.
+
+    References:
+        Dubey et al. 2019, Section 4 and Appendix C (SC).
+    """
+    probability, label, classes = ballots
+    if label is None:
+        return (shares.transpose(0, 1) @ probability).transpose(0, 1)  # (V, N, C)
+    variants, queries, _ = shares.shape
+    listed = probability.shape[-1]
+    rest = (1 - probability.sum(dim=-1)) / max(classes - listed, 1)  # (N, K)
+    above = (shares[..., None] * (probability - rest[..., None])).flatten(2)  # (V, N, K·R)
+    base = (shares * rest).sum(dim=-1, keepdim=True)  # (V, N, 1)
+    scores = base.expand(variants, queries, classes).clone()
+    return scores.scatter_add_(2, label.flatten(1).expand(variants, -1, -1), above)
+
+
+def hard(shares: Tensor, ballots: Ballots) -> Tensor:
+    """Return each class's share of the votes, every neighbour voting for its most probable class.
+
+    Args:
+        shares: ``(V, N, K)`` float, rows summing to 1.
+        ballots: Of the same N queries.
+
+    Returns:
+        ``(V, N, C)`` float.
+
+    References:
+        Dubey et al. 2019, Appendix C (HC).
+    """
+    variants, queries, _ = shares.shape
+    scores = shares.new_zeros(variants, queries, ballots.num_classes)
+    return scores.scatter_add_(2, ballots.predictions().expand(variants, -1, -1), shares)

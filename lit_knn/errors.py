@@ -1,0 +1,8 @@
+"""What a user can mend."""
+
+
+class UserError(ValueError):
+    """Input that the user can mend: the message says what is wrong, where, and what is accepted.
+
+    The command line prints it as one line and exits with 2; everything else is a bug and keeps its traceback.
+    """

@@ -1,0 +1,148 @@
+"""Attack, defend, score: the LightningModule behind ``lit-knn test``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lit_knn.attacks import Attack
+from lit_knn.backbones import Classifier
+from lit_knn.data import Batch, ImageData
+from lit_knn.database import Database
+from lit_knn.defenses import Defense, NoDefense, Query, Variant
+from lit_knn.errors import UserError
+from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
+from lit_knn.perturbation import normalized_l2
+from lit_knn.threat import GrayBox, Threat
+
+
+class Evaluation(pl.LightningModule):
+    """Accuracy of defenses under attacks, as a function of the perturbation Δ = ‖x* − x‖₂ / ‖x‖₂.
+
+    Args:
+        classifier: The defended classifier.
+        attacks: Each is run under each threat.
+        deltas: Largest Δ of each attack, in [0, 1]; the clean images (Δ = 0) are always measured as well.
+        defenses: What answers; by default none, the classifier itself.
+        threats: Who knows what; by default gray box, an attack on the classifier itself.
+        database: Where retrieval defenses look for neighbours.
+        topk: A prediction counts as right if the true class is among the k largest scores.
+    """
+
+    def __init__(
+        self,
+        *,
+        classifier: Classifier,
+        attacks: list[Attack],
+        deltas: list[float],
+        defenses: list[Defense] | None = None,
+        threats: list[Threat] | None = None,
+        database: Database | None = None,
+        topk: list[int] = [1, 5],  # noqa: B006 - never changed; jsonargparse prints it as the default
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.attacks = attacks
+        self.deltas = sorted({0.0, *deltas})
+        self.defenses = defenses or [NoDefense()]
+        self.threats = threats or [GrayBox()]
+        self.database = database
+        self.topk = topk
+        if not attacks or not 0 <= self.deltas[0] <= self.deltas[-1] <= 1:
+            raise UserError(f"an evaluation takes at least one attack, and deltas of [0, 1], not {deltas}")
+        for kind, names in (
+            ("threats", [threat.name for threat in self.threats]),
+            ("attacks", [attack.name for attack in attacks]),
+            ("defense variants", self.variants),
+        ):
+            if len(set(names)) < len(names):
+                raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
+        self.cases = [(threat, attack) for threat in self.threats for attack in attacks]
+        self.accuracy = RobustAccuracy(
+            [(threat.name, attack.name) for threat, attack in self.cases], self.deltas, self.variants, topk
+        )
+        self.audit = SampleAudit()
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The lines of the results table."""
+        return [variant for defense in self.defenses for variant in defense.variants]
+
+    @property
+    def needed(self) -> dict[str, int]:
+        """The largest number of neighbours that any defense wants, by tap."""
+        needed: dict[str, int] = {}
+        for defense in self.defenses:
+            for tap, k in defense.needed.items():
+                needed[tap] = max(k, needed.get(tap, 0))
+        return needed
+
+    @property
+    def data(self) -> ImageData:
+        """The data module of the run."""
+        return cast(ImageData, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    # ---------------------------------------------------------------- the loop
+
+    def setup(self, stage: str) -> None:
+        """Open the database; make any Trainer keep the gradients that an attack needs."""
+        self.trainer.test_loop.inference_mode = False  # read when the loop starts
+        if self.needed and self.database is not None:
+            self.database.open(self.classifier, self.data)
+
+    def on_test_start(self) -> None:
+        """Start counting from nothing."""
+        self.accuracy.reset()
+        self.audit.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
+        image, label, id = batch["image"], batch["label"], batch["id"]
+        clean = self.outcome(image, image, label)
+        for case, (threat, attack) in enumerate(self.cases):
+            attacked = attack(threat.attacked(self.classifier), image, label, id, self.deltas[1:])
+            self.accuracy.update(case, 0, *clean)
+            for delta, adversarial in enumerate(attacked, start=1):
+                self.accuracy.update(case, delta, *self.outcome(adversarial, image, label))
+        self.audit.update(id)
+
+    def outcome(self, adversarial: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what became of a batch.
+
+        Args:
+            adversarial: ``(N, 3, H, W)`` float32 in [0, 1], what the defenses see.
+            image: ``(N, 3, H, W)``, what it was made from.
+            label: ``(N,)`` int64.
+
+        Returns:
+            Hits ``(N, V, T)`` bool of each defense variant and top-k; the realised Δ ``(N,)`` in pixels, and in the
+            classifier's normalised space.
+        """
+        query = self.query(adversarial)
+        scores = torch.cat([defense(query) for defense in self.defenses])  # (V, N, C)
+        if label.min() < 0 or label.max() >= scores.shape[-1]:
+            raise UserError(
+                f"queries have labels {int(label.min())} to {int(label.max())}, but the classifier knows classes 0 to "
+                f"{scores.shape[-1] - 1}"
+            )
+        return (
+            hits(scores, label, self.topk),
+            normalized_l2(image, adversarial),
+            normalized_l2(self.classifier.normalise(image), self.classifier.normalise(adversarial)),
+        )
+
+    def query(self, image: Tensor) -> Query:
+        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
+        return Query(image, self.classifier, self.database, self.needed)
+
+    def on_test_epoch_end(self) -> None:
+        """Prove that each query was seen once.
+
+        Raises:
+            RuntimeError: If one was left out or seen twice.
+        """
+        self.audit.require(self.data.expected_query_ids())

@@ -1,0 +1,6 @@
+"""Which rows of the database are nearest: features in, ids and distances out."""
+
+from .base import Index, Neighbors
+from .factory import Faiss
+
+__all__ = ["Faiss", "Index", "Neighbors"]

@@ -1,0 +1,38 @@
+"""FAISS comes through extras, since the two wheels that provide it overwrite each other's files."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import warnings
+from types import ModuleType
+
+from lit_knn.errors import UserError
+
+
+@functools.cache
+def load_faiss() -> ModuleType:
+    """Import FAISS.
+
+    Raises:
+        UserError: If it is not installed, or broken.
+    """
+    wheels = set(importlib.metadata.packages_distributions().get("faiss", []))
+    if len(wheels) > 1:
+        warnings.warn(
+            f"{' and '.join(sorted(wheels))} are installed and overwrite each other: uninstall both, reinstall one",
+            stacklevel=2,
+        )
+    try:
+        faiss = importlib.import_module("faiss")
+    except ImportError as error:
+        raise UserError(
+            f"FAISS cannot be imported ({error}): install one of `pip install lit_knn[cpu]`, `lit_knn[gpu]`, "
+            "`lit_knn[cuvs]`"
+        ) from error
+    if not hasattr(faiss, "index_factory"):  # uninstalling one wheel takes files of the other with it
+        raise UserError(
+            "FAISS is broken: uninstall every faiss wheel, then `pip install lit_knn[cpu]` or `lit_knn[gpu]`"
+        )
+    return faiss

@@ -1,0 +1,8 @@
+"""Records to tables, figures and pictures."""
+
+from .curves import accuracy_curves
+from .neighbours import Picture, PictureRow, neighbour_picture
+from .record import Record, Row
+from .table import accuracy_table
+
+__all__ = ["Picture", "PictureRow", "Record", "Row", "accuracy_curves", "accuracy_table", "neighbour_picture"]

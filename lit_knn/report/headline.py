@@ -1,0 +1,95 @@
+"""The few results that a person looks at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lit_knn.report.record import Row
+
+PREFERRED = {"weighting": "CBW-D", "combination": "soft"}  # the best of the paper's Table 4
+
+
+class Line(NamedTuple):
+    """One defense variant under one threat and attack, a row per Δ in ascending order."""
+
+    label: str
+    rows: list[Row]
+
+
+class Panel(NamedTuple):
+    """All headline variants under one threat and attack."""
+
+    title: str
+    lines: list[Line]
+
+
+class Headline(NamedTuple):
+    """What to show, what its labels leave out since all of it shares that, and how many variants are not shown."""
+
+    panels: list[Panel]
+    topk: int
+    shared: str
+    hidden: int
+
+
+class _Variant(NamedTuple):
+    defense: str
+    tap: str
+    k: int | str
+    weighting: str
+    combination: str
+
+    @classmethod
+    def of(cls, row: Row) -> _Variant:
+        return cls(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
+
+
+def headline(results: Sequence[Row]) -> Headline:
+    """Choose one variant per defense and tap: the largest K, CBW-D and soft where they exist, at the smallest k.
+
+    Args:
+        results: Rows of a record, at least one.
+    """
+    topk = min(row["topk"] for row in results)
+    variants = list(dict.fromkeys(_Variant.of(row) for row in results))
+    chosen = _chosen(variants)
+    varying = {field for field in ("k", "weighting", "combination") if len(_values(chosen, field)) > 1}
+    shared = ", ".join(
+        part for field in ("k", "weighting", "combination") if field not in varying for part in _values(chosen, field)
+    )
+    panels = []
+    for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
+        here = [r for r in results if (r["threat"], r["attack"], r["topk"]) == (threat, attack, topk)]
+        lines = [
+            Line(_label(v, varying), sorted((r for r in here if _Variant.of(r) == v), key=lambda row: row["delta"]))
+            for v in chosen
+        ]
+        panels.append(Panel(f"{threat.replace('_', ' ')}, {attack}", [line for line in lines if line.rows]))
+    return Headline(panels, topk, shared, len(variants) - len(chosen))
+
+
+def _chosen(variants: Sequence[_Variant]) -> list[_Variant]:
+    chosen = []
+    for family in dict.fromkeys((v.defense, v.tap) for v in variants):
+        group = [v for v in variants if (v.defense, v.tap) == family]
+        largest = max((v.k for v in group if isinstance(v.k, int)), default="")
+        for field, wanted in {"k": largest, **PREFERRED}.items():
+            group = [v for v in group if getattr(v, field) == wanted] or group
+        chosen.extend(group)
+    return chosen
+
+
+def _values(variants: Sequence[_Variant], field: str) -> list[str]:
+    """Return the different values of a field in words, without the blanks of defenses that have none."""
+    return list(dict.fromkeys(_word(v, field) for v in variants if getattr(v, field) != ""))
+
+
+def _word(variant: _Variant, field: str) -> str:
+    value = getattr(variant, field)
+    return f"K={value}" if field == "k" else str(value)
+
+
+def _label(variant: _Variant, varying: set[str]) -> str:
+    shown = [field for field in variant._fields if field in ("defense", "tap") or field in varying]
+    return " ".join(_word(variant, field) for field in shown if getattr(variant, field) != "")

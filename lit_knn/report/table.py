@@ -1,0 +1,68 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lit_knn.errors import UserError
+from lit_knn.report.headline import Panel, headline
+from lit_knn.report.record import RESULTS_FILE, Record
+
+
+def accuracy_table(record: Record) -> Table:
+    """Return accuracies per threat and attack (sections), defense (rows) and Δ (columns), the best of each in bold.
+
+    Raises:
+        UserError: If the record holds no results.
+    """
+    if not record.results:
+        raise UserError(f"the record of run {record.run} holds no results to show")
+    shown = headline(record.results)
+    rows = [row for panel in shown.panels for line in panel.lines for row in line.rows]
+    deltas = sorted({row["delta"] for row in rows})
+    half = max(max(row["high"] - row["accuracy"], row["accuracy"] - row["low"]) for row in rows)
+    counts = sorted({min(row["n"] for row in rows), max(row["n"] for row in rows)})
+    hidden = [f"{shown.hidden} more variants in {RESULTS_FILE}"] if shown.hidden else []
+    notes = [
+        f"{'–'.join(f'{n:,}' for n in counts)} queries; 95 % intervals within ±{_short(half)}",
+        "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
+    ]
+    table = Table(
+        title=f"Top-{shown.topk} accuracy at Δ = ‖x*−x‖₂ / ‖x‖₂",
+        caption="\n".join(notes).strip(),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=max(map(len, notes)),  # or rich would break them at the width of a few columns
+    )
+    table.add_column("defense")
+    for delta in deltas:
+        table.add_column(f"{delta:g}", justify="right", no_wrap=True)
+    for panel in shown.panels:
+        _add_section(table, panel, deltas)
+    return table
+
+
+def _add_section(table: Table, panel: Panel, deltas: list[float]) -> None:
+    table.add_row(Text(panel.title, "italic"))
+    best = {delta: max(_accuracies(panel, delta), default=0.0) for delta in deltas}
+    for line in panel.lines:
+        found = {row["delta"]: row["accuracy"] for row in line.rows}
+        cells = [
+            Text(_short(found[delta]), "bold" if found[delta] == best[delta] > 0 else "")
+            if delta in found
+            else Text("–")
+            for delta in deltas
+        ]
+        table.add_row(Text(f"  {line.label}"), *cells)
+    table.add_section()
+
+
+def _accuracies(panel: Panel, delta: float) -> list[float]:
+    return [row["accuracy"] for line in panel.lines for row in line.rows if row["delta"] == delta]
+
+
+def _short(share: float) -> str:
+    """Return three digits without the leading zero, as the paper's field prints them: .046, 1.000."""
+    return f"{share:.3f}".removeprefix("0")

@@ -1,0 +1,35 @@
+"""What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
+
+from .manifest import write_manifest
+from .reader import Skipped, Store
+from .schema import (
+    SCHEMA_VERSION,
+    Fingerprint,
+    Header,
+    Schema,
+    fingerprint_difference,
+    read_header,
+    shard_name,
+)
+from .sealing import sealed
+from .softmax import Predictions, pack, unpack
+from .writer import ShardWriter, is_sealed
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Fingerprint",
+    "Header",
+    "Predictions",
+    "Schema",
+    "ShardWriter",
+    "Skipped",
+    "Store",
+    "fingerprint_difference",
+    "is_sealed",
+    "pack",
+    "read_header",
+    "sealed",
+    "shard_name",
+    "unpack",
+    "write_manifest",
+]

@@ -1,0 +1,148 @@
+"""The file format: what columns a shard has, and what must be true of a file before a row of it is believed.
+
+    features/<tap>   (M, D) float16       softmax   (M, C) float16, or (M,) packed records (see `softmax`)
+    weight/<name>    (M,) float32         id        (M,) int64, row in the source shard
+    label            (M,) int64, or −1    key       (M,) UTF-8 bytes, where the image lies
+    skipped          JSON bytes: [[row, key, reason], …]
+
+Each is contiguous and as long as the source shard; the attribute ``rows`` says how many rows of it count. The attribute
+``complete`` is written last.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lit_knn.errors import UserError
+from lit_knn.store.softmax import packed_dtype
+
+SCHEMA_VERSION = 1
+Fingerprint = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a store.
+
+    Attributes:
+        num_classes: C.
+        dimensions: D of each tap's features.
+        weights: Names of the weights.
+        packed: Whether softmax rows are shortened to their largest entries.
+        key_width: Longest key, in bytes of UTF-8.
+    """
+
+    num_classes: int
+    dimensions: dict[str, int]
+    weights: tuple[str, ...]
+    packed: bool
+    key_width: int
+
+    def columns(self) -> dict[str, np.dtype[Any]]:
+        """Return the dtype of one row of each column; its ``shape`` is that of the row."""
+        dense = np.dtype(("<f2", (self.num_classes,)))
+        return {
+            **{f"features/{tap}": np.dtype(("<f2", (size,))) for tap, size in self.dimensions.items()},
+            "softmax": packed_dtype(self.num_classes) if self.packed else dense,
+            **{f"weight/{name}": np.dtype("<f4") for name in self.weights},
+            "id": np.dtype("<i8"),
+            "label": np.dtype("<i8"),
+            "key": np.dtype(f"S{self.key_width}"),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return asdict(self) | {"weights": list(self.weights)}
+
+    @classmethod
+    def from_json(cls, entries: dict[str, Any]) -> Schema:
+        """Return the schema that `to_json` described."""
+        return cls(**{**entries, "weights": tuple(entries["weights"])})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a sealed shard says of itself.
+
+    Attributes:
+        schema: Its columns.
+        fingerprint: What its rows depend on.
+        rows: How many there are.
+        sha256: Of the rows of each column, and of ``skipped``.
+        skipped: Row, key and reason of each image that could not be read.
+        size: Of the file, in bytes.
+        offsets: Where each column starts in it, in bytes.
+    """
+
+    schema: Schema
+    fingerprint: Fingerprint
+    rows: int
+    sha256: dict[str, str]
+    skipped: tuple[tuple[int, str, str], ...]
+    size: int
+    offsets: dict[str, int]
+
+
+def shard_name(shard: int) -> str:
+    """Return the file name of the rows of a source shard."""
+    return f"shard-{shard:06d}.h5"
+
+
+def encode_key(key: str) -> bytes:
+    """Return UTF-8, or the bytes of a file name that is not."""
+    return key.encode(errors="surrogateescape")
+
+
+def decode_key(key: bytes) -> str:
+    """Return what `encode_key` was given."""
+    return key.decode(errors="surrogateescape")
+
+
+def read_header(path: Path) -> Header:
+    """Read a shard's attributes and find its columns, without reading a row.
+
+    Raises:
+        UserError: If the file is missing, cut, half-written, damaged or of another schema version.
+    """
+    remedy = "delete it and run `lit-knn extract` again"
+    if not path.is_file():
+        raise UserError(f"store shard {path} is missing; run `lit-knn extract` again")
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # a sealed file never changes; some file systems cannot lock
+            if not file.attrs.get("complete", False):
+                raise UserError(f"store shard {path} was never finished; {remedy}")
+            if (version := int(file.attrs["schema_version"])) != SCHEMA_VERSION:
+                raise UserError(f"store shard {path} has schema version {version}, not {SCHEMA_VERSION}; {remedy}")
+            schema = Schema.from_json(json.loads(file.attrs["schema"]))
+            columns, rows = schema.columns(), int(file.attrs["rows"])
+            for name, dtype in columns.items():
+                if (file[name].dtype, file[name].shape[1:]) != (dtype.base, dtype.shape) or len(file[name]) < rows:
+                    raise ValueError(f"column {name} is not {rows} × {dtype}")
+            return Header(
+                schema=schema,
+                fingerprint=json.loads(file.attrs["fingerprint"]),
+                rows=rows,
+                sha256={name: str(file.attrs[f"sha256/{name}"]) for name in [*columns, "skipped"]},
+                skipped=tuple((row, key, reason) for row, key, reason in json.loads(file["skipped"][()].tobytes())),
+                size=path.stat().st_size,
+                offsets={name: file[name].id.get_offset() for name in columns},
+            )
+    except UserError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"store shard {path} is damaged ({error}); {remedy}") from error
+
+
+def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
+    """Return what differs, with both values, or nothing if nothing does."""
+    return ", ".join(
+        f"{name} is {found.get(name, 'absent')!r} where {expected.get(name, 'absent')!r} is expected"
+        for name in sorted(expected.keys() | found.keys())
+        if expected.get(name) != found.get(name)
+    )

@@ -1,0 +1,159 @@
+"""Writing a store: one shard at a time, by any number of processes, each sealed before it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from lit_knn.errors import UserError
+from lit_knn.store.schema import SCHEMA_VERSION, Fingerprint, Schema, encode_key, fingerprint_difference, read_header
+from lit_knn.store.sealing import publish, unfinished_name
+from lit_knn.store.softmax import pack
+
+SUM_TOLERANCE = 1e-3  # float16 logits of a network sum to 1 within it
+LARGEST_HALF = 65504.0
+
+
+class ShardWriter:
+    """Writes the rows of one source shard to a file that is complete or does not exist.
+
+    A context manager: leaving it without `seal` removes what was written.
+
+    Args:
+        path: Where the sealed file will be.
+        capacity: Rows of the source shard.
+        schema: Columns.
+        fingerprint: What the rows depend on.
+    """
+
+    def __init__(self, path: Path, *, capacity: int, schema: Schema, fingerprint: Fingerprint) -> None:
+        self.path = Path(path)
+        self.schema = schema
+        self._capacity = capacity
+        self.rows = 0
+        self._skipped: list[tuple[int, str, str]] = []
+        self._columns = schema.columns()
+        self._hashes = {name: hashlib.sha256() for name in self._columns}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._unfinished = unfinished_name(self.path)
+        self._file = h5py.File(self._unfinished, "x", locking=False)  # nobody else knows its name
+        for name, dtype in self._columns.items():
+            early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # a column without rows has an offset, too
+            self._file.create_dataset(name, (capacity, *dtype.shape), dtype.base, dcpl=early, fill_time="never")
+        self._file.attrs["schema_version"] = SCHEMA_VERSION
+        self._file.attrs["schema"] = json.dumps(schema.to_json(), sort_keys=True)
+        self._file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
+
+    def append(
+        self,
+        *,
+        features: Mapping[str, npt.NDArray[np.float32]],
+        softmax: npt.NDArray[np.float32],
+        weights: Mapping[str, npt.NDArray[np.float32]],
+        id: npt.NDArray[np.int64],
+        label: npt.NDArray[np.int64],
+        key: Sequence[str],
+    ) -> None:
+        """Add n rows.
+
+        Args:
+            features: ``(n, D)`` float32 of each tap, within ±65,504, the range of float16.
+            softmax: ``(n, C)`` float32, rows summing to 1.
+            weights: ``(n,)`` float32 of each name.
+            id: ``(n,)`` int64, row in the source shard.
+            label: ``(n,)`` int64, −1 if unknown.
+            key: n names of images.
+
+        Raises:
+            UserError: If a number is NaN, infinite or out of range, or a key too long.
+            ValueError: If names or shapes are not those of the schema, or there are more rows than the capacity.
+        """
+        given: dict[str, npt.NDArray[Any]] = {
+            **{f"features/{tap}": np.asarray(rows) for tap, rows in features.items()},
+            "softmax": np.asarray(softmax),
+            **{f"weight/{name}": np.asarray(rows) for name, rows in weights.items()},
+            "id": np.asarray(id),
+            "label": np.asarray(label),
+            "key": np.array([encode_key(name) for name in key], np.bytes_),
+        }
+        if given.keys() != self._columns.keys():
+            raise ValueError(f"columns {sorted(given)} are not those of the schema, {sorted(self._columns)}")
+        for name, rows in given.items():
+            shape = (self.schema.num_classes,) if name == "softmax" else self._columns[name].shape
+            if rows.shape != (len(key), *shape):
+                raise ValueError(f"{name} has shape {rows.shape}, not {(len(key), *shape)}")
+        if (stop := self.rows + len(key)) > self._capacity:
+            raise ValueError(f"{stop} rows are more than the {self._capacity} of the source shard")
+        self._check(given, key)
+        if self.schema.packed:
+            given["softmax"] = pack(softmax)
+        for name, dtype in self._columns.items():
+            stored = np.ascontiguousarray(given[name], dtype.base)
+            self._file[name][self.rows : stop] = stored
+            self._hashes[name].update(stored.data)
+        self.rows = stop
+
+    def _check(self, given: Mapping[str, npt.NDArray[Any]], key: Sequence[str]) -> None:
+        softmax = given["softmax"]
+        off = np.abs(softmax.sum(axis=1, keepdims=True) - 1)  # (n, 1)
+        problems = {"softmax (negative, NaN, or not summing to 1)": ~((softmax >= 0) & (off <= SUM_TOLERANCE))}
+        for tap in self.schema.dimensions:
+            problems[f"{tap} (NaN, or beyond float16's ±65,504)"] = ~(np.abs(given[f"features/{tap}"]) <= LARGEST_HALF)
+        for name in self.schema.weights:
+            problems[f"weight {name} (NaN or infinite)"] = ~np.isfinite(given[f"weight/{name}"])
+        for what, bad in problems.items():
+            if bad.any():
+                raise UserError(f"the network gives a bad {what} for image {key[int(np.argwhere(bad)[0, 0])]!r}")
+        for name in key:
+            if len(encode_key(name)) > self.schema.key_width or "\0" in name:
+                raise UserError(f"key {name!r} is longer than {self.schema.key_width} bytes or holds a zero byte")
+
+    def skip(self, failure: tuple[int, str, str]) -> None:
+        """Note that an image could not be read: its row in the source shard, its key and the reason."""
+        row, key, reason = failure
+        self._skipped.append((int(row), key, reason))
+
+    def seal(self) -> None:
+        """Make the shard readable under its final name, all of it, on disk."""
+        skipped = json.dumps(self._skipped).encode()
+        self._file["skipped"] = np.frombuffer(skipped, np.uint8)
+        for name, digest in {**self._hashes, "skipped": hashlib.sha256(skipped)}.items():
+            self._file.attrs[f"sha256/{name}"] = digest.hexdigest()
+        self._file.attrs["rows"] = self.rows
+        self._file.flush()
+        self._file.attrs["complete"] = True
+        self._file.close()
+        publish(self._unfinished, self.path)
+
+    def discard(self) -> None:
+        """Remove what was written, unless it was sealed."""
+        self._file.close()
+        self._unfinished.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.discard()
+
+
+def is_sealed(path: Path, fingerprint: Fingerprint) -> bool:
+    """Return whether a shard is already there.
+
+    Raises:
+        UserError: If a file of that name is unreadable, or has another fingerprint.
+    """
+    if not path.exists():
+        return False
+    if difference := fingerprint_difference(fingerprint, read_header(path).fingerprint):
+        raise UserError(f"store shard {path} was made from something else: {difference}; delete it or choose a folder")
+    return True

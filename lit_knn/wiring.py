@@ -1,0 +1,94 @@
+"""LightningCLI over `EvalTrainer`, `Evaluation` and `ImageData`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import yaml
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+from lit_knn.attacks import Attack
+from lit_knn.data import ImageData, ImageSource
+from lit_knn.defenses import Defense, Weighting
+from lit_knn.errors import UserError
+from lit_knn.evaluation import Evaluation
+from lit_knn.index import Index
+from lit_knn.threat import Threat
+from lit_knn.trainer import EvalTrainer
+
+if TYPE_CHECKING:
+    from pytorch_lightning.cli import ArgsType
+
+CONTRACTS = (Attack, Defense, ImageSource, Index, Threat, Weighting)
+TRAINING_ONLY = {
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "overfit_batches", "val_check_interval"),
+    *("limit_train_batches", "limit_val_batches", "check_val_every_n_epoch", "num_sanity_val_steps"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm", "barebones"),
+    *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
+    *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams"),
+}
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong in one line, without 40 lines of usage before it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Stop with one sentence."""
+        raise UserError(_sentence(message)) from ex
+
+
+class KNNCLI(LightningCLI):
+    """The commands are the methods of `EvalTrainer`; all take the same configuration."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return commands, and the parameters that are no options."""
+        return {command: {"model", "datamodule"} for command in ("extract", "index", "test")}
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Leave out of the Trainer's options what concerns training only."""
+        parser.add_class_arguments(
+            self.trainer_class, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip=TRAINING_ONLY
+        )
+        parser.set_defaults({f"trainer.{key}": value for key, value in self.trainer_defaults.items()})
+        parser.add_lightning_class_args(self._model_class, "model")
+        parser.add_lightning_class_args(self._datamodule_class, "data")
+
+    def after_instantiate_classes(self) -> None:
+        """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
+        dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
+        self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
+        tasks = int(os.environ.get("SLURM_NTASKS", 1))
+        if SLURMEnvironment.detect() and tasks != self.trainer.world_size:
+            raise UserError(
+                f"SLURM started {tasks} tasks, but trainer.devices × trainer.num_nodes is {self.trainer.world_size}: "
+                "set them to --ntasks-per-node and --nodes, and trainer.strategy to ddp"
+            )
+
+
+def run(args: ArgsType = None) -> None:
+    """Parse, build and run; see `lit_knn.cli.main`."""
+    KNNCLI(
+        model_class=Evaluation,
+        datamodule_class=ImageData,
+        trainer_class=EvalTrainer,
+        parser_class=Parser,
+        args=args,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_callback=None,
+        parser_kwargs={"default_env": True, "env_prefix": "LIT_KNN"},
+        trainer_defaults={
+            "default_root_dir": "runs",
+            "logger": False,
+            "deterministic": "warn",
+            "enable_checkpointing": False,
+        },
+    )
+
+
+def _sentence(message: str) -> str:
+    return message

@@ -1,0 +1,278 @@
+"""What the base promises for every attack."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lit_knn.attacks import FGSM, IFGSM, PGD, Attack, BudgetError, GradientDescent, Noise, RandomNoise
+from lit_knn.errors import UserError
+
+ATTACKS = [
+    FGSM(),
+    FGSM(step="sign"),
+    IFGSM(steps=3),
+    PGD(steps=3),
+    PGD(steps=3, step="sign", restarts=2),
+    GradientDescent(steps=2, random_start=False),
+    RandomNoise(restarts=2),
+]
+DELTAS = [0.0, 1e-3, 0.02, 0.06, 0.25, 0.7, 1.0]
+ids = [f"{attack.name}-{getattr(attack, 'step', '')}" for attack in ATTACKS]
+each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=ids)
+
+
+def attacked(attack, network, digits, *deltas):
+    return list(attack(network, *digits, deltas))
+
+
+def loss(network, image, label):
+    return F.cross_entropy(network(image), label, reduction="none")
+
+
+@each_attack
+def test_every_image_keeps_its_budget_and_its_range(attack, network, digits):
+    image = digits[0].double().numpy()  # most pixels of a digit are 0 or 1, so clipping always plays a part
+    for delta, found in zip(DELTAS, attacked(attack, network, digits, *DELTAS), strict=True):
+        assert found.dtype == torch.float32
+        assert not found.requires_grad
+        assert found.min() >= 0
+        assert found.max() <= 1
+        difference = found.double().numpy() - image
+        realised = np.sqrt((difference**2).sum((1, 2, 3)) / (image**2).sum((1, 2, 3)))
+        assert (realised <= delta * (1 + 1e-5)).all()
+        assert (realised > 0).all() == (delta > 0)
+
+
+@each_attack
+def test_a_budget_of_zero_is_the_identity_and_asks_the_model_nothing(attack, digits):
+    def model(_image):
+        raise AssertionError("the model was called")
+
+    (found,) = attacked(attack, model, digits, 0.0)
+    assert torch.equal(found, digits[0])
+
+
+@each_attack
+def test_the_model_the_input_and_the_callers_gradient_mode_are_untouched(attack, network, digits):
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    image = digits[0].clone()
+    network[0].weight.requires_grad_(True)  # even where the caller forgot to freeze
+    try:
+        with torch.no_grad():
+            for _ in attack(network, *digits, (0.02, 0.06)):
+                assert not torch.is_grad_enabled()
+        assert network[0].weight.grad is None
+        assert network[0].weight.requires_grad
+        assert not any(value.requires_grad for value in list(network.parameters())[1:])
+    finally:
+        network[0].weight.requires_grad_(False)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert torch.equal(image, digits[0])
+    assert not digits[0].requires_grad
+
+
+@each_attack
+def test_batches_of_one_and_of_eight_give_the_same(attack, network, digits):
+    image, label, id = (part[:16] for part in digits)
+    image, network = image.double(), _Double(network).eval()
+    together, apart = (
+        torch.cat([found for rows in torch.arange(16).split(size) for found in
+                   attack(network, image[rows], label[rows], id[rows], [0.06])])
+        for size in (8, 1)
+    )  # fmt: skip
+    assert together.dtype == torch.float64
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-11)
+
+
+def test_noise_depends_on_seed_id_restart_and_nothing_else():
+    ids, like = torch.tensor([7, 3, 7]), torch.empty(3, 3, 4, 4)
+    noise = Noise(0, ids, 0).normal(like)
+    assert torch.equal(noise[0], noise[2])
+    assert torch.equal(noise[1:2], Noise(0, ids[1:2], 0).normal(like[:1]))
+    assert not torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise, Noise(1, ids, 0).normal(like))
+    assert not torch.equal(noise, Noise(0, ids, 1).normal(like))
+    unit = Noise(0, ids, 0).direction(like).flatten(1).norm(dim=1)
+    torch.testing.assert_close(unit, torch.ones(3))
+
+
+def test_the_order_of_budgets_and_the_batch_do_not_matter_to_random_starts(network, digits):
+    one, two = attacked(PGD(steps=2), network, digits, 0.02, 0.06)
+    again_two, again_one = attacked(PGD(steps=2), network, digits, 0.06, 0.02)
+    assert torch.equal(one, again_one)
+    assert torch.equal(two, again_two)
+
+
+@pytest.mark.parametrize("variant", [PGD, RandomNoise])
+def test_restarts_keep_the_worst_of_each_image(variant, network, digits):
+    *_, label, _ = digits
+    found = {restarts: attacked(variant(restarts=restarts), network, digits, 0.06)[0] for restarts in (1, 2, 5)}
+    losses = {restarts: loss(network, image, label) for restarts, image in found.items()}
+    assert (losses[2] >= losses[1]).all()
+    assert (losses[5] >= losses[2]).all()
+    kept = (found[5] != found[1]).flatten(1).any(1)
+    assert 0 < kept.sum() < len(kept)  # of each image, not of the batch
+
+
+def test_restarts_are_chosen_by_the_objective_of_the_variant(network, digits):
+    class Darken(RandomNoise):
+        def objective(self, victim):
+            return lambda image: -image.sum((1, 2, 3))
+
+    one, many = (attacked(Darken(restarts=restarts), network, digits, 0.06)[0].sum((1, 2, 3)) for restarts in (1, 4))
+    assert (many <= one).all()
+    assert (many < one).any()
+
+
+# What goes wrong ---------------------------------------------------------------------------------------------------
+
+
+class Greedy(Attack):
+    """Breaks its budget in the way that it is given."""
+
+    def __init__(self, cheat):
+        super().__init__()
+        self.cheat = cheat
+
+    def prepare(self, victim, objective):
+        return lambda radius, noise: self.cheat(victim, radius)
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        lambda victim, radius: victim.image * 0.5,
+        lambda victim, radius: victim.image + 1.01 * radius.view(-1, 1, 1, 1) / 192**0.5 * (1 - 2 * victim.image),
+        lambda victim, radius: victim.image.copy_(1 - victim.image),  # moves the centre of the ball
+    ],
+)
+def test_an_attack_that_breaks_its_budget_is_an_error_that_names_it(cheat, network, digits):
+    image, label, id = digits
+    image = (image > 0.5).float()  # so that the second cheat is exactly 1 % too long, with nothing clipped
+    with pytest.raises(BudgetError, match=rf"Greedy perturbed .* id {id[0]}, .* budget is 0\.06"):
+        list(Greedy(cheat)(network, image, label, id, [0.06]))
+
+
+@pytest.mark.parametrize("wrong", [lambda image: image[:1], lambda image: image.double()])
+def test_a_result_of_another_shape_or_type_is_an_error(wrong, network, digits):
+    with pytest.raises(BudgetError, match="Greedy returned"):
+        attacked(Greedy(lambda victim, radius: wrong(victim.image)), network, digits, 0.06)
+
+
+def test_a_result_that_is_not_a_number_is_an_error(network, digits):
+    with pytest.raises(UserError, match="result of Greedy is not finite"):
+        attacked(Greedy(lambda victim, radius: victim.image * torch.nan), network, digits, 0.06)
+
+
+@pytest.mark.parametrize("step", ["sign", "l2"])
+@pytest.mark.parametrize("variant", [FGSM, PGD])
+def test_a_gradient_that_is_not_a_number_names_the_images(variant, step, network, digits):
+    def model(image):
+        return network(image) * torch.where(torch.arange(len(image)) == 3, torch.nan, 1.0).view(-1, 1)
+
+    with pytest.raises(UserError, match=rf"gradient .* not finite for the images with id {digits[2][3]}$"):
+        attacked(variant(step=step), model, digits, 0.06)
+
+
+def test_a_loss_that_is_not_a_number_never_wins_a_restart(network, digits):
+    with pytest.raises(UserError, match="objective of RandomNoise is not finite"):
+        attacked(RandomNoise(restarts=2), lambda image: network(image) * torch.nan, digits, 0.06)
+
+
+def test_a_model_without_gradient_is_refused(network, digits):
+    with pytest.raises(UserError, match="no gradient"):
+        attacked(PGD(), lambda image: network(image).detach(), digits, 0.06)
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, torch.nan, torch.inf])
+def test_images_outside_the_range_are_refused_at_once(value, network, digits):
+    image, label, id = digits
+    image[[2, 5], 0, 0, 0] = value
+    with pytest.raises(UserError, match=rf"id {id[2]}, {id[5]} have pixels outside \[0, 1\]"):
+        PGD()(network, image, label, id, [0.06])  # no image was asked for
+
+
+def test_zero_images_are_refused(network, digits):
+    digits[0][4] = 0
+    with pytest.raises(UserError, match=rf"id {digits[2][4]} are zero"):
+        PGD()(network, *digits, [0.06])
+
+
+@pytest.mark.parametrize("delta", [-0.01, 1.01, float("nan"), float("inf")])
+def test_budgets_outside_0_to_1_are_refused(delta, network, digits):
+    with pytest.raises(UserError, match=r"outside \[0, 1\]"):
+        PGD()(network, *digits, [0.06, delta])
+
+
+def test_inference_mode_is_refused(network, digits):
+    with torch.inference_mode(), pytest.raises(UserError, match="inference_mode=False"):
+        FGSM()(network, *digits, [0.06])
+    with torch.inference_mode():
+        image = digits[0].clone()
+    with pytest.raises(UserError, match="inference_mode=False"):
+        FGSM()(network, image, *digits[1:], [0.06])
+
+
+def test_a_model_in_training_mode_is_refused(network, digits):
+    network[1].train()
+    try:
+        with pytest.raises(UserError, match="training mode"):
+            FGSM()(network, *digits, [0.06])
+    finally:
+        network.eval()
+
+
+@pytest.mark.parametrize(("label", "message"), [(-1, "have no label"), (10, "label 10 is outside the 10 classes")])
+def test_labels_outside_the_classes_are_refused(label, message, network, digits):
+    digits[1][1] = label
+    with pytest.raises(UserError, match=message):
+        attacked(FGSM(), network, digits, 0.06)
+
+
+def test_shapes_and_types_that_do_not_fit_are_refused(network, digits):
+    image, label, id = digits
+    for wrong in (image[0], image.half(), (image * 255).byte()):
+        with pytest.raises(UserError, match="float32"):
+            FGSM()(network, wrong, label, id, [0.06])
+    with pytest.raises(UserError, match="labels"):
+        FGSM()(network, image, label[1:], id, [0.06])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PGD(restarts=0),
+        lambda: PGD(steps=0),
+        lambda: PGD(step_size=0),
+        lambda: PGD(step="linf"),
+        lambda: FGSM(step="linf"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(build):
+    with pytest.raises(UserError):
+        build()
+
+
+def test_yaml_reaches_attacks_by_short_class_names():
+    jsonargparse = pytest.importorskip("jsonargparse")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--attacks", type=list[Attack])
+    written = [{"class_path": "PGD", "init_args": {"step": "sign", "name": "PGD-sign"}}, {"class_path": "FGSM"}]
+    signs, fast = parser.parse_object({"attacks": written}).attacks
+    assert signs.class_path.rsplit(".", 1) == ["lit_knn.attacks", "PGD"]
+    assert (signs.init_args.name, signs.init_args.step, signs.init_args.steps) == ("PGD-sign", "sign", 10)
+    assert fast.init_args.step == "l2"
+
+
+class _Double(nn.Module):
+    """The network in float64, without changing the fixture."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.state = {name: value.double() for name, value in network.state_dict().items() if value.is_floating_point()}
+
+    def forward(self, image):
+        return torch.func.functional_call(self.network, self.state, (image,))

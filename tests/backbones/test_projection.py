@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.backbones.projection import Moments, Projection
+from lit_knn.errors import UserError
+
+ORIGIN = {"classifier": "a"}
+
+
+def rows(n=500, size=20, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.logspace(0, -3, size)
+    mixing = torch.linalg.qr(torch.randn(size, size, generator=generator)).Q
+    return torch.randn(n, size, generator=generator) * scales @ mixing + 5
+
+
+def moments_of(features, batches, calibration=None):
+    moments = Moments(features[:64] if calibration is None else calibration)
+    for batch in batches:
+        moments.update(features[batch])
+    return moments
+
+
+def test_it_is_pca():
+    features = rows()
+    projection = Projection.fit(moments_of(features, [slice(0, 200), slice(200, 500)]), 6)
+    centred = features.double().numpy() - features.double().numpy().mean(0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    assert projection.rows == 500
+    np.testing.assert_allclose(projection.variances, singular[:6] ** 2 / 499, rtol=1e-4)
+    cosines = np.abs((projection.components.double().numpy() * directions[:6]).sum(1))
+    np.testing.assert_allclose(cosines, 1, atol=1e-5)
+    projected = projection(features)
+    torch.testing.assert_close(projected.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    assert projected.shape == (500, 6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_units_of_the_features_do_not_matter(scale):
+    features = rows() * scale
+    variances = Projection.fit(moments_of(features, [slice(None)]), 5).variances
+    expected = torch.linalg.svdvals(features.double() - features.double().mean(0))[:5] ** 2 / 499
+    torch.testing.assert_close(variances, expected.float(), rtol=1e-4, atol=0)
+
+
+def test_every_sum_is_exact_so_that_no_order_or_sharing_changes_a_bit():
+    features = rows(1000)
+    calibration = features[:50]
+    one = moments_of(features, [slice(None)], calibration)
+    parts = [torch.arange(start, 1000, 7) for start in range(7)]
+    ranks = [moments_of(features, parts[rank::3], calibration) for rank in (2, 0, 1)]
+    for name in ("rows", "total", "outer"):
+        assert torch.equal(getattr(one, name), sum(getattr(rank, name) for rank in ranks))
+
+
+def test_a_whole_projection_keeps_all_distances():
+    features = rows(100, 8)
+    projected = Projection.fit(moments_of(features, [slice(None)]), 256)(features)
+    assert projected.shape == (100, 8)
+    torch.testing.assert_close(torch.cdist(projected, projected), torch.cdist(features, features), atol=1e-3, rtol=1e-3)
+
+
+def test_large_matrices_find_the_same_subspace(monkeypatch):
+    features = rows(400, 60)
+    exact = Projection.fit(moments_of(features, [slice(None)]), 4)
+    monkeypatch.setattr("lit_knn.backbones.projection.FULL_DECOMPOSITION", 10)
+    found = Projection.fit(moments_of(features, [slice(None)]), 4)
+    torch.testing.assert_close(found.variances, exact.variances, rtol=1e-4, atol=0)
+    torch.testing.assert_close((found.components @ exact.components.T).abs(), torch.eye(4), atol=1e-3, rtol=0)
+
+
+def test_a_constant_dimension_is_harmless():
+    features = rows(100, 5)
+    features[:, 2] = 3.0
+    projection = Projection.fit(moments_of(features, [slice(None)]), 4)
+    assert torch.isfinite(projection(features)).all()
+    torch.testing.assert_close(projection.components[:, 2].abs().max(), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+def test_bad_features():
+    features = rows(100, 5)
+    moments = Moments(features)
+    with pytest.raises(UserError, match="at least 2 images"):
+        Projection.fit(moments, 2)
+    features[3, 1] = torch.nan
+    with pytest.raises(UserError, match="NaN"):
+        moments.update(features)
+    moments = Moments(rows(100, 5))
+    moments.update(rows(100, 5) * 1e9)
+    with pytest.raises(UserError, match="projection_rows"):
+        moments.covariance()
+
+
+def test_files(tmp_path):
+    features = rows()
+    projection = Projection.fit(moments_of(features, [slice(None)]), 6)
+    path = tmp_path / "projection" / "tap.h5"
+    with pytest.raises(UserError, match="lit-knn extract"):
+        Projection.load(path, ORIGIN)
+    projection.save(path, ORIGIN)
+    loaded = Projection.load(path, ORIGIN)
+    assert torch.equal(loaded(features), projection(features))
+    assert loaded.fingerprint() == projection.fingerprint()
+    assert [file.name for file in path.parent.iterdir()] == ["tap.h5"]
+    with pytest.raises(UserError, match="classifier"):
+        Projection.load(path, {"classifier": "b"})
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged"):
+        Projection.load(path, ORIGIN)

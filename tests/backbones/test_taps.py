@@ -1,0 +1,122 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet50
+
+from lit_knn.backbones.pooling import pool
+from lit_knn.backbones.taps import PAPER_TAPS, Tap, tap_network
+from lit_knn.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = resnet50(weights=None).eval().requires_grad_(False)
+    for module in network.modules():  # random networks' last scales are zero-free, but far from trained ones
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.weight.uniform_(0.5, 1.5)
+    return network
+
+
+def by_hooks(network, image):
+    """The paper's activations, caught as what each block's last ReLU is given, before it overwrites them."""
+    caught, handles = {}, []
+    for name, (node, _) in PAPER_TAPS.items():
+        block = network.get_submodule(node.removesuffix(".add"))
+        # A bottleneck calls its one ReLU three times; the last call is the one after the sum.
+        handles.append(
+            block.relu.register_forward_pre_hook(
+                lambda _module, inputs, name=name: caught.__setitem__(name, inputs[0].clone())
+            )
+        )
+    logits = network(image)
+    for handle in handles:
+        handle.remove()
+    return logits, caught
+
+
+def test_the_papers_taps_are_what_hooks_see_before_the_relu(network):
+    image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    expected_logits, expected = by_hooks(network, image)
+    logits, features = tap_network(network, [Tap(name) for name in PAPER_TAPS])(image)
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=0)
+    sizes = {"conv_2_3": 256 * 49, "conv_3_4": 512 * 49, "conv_4_6": 1024 * 16, "conv_5_1": 2048}  # Table 3
+    for name, (_, side) in PAPER_TAPS.items():
+        assert expected[name].min() < 0  # before the ReLU
+        assert features[name].shape == (2, sizes[name])
+        torch.testing.assert_close(features[name], pool(expected[name], side), rtol=0, atol=0)
+
+
+def test_the_network_is_not_changed(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    inplace = [module.inplace for module in network.modules() if isinstance(module, nn.ReLU)]
+    tap_network(network, [Tap("conv_5_1")])(torch.randn(1, 3, 64, 64))
+    assert inplace == [module.inplace for module in network.modules() if isinstance(module, nn.ReLU)]
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_an_unknown_layer_names_its_neighbours(network):
+    with pytest.raises(UserError, match=r"no layer 'layer4.0.addd'.*layer4\.0\.add"):
+        tap_network(network, [Tap("layer4.0.addd")])
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        if x.sum() > -1e9:  # control flow on values: no graph
+            x = self.body(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_network_without_a_graph_is_tapped_at_its_modules_before_the_next_overwrites_them():
+    network = Untraceable().eval().requires_grad_(False)
+    image = torch.randn(2, 3, 8, 8)
+    logits, features = tap_network(network, [Tap("body.1", pool=2)])(image)
+    torch.testing.assert_close(logits, network(image))
+    torch.testing.assert_close(features["body.1"], pool(network.body[1](network.body[0](image)), 2))
+    assert features["body.1"].min() < 0
+    with pytest.raises(UserError, match=r"no layer 'body.9'.*body"):
+        tap_network(network, [Tap("body.9")])
+
+
+def test_a_tap_on_an_untouched_input_of_an_inplace_function():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return torch.relu_(self.conv(x)).mean((2, 3))
+
+    network = Functional().eval().requires_grad_(False)
+    image = torch.randn(2, 3, 8, 8)
+    features = tap_network(network, [Tap("conv", pool=3)])(image)[1]
+    torch.testing.assert_close(features["conv"], pool(network.conv(image), 3))
+
+
+def test_without_taps_there_are_only_logits():
+    network = nn.Flatten()
+    logits, features = tap_network(network, [])(torch.ones(1, 3, 2, 2))
+    assert logits.shape == (1, 12)
+    assert features == {}
+
+
+@pytest.mark.parametrize("wrong", [{"pool": 0}, {"dimension": 0}, {"name": "a/b"}])
+def test_impossible_taps(wrong):
+    with pytest.raises(UserError):
+        Tap("layer", **wrong)
+
+
+def test_two_taps_of_one_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten()).eval()
+    image = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        features = tap_network(network, [Tap("0", pool=1, name="a"), Tap("0", pool=2, name="b")])(image)[1]
+        torch.testing.assert_close(features["a"], pool(network[0](image), 1))
+        torch.testing.assert_close(features["b"], pool(network[0](image), 2))

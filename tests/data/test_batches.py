@@ -1,0 +1,58 @@
+from lit_knn.data.base import ArrayShard
+from lit_knn.data.batches import Reader, Rows, WholeBatches
+from lit_knn.data.digits import Digits
+
+
+class Counting(Digits):
+    """Nine shards; counts how often one is opened."""
+
+    opened = 0
+
+    def shard_names(self) -> list[str]:
+        return list("abcdefghi")
+
+    def open_shard(self, index: int) -> ArrayShard:
+        del index
+        self.opened += 1
+        return super().open_shard(0)
+
+
+def test_reader_keeps_only_the_last_shards() -> None:
+    source = Counting(split="test")
+    reader = Reader(source, None)
+    for index in (0, 0, 1, 1, 0, 2, 3):
+        reader.shard(index)
+    assert source.opened == 4
+    reader.shard(4)  # drops shard 0
+    reader.shard(1)
+    assert source.opened == 5
+    reader.shard(0)
+    assert source.opened == 6
+
+
+def deal(rank: int, world_size: int, lengths: tuple[int, ...] = (5, 1, 4)) -> WholeBatches:
+    def rows(shard: int) -> tuple[range, range]:
+        return range(lengths[shard]), range(100 * shard, 100 * shard + lengths[shard])
+
+    return WholeBatches(range(len(lengths)), rows, batch_size=2, rank=rank, world_size=world_size)
+
+
+def test_batches_end_with_their_shard() -> None:
+    assert list(deal(0, 1)) == [
+        Rows(0, [0, 1], [0, 1]),
+        Rows(0, [2, 3], [2, 3]),
+        Rows(0, [4], [4]),
+        Rows(1, [0], [100]),
+        Rows(2, [0, 1], [200, 201]),
+        Rows(2, [2, 3], [202, 203]),
+    ]
+
+
+def test_batch_b_goes_to_rank_b_mod_w() -> None:
+    everything = list(deal(0, 1))
+    for world_size in (1, 2, 4, 7):
+        for rank in range(world_size):
+            sampler = deal(rank, world_size)
+            assert list(sampler) == everything[rank::world_size]
+            assert len(sampler) == len(everything[rank::world_size])
+            assert sampler.total == 6

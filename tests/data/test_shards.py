@@ -1,0 +1,145 @@
+import gzip
+import json
+import multiprocessing
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from lit_knn.data import Sample, TarShards
+from lit_knn.errors import UserError
+
+from .conftest import encode, photo, samples, write_tar
+
+IMAGE = encode(photo(0))
+
+
+def read_all(source: TarShards) -> list[Sample]:
+    shards = [source.open_shard(index) for index in range(len(source.shard_names()))]
+    return [shard.read(row) for shard in shards for row in range(len(shard))]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to the garbage collector
+def test_reads_what_webdataset_reads(tmp_path: Path) -> None:
+    members = {
+        **samples(0, 5),
+        "dir.x/a.PNG": IMAGE,
+        "dir.x/a.cls": b"3\n",
+        "b.seg.png": b"another part",
+        "b.jpg": encode(photo(1), "jpg"),
+        "b.txt": b"a caption",
+    }
+    write_tar(tmp_path / "x-0.tar", members)
+    write_tar(tmp_path / "x-1.tar", samples(0, 3))  # keys may come again in another shard
+    source = TarShards(urls=str(tmp_path / "x-{0..1}.tar"))
+    peer = webdataset.WebDataset([str(tmp_path / f"x-{i}.tar") for i in (0, 1)], shardshuffle=False, empty_check=False)
+    expected = [
+        Sample(item["__key__"], int(item.get("cls", b"-1")), item.get("png") or item.get("jpg")) for item in peer
+    ]
+    assert read_all(source) == expected
+    assert len(expected) == 10
+
+
+def test_json_labels(tmp_path: Path) -> None:
+    fields = {"a": {"label": 4}, "b": {"cls": 5}, "c": {"caption": "no label"}}
+    members = {f"{key}.json": json.dumps(value).encode() for key, value in fields.items()}
+    write_tar(tmp_path / "x.tar", members | {f"{key}.webp": IMAGE for key in fields})
+    assert [sample.label for sample in read_all(TarShards(urls=[str(tmp_path / "x.tar")]))] == [4, 5, -1]
+
+
+def test_patterns(tmp_path: Path) -> None:
+    for name in ("t-08", "t-09", "t-10", "v-a", "v-b"):
+        write_tar(tmp_path / f"{name}.tar", samples(0, 1))
+    assert TarShards(urls=f"{tmp_path}/t-{{08..10}}.tar").shard_names() == ["t-08", "t-09", "t-10"]
+    assert TarShards(urls=f"{tmp_path}/t-*.tar").shard_names() == ["t-08", "t-09", "t-10"]
+    assert TarShards(urls=[f"{tmp_path}/v-{{b,a}}.tar"]).shard_names() == ["v-b", "v-a"]
+    with pytest.raises(UserError, match=r"t-11\.tar"):
+        TarShards(urls=f"{tmp_path}/t-{{10..11}}.tar").shard_names()
+    with pytest.raises(UserError, match="urls is empty"):
+        TarShards(urls=[]).shard_names()
+
+
+def test_class_names_bound_the_labels(tmp_path: Path) -> None:
+    names = tmp_path / "classes.txt"
+    names.write_text("cat\ndog\n")
+    write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "a.cls": b"2"})
+    source = TarShards(urls=str(tmp_path / "x.tar"), class_names_file=names)
+    assert source.class_names == ["cat", "dog"]
+    with pytest.raises(UserError, match=r"x\.tar: a\.cls holds the label 2, accepted are 0 to 1"):
+        source.open_shard(0)
+    with pytest.raises(UserError, match="class_names_file"):
+        TarShards(urls=str(tmp_path / "x.tar"), class_names_file=tmp_path / "nowhere").open_shard(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.cls", b"cat"),
+        ("a.cls", b""),
+        ("a.cls", b"-1"),
+        ("a.cls", b"1.5"),
+        ("a.cls", b"\xff\xfe"),
+        ("a.json", b"{"),
+        ("a.json", b"[3]"),
+        ("a.json", b'{"label": "cat"}'),
+        ("a.json", b'{"label": true}'),
+    ],
+)
+def test_bad_labels(tmp_path: Path, name: str, data: bytes) -> None:
+    write_tar(tmp_path / "x.tar", {"a.png": IMAGE, name: data})
+    with pytest.raises(UserError, match=rf"x\.tar: {name} holds"):
+        TarShards(urls=str(tmp_path / "x.tar")).open_shard(0)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.02, 0.3, 0.5, 0.77, 0.99])
+def test_a_tar_cut_anywhere_is_refused(tmp_path: Path, fraction: float) -> None:
+    path = write_tar(tmp_path / "x.tar", samples(0, 6))
+    complete = path.read_bytes().rstrip(b"\0")  # the padding at the end tells nothing
+    path.write_bytes(complete[: int(len(complete) * fraction)])
+    with pytest.raises(UserError, match=r"x\.tar is cut short"):
+        TarShards(urls=str(path)).open_shard(0)
+
+
+def test_a_tar_cut_between_two_members_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "b.png": IMAGE})
+    one = 512 + -(-len(IMAGE) // 512) * 512
+    path.write_bytes(path.read_bytes()[:one])
+    with pytest.raises(UserError, match=r"no end mark after a\.png"):
+        TarShards(urls=str(path)).open_shard(0)
+
+
+def test_other_bad_tars(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": IMAGE})
+    (tmp_path / "z.tar").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(UserError, match="no uncompressed tar"):
+        TarShards(urls=str(tmp_path / "z.tar")).open_shard(0)
+    write_tar(tmp_path / "y.tar", {"a.txt": b"", ".png": IMAGE})
+    with pytest.raises(UserError, match=r"y\.tar holds no images"):
+        TarShards(urls=str(tmp_path / "y.tar")).open_shard(0)
+    write_tar(tmp_path / "y.tar", {"a.png": IMAGE, "a.PNG": IMAGE})
+    with pytest.raises(UserError, match=r"a\.PNG twice"):
+        TarShards(urls=str(tmp_path / "y.tar")).open_shard(0)
+    write_tar(tmp_path / "y.tar", {"a.png": IMAGE, "a.jpg": IMAGE})
+    with pytest.raises(UserError, match="two images of key 'a'"):
+        TarShards(urls=str(tmp_path / "y.tar")).open_shard(0)
+
+
+def test_identity_knows_the_data_but_not_the_place(tars: Callable[..., str], tmp_path: Path) -> None:
+    pattern = tars(3, 2)
+    identity = TarShards(urls=pattern).identity()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in tmp_path.glob("*.tar"):
+        shutil.copy(path, copy)
+    assert TarShards(urls=str(copy / "*.tar")).identity() == identity
+    assert TarShards(urls=str(copy / "*-0.tar")).identity() != identity
+
+
+def test_shards_survive_pickling_and_forking(tars: Callable[..., str]) -> None:
+    shard = TarShards(urls=tars(3)).open_shard(0)
+    assert pickle.loads(pickle.dumps(shard)).read(2) == shard.read(2)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(shard.read, [0, 1, 2] * 5) == [shard.read(row) for row in [0, 1, 2] * 5]

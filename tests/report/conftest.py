@@ -1,0 +1,49 @@
+import math
+
+import pytest
+import torch
+
+from lit_knn.metrics import wilson
+from lit_knn.report import Record
+
+
+def make_record(cases=(("gray_box", "PGD"), ("black_box", "PGD")), taps=("layer1", "layer2"), deltas=(0.0, 0.02, 0.06)):
+    variants = [("none", "", "", "", "")]
+    variants += [
+        ("kNN", tap, k, weighting, combination)
+        for tap in taps
+        for combination in ("soft", "hard")
+        for k in (10, 50)
+        for weighting in ("UW", "CBW-E", "CBW-D")
+    ]
+    rows = []
+    for threat, attack in cases:
+        for delta in deltas:
+            for number, variant in enumerate(variants):
+                correct = round(1000 * math.exp(-(60 if number == 0 else 5 + number) * delta)) - number
+                low, high = wilson(torch.tensor(correct), torch.tensor(1000))
+                fields = dict(zip(("defense", "tap", "k", "weighting", "combination"), variant, strict=True))
+                row = {"threat": threat, "attack": attack, "delta": delta, **fields}
+                for topk in (1, 5):
+                    row |= {"topk": topk, "correct": correct, "n": 1000, "accuracy": correct / 1000}
+                    row |= {"low": low.item(), "high": high.item()}
+                    row |= {"delta_mean": delta * 0.99, "delta_max": delta, "normalized_delta_mean": delta * 2}
+                    rows.append(dict(row))
+    return Record(
+        run="made-up",
+        created="2026-11-24T12:00:00+00:00",
+        seconds={"attack": 1.5},
+        config={"seed_everything": 0, "queries": "tests/ΔΔ"},
+        versions={"torch": "2.14"},
+        git="",
+        seed=0,
+        fingerprints={"classifier": "resnet-0123"},
+        queries={"count": 1000},
+        database={"rows": 50_000, "skipped": [[3, "cat/3.png", "truncated"]]},
+        results=rows,
+    )
+
+
+@pytest.fixture
+def record():
+    return make_record()

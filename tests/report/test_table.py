@@ -1,0 +1,60 @@
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from lit_knn.errors import UserError
+from lit_knn.report import accuracy_table
+
+from .conftest import make_record
+
+
+def printed(record, width, **options):
+    console = Console(file=io.StringIO(), width=width, **options)
+    console.print(accuracy_table(record))
+    return console.file.getvalue()
+
+
+def test_says_what_was_measured(record):
+    text = printed(record, 100)
+    cells = [line.split() for line in text.splitlines()]
+    assert ["defense", "0", "0.02", "0.06"] in cells
+    assert text.count("gray box, PGD") == text.count("black box, PGD") == 1
+    assert cells.count(["none", "1.000", ".301", ".027"]) == 2
+    for part in (
+        "Top-1",
+        "1,000 queries",
+        "intervals within ±.0",
+        "K=50, CBW-D, soft",
+        "22 more variants in results.csv",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_seven_deltas_eight_rows_and_four_panels_fit(width):
+    cases = [(threat, attack) for threat in ("gray_box", "black_box") for attack in ("PGD", "RandomNoise")]
+    taps = ["conv_2_3", "conv_3_4", "conv_4_6", "conv_5_1", "layer4.0.add", "layer3.5.add", "layer2.3.add"]
+    text = printed(make_record(cases, taps, (0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1)), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    assert sum(line.strip().startswith(("none", "kNN")) and len(line.split()) >= 8 for line in lines) == 4 * 8
+
+
+def test_the_best_of_each_column_is_bold_and_brackets_are_no_markup():
+    record = make_record(taps=["blocks[3]"])
+    bold = printed(record, 100, force_terminal=True, color_system="standard").split("\x1b[1m")
+    assert any(part.lstrip().startswith("1.000") for part in bold)
+    assert "kNN blocks[3]" in printed(record, 100)
+
+
+def test_a_budget_that_a_case_left_out_is_a_dash(record):
+    rows = [row for row in record.results if row["threat"] == "gray_box" or row["delta"] > 0]
+    assert "–" in printed(dataclasses.replace(record, results=rows), 100)
+
+
+def test_no_results(record):
+    with pytest.raises(UserError, match="no results"):
+        accuracy_table(dataclasses.replace(record, results=[]))

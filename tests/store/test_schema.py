@@ -1,0 +1,101 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.store import Schema, fingerprint_difference, read_header
+
+from .example import FINGERPRINT, rows, schema, write_shard
+
+
+@pytest.fixture
+def shard(tmp_path):
+    return write_shard(tmp_path, 0, schema(), [rows(schema(), 9)], failures=[(3, "a/b", "cut")])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_json_and_back(packed):
+    columns = schema(packed=packed)
+    assert Schema.from_json(json.loads(json.dumps(columns.to_json()))) == columns
+
+
+def test_header_says_what_is_in_the_file(shard):
+    header = read_header(shard)
+    assert (header.schema, header.fingerprint, header.rows) == (schema(), FINGERPRINT, 9)
+    assert header.skipped == ((3, "a/b", "cut"),)
+    assert header.size == shard.stat().st_size
+    with h5py.File(shard, locking=False) as file:
+        stored = file["features/late"][:9].tobytes()
+    start = header.offsets["features/late"]
+    assert shard.read_bytes()[start : start + len(stored)] == stored
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"shard-000003\.h5 is missing; run `lit-knn extract`"):
+        read_header(tmp_path / "shard-000003.h5")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 2000, -1])
+def test_a_file_cut_short_is_refused(shard, keep):
+    shard.write_bytes(shard.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"is damaged.*delete it and run `lit-knn extract` again"):
+        read_header(shard)
+
+
+def test_something_else_under_its_name_is_refused(shard):
+    shard.write_text("not HDF5")
+    with pytest.raises(UserError, match="is damaged"):
+        read_header(shard)
+
+
+def edit(path, name, value):
+    with h5py.File(path, "r+", locking=False) as file:
+        file.attrs[name] = value
+
+
+def test_a_half_written_file_is_refused(shard):
+    with h5py.File(shard, "r+", locking=False) as file:
+        del file.attrs["complete"]
+    with pytest.raises(UserError, match="was never finished"):
+        read_header(shard)
+
+
+def test_another_schema_version_is_refused(shard):
+    edit(shard, "schema_version", 99)
+    with pytest.raises(UserError, match="schema version 99, not 1"):
+        read_header(shard)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("schema", "{"), ("schema", "{}"), ("fingerprint", "["), ("rows", 10_000)],
+)
+def test_a_damaged_attribute_is_refused(shard, name, value):
+    edit(shard, name, value)
+    with pytest.raises(UserError, match="is damaged"):
+        read_header(shard)
+
+
+@pytest.mark.parametrize("column", ["softmax", "features/early", "key", "skipped"])
+def test_a_lost_or_changed_column_is_refused(shard, column):
+    with h5py.File(shard, "r+", locking=False) as file:
+        del file[column]
+    with pytest.raises(UserError, match="is damaged"):
+        read_header(shard)
+    if column != "skipped":
+        with h5py.File(shard, "r+", locking=False) as file:
+            file[column] = np.zeros((10, 2), np.float64)
+        with pytest.raises(UserError, match=f"column {column} is not"):
+            read_header(shard)
+
+
+def test_difference_names_every_entry_with_both_values():
+    expected = {"classifier": "a", "tap late": "layer2", "dataset": "d"}
+    found = {"classifier": "b", "dataset": "d", "extra": "x"}
+    assert fingerprint_difference(expected, expected) == ""
+    assert fingerprint_difference(expected, found) == (
+        "classifier is 'b' where 'a' is expected, extra is 'x' where 'absent' is expected, "
+        "tap late is 'absent' where 'layer2' is expected"
+    )
