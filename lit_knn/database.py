@@ -1,31 +1,34 @@
 """The database of a defense in one folder: a sealed store, the projections of its features, and an index per tap.
 
-    folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
-    folder/store/                  sealed HDF5 shards and their manifest
-    folder/index/<tap>.faiss       built by `lit-knn index`
+folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
+folder/store/                  sealed HDF5 shards and their manifest
+folder/index/<tap>.faiss       built by `lit-knn index`
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import ImageData
 from lit_knn.defenses.vote import Ballots
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint
 from lit_knn.index import Faiss, Index, Neighbors
-from lit_knn.store import Fingerprint, Schema, ShardWriter, Store, is_sealed, write_manifest
+from lit_knn.store import Store, is_sealed, shard_name
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
 
 
+@final  # and so YAML names its arguments without a class path
 class Database:
     """Where a defense looks for neighbours.
 
@@ -35,6 +38,7 @@ class Database:
         index: How neighbours are found, the same for each tap; by default exact search.
         softmax: ``dense`` keeps complete rows, ``packed`` the 21 largest classes; ``auto`` packs above 64 classes.
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
+        key_width: Longest name of an image that the store keeps, in bytes.
         build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
     """
 
@@ -46,6 +50,7 @@ class Database:
         index: Index | None = None,
         softmax: Literal["auto", "dense", "packed"] = "auto",
         projection_rows: int | None = None,
+        key_width: int = 64,
         build_missing: bool = False,
     ) -> None:
         names = [tap.name for tap in taps]
@@ -55,7 +60,10 @@ class Database:
         self.taps = {tap.name: tap for tap in taps}
         self.index = index or Faiss()
         self.softmax = softmax
+        if projection_rows is not None and projection_rows < 2:
+            raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
         self.projection_rows = projection_rows
+        self.key_width = key_width
         self.build_missing = build_missing
         self._projections: dict[str, Projection] = {}
         self._indexes: dict[str, Index] = {}
@@ -70,13 +78,11 @@ class Database:
             UserError: If a part is missing (the sentence names the command that builds it), damaged, or was made from
                 another model, tap, preprocessing or data set.
         """
-        self._projections = {}
         self._store = Store(self.store_path, fingerprint=self.fingerprint(classifier, data))
-        self._indexes = {}
-        for name in self.taps:
+        for tap in self.taps:
             index = copy.copy(self.index)
-            index.load(self.index_path(name), self._store.checksum)
-            self._indexes[name] = index
+            index.load(self.index_path(tap), self._store.checksum)
+            self._indexes[tap] = index
 
     @property
     def store(self) -> Store:
@@ -97,24 +103,24 @@ class Database:
         """
         names = list(self.taps if taps is None else taps)
         if unknown := set(names) - set(self.taps):
-            raise UserError(f"the database has no tap {sorted(unknown)[0]!r}; it has {', '.join(self.taps)}")
+            raise UserError(f"the database has no tap {min(unknown)!r}; it has {', '.join(self.taps)}")
         logits, pooled = classifier.tapped(image, [self.taps[name] for name in names])
-        return logits, {name: self.projection(name, image.device)(pooled[name]) for name in names}
+        return logits, {name: self._projections[name].to(image.device)(pooled[name]) for name in names}
 
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features."""
-        return self._indexes[tap].search(features.float().cpu().numpy(), k)
+        return self._indexes[tap].search(features.detach().float().cpu().numpy(), k)
 
-    def ballots(self, ids: object, device: torch.device) -> Ballots:
+    def ballots(self, ids: NDArray[np.int64], device: torch.device) -> Ballots:
         """Return what rows ``(N, K)`` predict."""
         probability, label = self.store.predictions(ids)
         return Ballots(
             torch.from_numpy(probability).to(device).float(),
-            None if label is None else torch.from_numpy(label).to(device).long(),
+            None if label is None else torch.from_numpy(label.astype(np.int64)).to(device),
             self.store.schema.num_classes,
         )
 
-    def weights(self, name: str, *, ids: object, device: torch.device) -> Tensor:
+    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return a weight column of rows ``(N, K)``, float32."""
         return torch.from_numpy(self.store.weights(name, ids)).to(device)
 
@@ -135,28 +141,53 @@ class Database:
 
     def shard_path(self, shard: int) -> Path:
         """File of the rows of one source shard."""
-        return self.store_path / f"shard-{shard:06d}.h5"
+        return self.store_path / shard_name(shard)
+
+    def packs(self, num_classes: int) -> bool:
+        """Return whether softmax rows of so many classes are shortened."""
+        return self.softmax == "packed" or (self.softmax == "auto" and num_classes > PACKED_ABOVE)
 
     def origin(self, classifier: Classifier, data: ImageData, tap: str) -> Fingerprint:
         """Return what a tap's activations depend on, before PCA."""
         layer = self.taps[tap]
         return {
             "classifier": classifier.fingerprint(),
-            "dataset": data.database.identity(),
-            "preprocessing": data.preprocessing.identity(),
+            "dataset": data.database_source.identity(),
+            "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
             f"tap {tap}": f"{layer.layer}, pool {layer.side}, dimension {layer.dimension}",
         }
 
     def fingerprint(self, classifier: Classifier, data: ImageData) -> Fingerprint:
-        """Return everything that the rows of the store depend on.
+        """Load the projections and return everything that the rows of the store depend on.
 
         Raises:
-            UserError: If a projection is missing.
+            UserError: If a projection is missing, damaged or of another origin.
         """
         parts: Fingerprint = {}
         for tap in self.taps:
             origin = self.origin(classifier, data, tap)
-            projection = Projection.load(self.projection_path(tap), origin)
-            self._projections[tap] = projection
-            parts |= origin | {f"projection {tap}": projection.fingerprint()}
+            self._projections[tap] = Projection.load(self.projection_path(tap), origin)
+            parts |= origin | {f"projection {tap}": self._projections[tap].fingerprint()}
         return parts
+
+    def unfitted(self) -> list[str]:
+        """Return the taps that have no projection yet."""
+        return [tap for tap in self.taps if not self.projection_path(tap).exists()]
+
+    def unsealed(self, shards: Iterable[int], fingerprint: Fingerprint) -> list[int]:
+        """Return the source shards whose rows are not in the store yet.
+
+        Raises:
+            UserError: If one is there, but damaged or made from something else.
+        """
+        return [shard for shard in shards if not is_sealed(self.shard_path(shard), fingerprint)]
+
+    def build_indexes(self, classifier: Classifier, data: ImageData) -> None:
+        """Build the index of each tap over the whole store."""
+        store = Store(self.store_path, fingerprint=self.fingerprint(classifier, data))
+        for tap in self.taps:
+            self.index.build(store, tap, self.index_path(tap))
+
+    def is_complete(self) -> bool:
+        """Return whether store and indexes have been built, from whatever."""
+        return (self.store_path / "manifest.json").exists() and all(self.index_path(tap).exists() for tap in self.taps)

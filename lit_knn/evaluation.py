@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
@@ -17,6 +17,7 @@ from lit_knn.defenses import Defense, NoDefense, Query, Variant
 from lit_knn.errors import UserError
 from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
 from lit_knn.perturbation import normalized_l2
+from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat
 
 
@@ -49,7 +50,7 @@ class Evaluation(pl.LightningModule):
         self.attacks = attacks
         self.deltas = sorted({0.0, *deltas})
         self.defenses = defenses or [NoDefense()]
-        self.threats = threats or [GrayBox()]
+        self.threats: Sequence[Threat] = nn.ModuleList(threats or [GrayBox()])  # type: ignore[assignment]
         self.database = database
         self.topk = topk
         if not attacks or not 0 <= self.deltas[0] <= self.deltas[-1] <= 1:
@@ -62,6 +63,7 @@ class Evaluation(pl.LightningModule):
             if len(set(names)) < len(names):
                 raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
         self.cases = [(threat, attack) for threat in self.threats for attack in attacks]
+        self.results: list[Row] = []
         self.accuracy = RobustAccuracy(
             [(threat.name, attack.name) for threat, attack in self.cases], self.deltas, self.variants, topk
         )
@@ -82,6 +84,17 @@ class Evaluation(pl.LightningModule):
         return needed
 
     @property
+    def required_database(self) -> Database:
+        """The database.
+
+        Raises:
+            UserError: If the configuration has none.
+        """
+        if self.database is None:
+            raise UserError("the configuration has no model.database: there is nothing to extract, index or search")
+        return self.database
+
+    @property
     def data(self) -> ImageData:
         """The data module of the run."""
         return cast(ImageData, self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -91,8 +104,8 @@ class Evaluation(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
-        if self.needed and self.database is not None:
-            self.database.open(self.classifier, self.data)
+        if self.needed:
+            self.required_database.open(self.classifier, self.data)
 
     def on_test_start(self) -> None:
         """Start counting from nothing."""
@@ -140,9 +153,11 @@ class Evaluation(pl.LightningModule):
         return Query(image, self.classifier, self.database, self.needed)
 
     def on_test_epoch_end(self) -> None:
-        """Prove that each query was seen once.
+        """Prove that each query was seen exactly once, and merge the counts of all processes.
 
         Raises:
-            RuntimeError: If one was left out or seen twice.
+            AuditError: If a query was left out or seen twice.
         """
-        self.audit.require(self.data.expected_query_ids())
+        if self.trainer.limit_test_batches == 1.0:
+            self.audit.verify(self.data.expected_query_ids())
+        self.results = self.accuracy.rows()

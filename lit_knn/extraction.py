@@ -1,45 +1,40 @@
-"""From database shards to a sealed store: two passes, fitting the projections and writing the rows.
+"""From the database's images to a sealed store, in two passes: fit the projections, then write the rows.
 
 Both read whole batches that never cross a shard, so that what is written depends neither on the number of processes
-nor on which of them read a shard.
+nor on which of them reads a shard.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lit_knn.backbones import Classifier, Moments, Projection
-from lit_knn.data import Batch, ImageData
+from lit_knn.data import Batch, BatchLoader, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
-from lit_knn.store import Fingerprint, ShardWriter
+from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint
+from lit_knn.store import Schema, ShardWriter
 
 
 class _DatabasePass(pl.LightningModule):
-    """One pass over the database.
-
-    Args:
-        classifier: Gives logits and tapped activations.
-        database: Says which.
-        data: Gives the images.
-    """
+    """One pass over images of the database; a `predict_step` says what becomes of a batch."""
 
     def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
         super().__init__()
         self.classifier, self.database, self.data = classifier, database, data
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn bytes into pixels on the device."""
         return self.data.on_after_batch_transfer(batch, dataloader_idx)
 
 
 class Fitting(_DatabasePass):
-    """First pass: the moments of every tap.
+    """First pass: the moments of every tap, and from them the projections.
 
     Args:
         classifier: Gives tapped activations.
@@ -49,52 +44,65 @@ class Fitting(_DatabasePass):
 
     def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
         super().__init__(classifier, database, data)
-        self.moments: dict[str, Moments] = {}
+        self._moments: dict[str, Moments] = {}
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Every stride-th row of every shard, whole batches by rank."""
-        return self.data.database_batches(
-            range(len(self.data.database.shard_names())),
-            stride=self.data.stride(self.database.projection_rows),
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+    def predict_dataloader(self) -> BatchLoader:
+        """Return this process's share of the sample: every stride-th row of each shard, whole batches by rank.
+
+        Raises:
+            UserError: If a process would have none.
+        """
+        trainer, wanted = self.trainer, self.database.projection_rows
+        shards = range(len(self.data.database_source.shard_names()))
+        stride = max(1, self.data.num_database_rows // wanted) if wanted else 1
+        batches = self.data.database_batches(
+            shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size
         )
+        if not len(batches):
+            raise UserError(
+                f"the database makes fewer batches of {self.data.batch_size} than there are processes: use fewer than "
+                f"{trainer.world_size} processes or a smaller data.batch_size"
+            )
+        return batches
 
     def on_predict_start(self) -> None:
-        """Calibrate on the first batch of the database: the same in all processes, without a word between them."""
-        batch = next(iter(self.data.database_batches([0])))
-        batch = self.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch), 0)
-        for name, pooled in self._pooled(batch).items():
-            self.moments[name] = Moments(pooled, device=self.device)
+        """Calibrate on the first images of the database: the same in all processes, without a word between them."""
+        for batch in self.data.database_batches([0]):
+            if len(batch["id"]):
+                moved = self.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch), 0)
+                self._moments = {name: Moments(rows, self.device) for name, rows in self._pooled(moved).items()}
+                return
+        raise UserError("no image of the database's first shard can be read, so that PCA has nothing to start from")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch."""
-        for name, pooled in self._pooled(batch).items():
-            self.moments[name].update(pooled)
+    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+        """Add the activations of a batch."""
+        if len(batch["id"]):
+            for name, rows in self._pooled(batch).items():
+                self._moments[name].update(rows)
+        return len(batch["id"])
 
-    def _pooled(self, batch: Batch) -> dict[str, Tensor]:
-        pooled: dict[str, Tensor] = self.classifier.tapped(batch["image"], list(self.database.taps.values()))[1]
-        return pooled
+    def _pooled(self, batch: Batch) -> Mapping[str, Tensor]:
+        return self.classifier.tapped(batch["image"], list(self.database.taps.values()))[1]
 
     def projections(self) -> dict[str, Projection]:
-        """Sum the moments of all processes and decompose them; to be called by all."""
-        for moments in self.moments.values():
-            if torch.distributed.is_initialized():
+        """Sum the moments of all processes and decompose them; every process must take part."""
+        if torch.distributed.is_initialized():
+            for moments in self._moments.values():
                 for part in (moments.rows, moments.total, moments.outer):
                     torch.distributed.all_reduce(part)
         return {
-            name: Projection.fit(moments, self.database.taps[name].dimension) for name, moments in self.moments.items()
+            name: Projection.fit(moments, self.database.taps[name].dimension) for name, moments in self._moments.items()
         }
 
 
 class Extraction(_DatabasePass):
-    """Second pass: a sealed store shard for each source shard.
+    """Second pass: one sealed store shard for each shard of the database.
 
     Args:
         classifier: Gives logits and tapped activations.
         database: Says which, and where to write.
         data: Gives the images.
-        shards: Source shards still to be done, by any process.
+        shards: What is still to be done, by all processes together.
         fingerprint: Written into every shard.
     """
 
@@ -103,36 +111,77 @@ class Extraction(_DatabasePass):
         classifier: Classifier,
         database: Database,
         data: ImageData,
-        shards: list[int],
+        shards: Sequence[int],
         fingerprint: Fingerprint,
     ) -> None:
         super().__init__(classifier, database, data)
-        self.shards, self.fingerprint = shards, fingerprint
-        self._writer: ShardWriter | None = None
+        self._shards, self._fingerprint = shards, fingerprint
         self._shard = -1
+        self._writer: ShardWriter | None = None
+        self._failed: list[tuple[int, str, str]] = []
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Whole shards by rank."""
-        return self.data.database_batches(self.shards[self.trainer.global_rank :: self.trainer.world_size])
+    def predict_dataloader(self) -> BatchLoader:
+        """Return whole shards, dealt out by rank."""
+        return self.data.database_batches(self._shards[self.trainer.global_rank :: self.trainer.world_size])
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> None:
-        """Write a batch: features, softmax and weights of each image; failures by name."""
+    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+        """Write features, softmax and weights of each image, and the names of those that could not be read."""
         if batch["shard"] != self._shard:
             self.seal()
             self._shard = batch["shard"]
+        self._failed += batch["failed"]
         if len(batch["id"]):
             logits, features = self.database.features(self.classifier, batch["image"])
             softmax = logits.float().softmax(dim=-1)
-            self._shard_writer(softmax, features).append(
-                features={name: rows.cpu().numpy() for name, rows in features.items()},
+            weights = stored_weights(softmax)
+            self._open(softmax, features, weights).append(
+                features={name: rows.float().cpu().numpy() for name, rows in features.items()},
                 softmax=softmax.cpu().numpy(),
-                weights={name: weight.cpu().numpy() for name, weight in stored_weights(softmax).items()},
+                weights={name: weight.cpu().numpy() for name, weight in weights.items()},
                 id=batch["id"].cpu().numpy(),
                 label=batch["label"].cpu().numpy(),
                 key=batch["key"],
             )
-        self._failed += batch["failed"]
+        return len(batch["id"])
 
     def on_predict_end(self) -> None:
         """Seal the last shard."""
         self.seal()
+
+    def _open(self, softmax: Tensor, features: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ShardWriter:
+        """Return the writer of the shard in hand; the first rows tell its columns."""
+        if self._writer is None:
+            schema = Schema(
+                num_classes=softmax.shape[1],
+                dimensions={name: rows.shape[1] for name, rows in features.items()},
+                weights=tuple(weights),
+                packed=self.database.packs(softmax.shape[1]),
+                key_width=self.database.key_width,
+            )
+            self._writer = ShardWriter(
+                self.database.shard_path(self._shard),
+                capacity=self.data.num_rows(self._shard),
+                schema=schema,
+                fingerprint=self._fingerprint,
+            )
+        return self._writer
+
+    def seal(self) -> None:
+        """Finish the shard in hand, if there is one.
+
+        Raises:
+            UserError: If none of its images could be read.
+        """
+        if self._writer is None and self._failed:
+            _, key, reason = self._failed[0]
+            raise UserError(f"no image of database shard {self._shard} can be read; the first is {key}: {reason}")
+        if self._writer is not None:
+            for failure in self._failed:
+                self._writer.skip(failure)
+            self._writer.seal()
+        self._writer, self._failed = None, []
+
+    def close(self) -> None:
+        """Remove what was not sealed."""
+        if self._writer is not None:
+            self._writer.discard()

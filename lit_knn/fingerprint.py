@@ -6,14 +6,14 @@ Fingerprint = dict[str, str]
 
 
 def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
-    """Return one sentence that names each entry in which two fingerprints differ, or "" if they are equal.
+    """Name each entry in which two fingerprints differ, with both values; "" if they are equal.
 
     Example:
         >>> fingerprint_difference({"tap": "a", "data": "x"}, {"tap": "b", "data": "x"})
-        "tap is 'b' there, but 'a' here"
+        "tap is 'b' where 'a' is expected"
     """
-    return "; ".join(
-        f"{name} is {found.get(name, 'absent')!r} there, but {expected.get(name, 'absent')!r} here"
+    return ", ".join(
+        f"{name} is {found.get(name, 'absent')!r} where {expected.get(name, 'absent')!r} is expected"
         for name in sorted({*expected, *found})
         if expected.get(name) != found.get(name)
     )

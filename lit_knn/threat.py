@@ -20,7 +20,7 @@ class Threat(nn.Module, ABC):
         self.name = name
 
     @abstractmethod
-    def attacked(self, defended: nn.Module) -> nn.Module:
+    def attacked(self, defended: Classifier) -> Classifier:
         """Return the network that is attacked, pixels in [0, 1] → logits.
 
         Args:
@@ -38,7 +38,7 @@ class GrayBox(Threat):
     def __init__(self) -> None:
         super().__init__(name="gray_box")
 
-    def attacked(self, defended: nn.Module) -> nn.Module:
+    def attacked(self, defended: Classifier) -> Classifier:
         """Return the defended classifier itself."""
         return defended
 
@@ -58,7 +58,7 @@ class BlackBox(Threat):
         super().__init__(name=name)
         self.surrogate = surrogate
 
-    def attacked(self, defended: nn.Module) -> nn.Module:
+    def attacked(self, defended: Classifier) -> Classifier:
         """Return the surrogate."""
         del defended
         return self.surrogate

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities import rank_zero_info
 
-from lit_knn.callbacks import default_callbacks
+from lit_knn.callbacks import Progress, default_callbacks
 from lit_knn.data import ImageData
-from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.extraction import Extraction, Fitting
+from lit_knn.store import write_manifest
 
 
 class EvalTrainer(Trainer):
@@ -29,9 +29,21 @@ class EvalTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if SLURMEnvironment.detect() and not kwargs.get("plugins"):
             kwargs["plugins"] = [SLURMEnvironment(auto_requeue=False)]
-        super().__init__(*args, inference_mode=False, use_distributed_sampler=False, **kwargs)
-        present = {type(callback) for callback in self.callbacks}  # type: ignore[attr-defined]
-        self.callbacks += [callback for callback in default_callbacks() if type(callback) not in present]
+        chosen = kwargs.pop("callbacks", None) or []
+        chosen = chosen if isinstance(chosen, list) else [chosen]
+        kept = {type(callback) for callback in chosen}
+        if kwargs.get("enable_progress_bar") is False:
+            kept.add(Progress)
+        callbacks = [*chosen, *(callback for callback in default_callbacks() if type(callback) not in kept)]
+        super().__init__(
+            *args,
+            callbacks=callbacks,
+            inference_mode=False,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            **kwargs,
+        )
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
 
@@ -46,11 +58,10 @@ class EvalTrainer(Trainer):
             name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
         else:
             name = os.environ.get("SLURM_JOB_ID", "")
-        folder = None
+        folder = root / name if name else _next_free(root)
         if self.is_global_zero:
-            folder = root / name if name else _next_free(root)
             folder.mkdir(parents=True, exist_ok=True)
-        return Path(self.strategy.broadcast(folder))
+        return self.strategy.broadcast(folder)
 
     def extract(self, model: Evaluation, datamodule: ImageData) -> None:
         """Extract features, softmax and weights of the database into a store; run again to resume.
@@ -59,33 +70,31 @@ class EvalTrainer(Trainer):
             model: Its classifier and database say what to extract.
             datamodule: Its database gives the images.
         """
-        database = _database(model)
-        shards = range(len(datamodule.database.shard_names()))
-        self._fit_projections(model, datamodule)
-        fingerprint = database.fingerprint(model.classifier, datamodule)
+        database, classifier = model.required_database, model.classifier
+        started = time.monotonic()
+        if database.unfitted():
+            fitting = Fitting(classifier, database, datamodule)
+            self.predict(fitting, return_predictions=False)
+            projections = fitting.projections()
+            if self.is_global_zero:
+                for tap, projection in projections.items():
+                    projection.save(database.projection_path(tap), database.origin(classifier, datamodule, tap))
+            self.strategy.barrier("projections saved")
+        fingerprint = database.fingerprint(classifier, datamodule)
+        shards = range(len(datamodule.database_source.shard_names()))
         pending = database.unsealed(shards, fingerprint)
         rank_zero_info(f"extract: {len(shards) - len(pending)} of {len(shards)} shards are sealed in {database.path}")
         if pending:
-            with Extraction(model.classifier, database, datamodule, pending, fingerprint) as extraction:
+            extraction = Extraction(classifier, database, datamodule, pending, fingerprint)
+            try:
                 self.predict(extraction, return_predictions=False)
-        self.strategy.barrier("shards sealed")
+            finally:
+                extraction.close()
+            self.strategy.barrier("shards sealed")
         if self.is_global_zero:
-            database.write_manifest(shards)
+            write_manifest(database.store_path, shards)
         self.strategy.barrier("manifest written")
-
-    def _fit_projections(self, model: Evaluation, datamodule: ImageData) -> None:
-        database = _database(model)
-        if not database.missing_projections(model.classifier, datamodule):
-            return
-        batches = len(datamodule.fitting_batches(database.projection_rows, rank=0, world_size=1))
-        if batches < self.world_size:
-            raise UserError(f"{batches} batches of the database cannot be shared by {self.world_size} processes")
-        fitting = Fitting(model.classifier, database, datamodule)
-        self.predict(fitting, return_predictions=False)
-        projections = fitting.projections()
-        if self.is_global_zero:
-            database.save_projections(projections, model.classifier, datamodule)
-        self.strategy.barrier("projections saved")
+        self.seconds["extract"] = round(time.monotonic() - started, 3)
 
     def index(self, model: Evaluation, datamodule: ImageData) -> None:
         """Build the search index of each tap from the store.
@@ -94,28 +103,23 @@ class EvalTrainer(Trainer):
             model: Its database says which index.
             datamodule: Tells whether the store was made from these images.
         """
+        started = time.monotonic()
         if self.is_global_zero:
-            _database(model).build_indexes(model.classifier, datamodule)
+            model.required_database.build_indexes(model.classifier, datamodule)
         self.strategy.barrier("indexes built")
+        self.seconds["index"] = round(time.monotonic() - started, 3)
 
     def test(self, model: Evaluation, datamodule: ImageData) -> None:  # type: ignore[override]
-        """Attack, defend and score; write the record, table and figures of the run.
+        """Attack, defend and score; write record, results and figures into the folder of the run.
 
         Args:
-            model: Classifier, threats, attacks and defenses.
+            model: Classifier, threats, attacks, defenses and database.
             datamodule: Queries and database.
         """
-        if model.needed and _database(model).build_missing:
-            if not _database(model).is_complete(model.classifier, datamodule):
-                self.extract(model, datamodule)
-                self.index(model, datamodule)
+        if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
+            self.extract(model, datamodule)
+            self.index(model, datamodule)
         super().test(model, datamodule=datamodule, verbose=False)
-
-
-def _database(model: Evaluation) -> Any:
-    if model.database is None:
-        raise UserError("the configuration has no model.database, so there is nothing to extract, index or search")
-    return model.database
 
 
 def _next_free(root: Path) -> Path:

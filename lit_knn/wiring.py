@@ -42,6 +42,8 @@ class Parser(LightningArgumentParser):
 class KNNCLI(LightningCLI):
     """The commands are the methods of `EvalTrainer`; all take the same configuration."""
 
+    trainer: EvalTrainer
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Return commands, and the parameters that are no options."""
@@ -60,7 +62,7 @@ class KNNCLI(LightningCLI):
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
         dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
         self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
-        tasks = int(os.environ.get("SLURM_NTASKS", 1))
+        tasks = int(os.environ.get("SLURM_NTASKS", "1"))
         if SLURMEnvironment.detect() and tasks != self.trainer.world_size:
             raise UserError(
                 f"SLURM started {tasks} tasks, but trainer.devices × trainer.num_nodes is {self.trainer.world_size}: "
@@ -85,7 +87,6 @@ def run(args: ArgsType = None) -> None:
             "default_root_dir": "runs",
             "logger": False,
             "deterministic": "warn",
-            "enable_checkpointing": False,
         },
     )
 

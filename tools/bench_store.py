@@ -61,6 +61,7 @@ def compare(store: Store, *, queries: int, neighbors: int, repeats: int) -> tupl
 
 
 def main() -> None:
+    """Print one line for complete rows and one for packed ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=1000)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from lit_knn.backbones.networks import build, load_weights
 from lit_knn.backbones.taps import Tap, TappedNetwork, tap_network

@@ -45,9 +45,9 @@ class DigitsResNet(nn.Module):
 
     def __init__(self, *, width: int, blocks: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = self._stage(width, width, blocks, stride=1)
+        self.conv1 = nn.Conv2d(3, 2 * width, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(2 * width)
+        self.layer1 = self._stage(2 * width, width, blocks, stride=1)
         self.layer2 = self._stage(4 * width, 2 * width, blocks, stride=2)
         self.layer3 = self._stage(8 * width, 4 * width, blocks, stride=2)
         self.fc = nn.Linear(16 * width, 10)

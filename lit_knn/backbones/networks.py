@@ -15,9 +15,7 @@ from torch import nn
 
 from lit_knn.errors import UserError
 
-ACCEPTED = (
-    "accepted are torchvision/NAME, timm/NAME, package.module.function, and path/to/file.py:function"
-)
+ACCEPTED = "accepted are torchvision/NAME, timm/NAME, package.module.function, and path/to/file.py:function"
 
 
 def build(network: str, arguments: dict[str, Any]) -> nn.Module:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 
-GRID_BITS = 12  # a dimension's largest deviation in the calibration rows becomes 2¹² steps
+GRID_BITS = 14  # the largest deviation in the calibration rows becomes 2¹⁴ steps: 2²⁵ rows of that size are exact
 EXACT = 2.0**53  # the first integer at which float64 has gaps
 FULL_DECOMPOSITION = 4096  # dimensions up to which `eigh` takes seconds
 
@@ -42,9 +42,8 @@ class Moments:
         calibration = calibration.double().to(device)
         size = calibration.shape[1]
         self.origin = calibration.mean(dim=0).float().double()
-        spread = (calibration - self.origin).abs().amax(dim=0)
-        spread = torch.where(spread > 0, spread, spread.max().clamp(min=2.0**-64))
-        self.steps = torch.exp2(GRID_BITS - torch.ceil(torch.log2(spread)))  # per unit; powers of two scale exactly
+        spread = (calibration - self.origin).abs().max().clamp(min=2.0**-64)
+        self.steps = torch.exp2(GRID_BITS - torch.ceil(torch.log2(spread)))  # per unit; a power of two scales exactly
         self.rows = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros(size, dtype=torch.float64, device=device)
         self.outer = torch.zeros(size, size, dtype=torch.float64, device=device)
@@ -74,7 +73,7 @@ class Moments:
         if self.outer.diagonal().max() >= EXACT:  # by Cauchy–Schwarz the diagonal bounds every sum
             raise UserError(f"PCA over {count} rows leaves exact arithmetic: set database.projection_rows to fewer")
         centred = self.outer - torch.outer(self.total, self.total) / count
-        covariance = centred / (count - 1) / torch.outer(self.steps, self.steps)
+        covariance = centred / (count - 1) / self.steps**2
         return self.origin + self.total / count / self.steps, covariance
 
 
@@ -92,6 +91,8 @@ class Projection(nn.Module):
     Differences from the paper:
         The exact decomposition of the streamed covariance instead of an online approximation.
     """
+
+    PARTS = ("mean", "components", "variances")
 
     def __init__(self, mean: Tensor, components: Tensor, variances: Tensor, rows: int) -> None:
         super().__init__()
@@ -160,13 +161,13 @@ class Projection(nn.Module):
             raise UserError(f"projection {path} does not exist; run `lit-knn extract` with this configuration")
         try:
             with h5py.File(path, "r", locking=False) as file:
-                parts = [torch.from_numpy(np.asarray(file[name])) for name in ("mean", "components", "variances")]
+                parts = {name: torch.from_numpy(np.asarray(file[name])) for name in cls.PARTS}
                 rows, found = int(file.attrs["rows"]), json.loads(file.attrs["origin"])
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"projection {path} is damaged ({error}); delete it and run `lit-knn extract`") from error
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
-        return cls(*parts, rows=rows)
+        return cls(**parts, rows=rows)
 
 
 def _leading(covariance: Tensor, dimension: int) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ def tap_network(network: nn.Module, taps: Iterable[Tap]) -> TappedNetwork:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns about every shape a network looks at
             nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
-    except Exception:  # a network that Python control flow keeps from being traced may fail with anything
+    except Exception:  # noqa: BLE001 - Python control flow on tensors may fail with anything
         return _hooked(network, taps)
     for tap in taps:
         _require(tap, nodes)

@@ -61,9 +61,11 @@ class NeighbourPictures(Callback):
         store = query.database.store
         names = evaluation.data.class_names
         neighbours = [
-            _picture(evaluation.data.database_image(*store.locate(row)), int(vote), float(confidence), label, names)
-            for row, vote, confidence in zip(
-                ids, ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
+            _picture(
+                evaluation.data.image("database", int(shard), int(row)), int(vote), float(confidence), label, names
+            )
+            for shard, row, vote, confidence in zip(
+                *store.locate(ids), ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
             )
         ]
         pixels = (image[0] * 255).round().byte()

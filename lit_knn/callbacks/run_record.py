@@ -63,7 +63,7 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
         seed=int(trainer.run_config.get("seed_everything") or 0),
         fingerprints={
             "classifier": evaluation.classifier.fingerprint(),
-            **{threat.name: threat.fingerprint(evaluation.classifier) for threat in evaluation.threats},
+            **{f"attacked by {t.name}": t.attacked(evaluation.classifier).fingerprint() for t in evaluation.threats},
         },
         queries={"images": len(data.expected_query_ids()), "source": data.queries.identity()},
         database={}

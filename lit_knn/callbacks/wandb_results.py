@@ -38,7 +38,7 @@ class WandbResults(Callback):
             point[f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"] = row["accuracy"]
         for point in points.values():
             run.log(point)
-        rows = [[str(row[name]) if name == "k" else row[name] for name in COLUMNS] for row in evaluation.results]
+        rows = [[str(value) if name == "k" else value for name, value in row.items()] for row in evaluation.results]
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(trainer.run_folder.glob("*.png"))}
         run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
         run.config.update(trainer.run_config, allow_val_change=True)

@@ -1,6 +1,7 @@
 """Images in: sources list and read samples, the data module turns them into exact batches."""
 
 from .base import Batch, Failure, ImageSource, Sample, Shard
+from .batches import BatchLoader
 from .cifar10 import CIFAR10
 from .datamodule import ImageData
 from .decoding import ImageError, decode
@@ -13,6 +14,7 @@ from .shards import TarShards
 __all__ = (
     "CIFAR10",
     "Batch",
+    "BatchLoader",
     "Digits",
     "Failure",
     "ImageData",

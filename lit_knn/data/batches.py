@@ -164,8 +164,10 @@ class WholeBatches(Sampler[Rows]):
                 batch += 1
 
 
-class BatchLoader(DataLoader["Batch | UserError"]):
-    """A `DataLoader` without batching of its own, which raises the errors that its workers hand over.
+class BatchLoader:
+    """Iterates over batches that a `DataLoader` reads, and raises the errors that its workers hand over.
+
+    Not a `DataLoader` itself, so that no Trainer rebuilds it with a sampler of its own.
 
     Args:
         dataset: Whole batches.
@@ -175,7 +177,8 @@ class BatchLoader(DataLoader["Batch | UserError"]):
     """
 
     def __init__(self, dataset: BatchDataset, sampler: WholeBatches, *, num_workers: int, pin_memory: bool) -> None:
-        super().__init__(
+        self._sampler = sampler
+        self._loader: DataLoader[Batch | UserError] = DataLoader(
             dataset,
             batch_size=None,
             sampler=sampler,
@@ -185,8 +188,11 @@ class BatchLoader(DataLoader["Batch | UserError"]):
             generator=torch.Generator(),  # the global generator stays as it is
         )
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator does for all who iterate
-        for batch in super().__iter__():
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
             if isinstance(batch, UserError):
                 raise batch
             yield batch

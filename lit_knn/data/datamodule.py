@@ -60,6 +60,17 @@ class ImageData(pl.LightningDataModule):
         self._readers: dict[str, Reader] = {}
 
     @property
+    def database_source(self) -> ImageSource:
+        """The source of the database.
+
+        Raises:
+            UserError: If the configuration has none.
+        """
+        if self.database is None:
+            raise UserError("the configuration has no data.database")
+        return self.database
+
+    @property
     def num_queries_total(self) -> int:
         """Number of queries of a run, over all processes."""
         return sum(map(len, self._query_rows))
@@ -75,6 +86,9 @@ class ImageData(pl.LightningDataModule):
             UserError: If there are fewer batches than processes.
         """
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._query_batches(rank, world_size)
+
+    def _query_batches(self, rank: int, world_size: int) -> BatchLoader:
         sampler = WholeBatches(
             range(len(self._query_rows)),
             lambda shard: (self._query_rows[shard], self._query_ids(shard)),
@@ -109,6 +123,26 @@ class ImageData(pl.LightningDataModule):
         sampler = WholeBatches(shards, rows, batch_size=self.batch_size, rank=rank, world_size=world_size)
         return self._loader(BatchDataset(reader, skip=self.on_error == "skip", labelled=False), sampler)
 
+    def num_rows(self, shard: int) -> int:
+        """Return the length of a shard of the database, readable images and others."""
+        return len(self._reader("database").shard(shard))
+
+    @cached_property
+    def num_database_rows(self) -> int:
+        """Number of images of the database; the first look lists every shard."""
+        return sum(self.num_rows(shard) for shard in range(len(self.database_source.shard_names())))
+
+    def first_queries(self, count: int) -> Batch:
+        """Return the first queries of a run as one batch, at most a whole one."""
+        batch = next(iter(self._query_batches(0, 1)))
+        image, label, id, key = (batch["image"], batch["label"], batch["id"], batch["key"])
+        return {**batch, "image": image[:count], "label": label[:count], "id": id[:count], "key": key[:count]}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the queries' classes in the order of the labels; empty if unknown."""
+        return self.queries.class_names or []
+
     def image(self, source: Literal["queries", "database"], shard: int, row: int) -> Tensor:
         """Read one image again, ``(3, h, w)`` uint8, preprocessed.
 
@@ -129,9 +163,7 @@ class ImageData(pl.LightningDataModule):
 
     def _reader(self, source: Literal["queries", "database"]) -> Reader:
         if source not in self._readers:
-            images = self.queries if source == "queries" else self.database
-            if images is None:
-                raise UserError("the configuration has no data.database")
+            images = self.queries if source == "queries" else self.database_source
             self._readers[source] = Reader(images, self.preprocessing)
         return self._readers[source]
 

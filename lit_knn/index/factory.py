@@ -26,6 +26,9 @@ TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantiz
 class Faiss(Index):
     """FAISS, Euclidean distance.
 
+    The same seed gives the same file, except for HNSW, whose threads race (``OMP_NUM_THREADS=1`` stops that).
+    Product quantizers are trained without polysemous order, so that FAISS's search parameter ``ht`` is of no use.
+
     Args:
         factory: FAISS's name for the index, such as ``Flat`` (exact), ``IVF4096,PQ32`` or ``HNSW32``.
         search_parameters: FAISS's names and values, such as ``nprobe``, ``efSearch``, ``k_factor_rf``.
@@ -77,12 +80,16 @@ class Faiss(Index):
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
             ivf.cp.seed = self.seed
+            quantized = faiss.downcast_index(ivf)
+            if isinstance(quantized, faiss.IndexIVFPQ):
+                quantized.do_polysemous_training = False  # nine tenths of the time, for search parameter `ht` only
         if not index.is_trained:
+            sample = self._sample(len(store), 0 if ivf is None else ivf.nlist)
             try:
-                index.train(store.features(tap, self._sample(len(store), 0 if ivf is None else ivf.nlist)))
+                index.train(store.features(tap, sample))
             except RuntimeError as error:
                 raise UserError(
-                    f"index {self.factory!r} cannot be trained on the {len(store)} rows of {store.folder} "
+                    f"index {self.factory!r} cannot be trained on {len(sample)} of the {len(store)} rows of {store.folder} "
                     f"({_reason(error)}); choose a smaller one or raise index.training_rows"
                 ) from error
         for _, block in store.feature_blocks(tap):

@@ -3,6 +3,16 @@
 from .curves import accuracy_curves
 from .neighbours import Picture, PictureRow, neighbour_picture
 from .record import Record, Row
+from .summary import summary
 from .table import accuracy_table
 
-__all__ = ["Picture", "PictureRow", "Record", "Row", "accuracy_curves", "accuracy_table", "neighbour_picture"]
+__all__ = [
+    "Picture",
+    "PictureRow",
+    "Record",
+    "Row",
+    "accuracy_curves",
+    "accuracy_table",
+    "neighbour_picture",
+    "summary",
+]

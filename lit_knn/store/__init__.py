@@ -4,10 +4,8 @@ from .manifest import write_manifest
 from .reader import Skipped, Store
 from .schema import (
     SCHEMA_VERSION,
-    Fingerprint,
     Header,
     Schema,
-    fingerprint_difference,
     read_header,
     shard_name,
 )
@@ -17,14 +15,12 @@ from .writer import ShardWriter, is_sealed
 
 __all__ = [
     "SCHEMA_VERSION",
-    "Fingerprint",
     "Header",
     "Predictions",
     "Schema",
     "ShardWriter",
     "Skipped",
     "Store",
-    "fingerprint_difference",
     "is_sealed",
     "pack",
     "read_header",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lit_knn.errors import UserError
-from lit_knn.store.schema import SCHEMA_VERSION, fingerprint_difference, read_header, shard_name
+from lit_knn.fingerprint import fingerprint_difference
+from lit_knn.store.schema import SCHEMA_VERSION, read_header, shard_name
 from lit_knn.store.sealing import sealed
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.store.manifest import read_manifest
-from lit_knn.store.schema import Fingerprint, Header, Schema, decode_key, fingerprint_difference, read_header
+from lit_knn.store.schema import Header, Schema, decode_key, read_header
 from lit_knn.store.softmax import Predictions
 
 

@@ -20,10 +20,10 @@ import h5py
 import numpy as np
 
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint
 from lit_knn.store.softmax import packed_dtype
 
 SCHEMA_VERSION = 1
-Fingerprint = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,3 @@ def read_header(path: Path) -> Header:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"store shard {path} is damaged ({error}); {remedy}") from error
-
-
-def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
-    """Return what differs, with both values, or nothing if nothing does."""
-    return ", ".join(
-        f"{name} is {found.get(name, 'absent')!r} where {expected.get(name, 'absent')!r} is expected"
-        for name in sorted(expected.keys() | found.keys())
-        if expected.get(name) != found.get(name)
-    )

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.store.schema import SCHEMA_VERSION, Fingerprint, Schema, encode_key, fingerprint_difference, read_header
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.store.schema import SCHEMA_VERSION, Schema, encode_key, read_header
 from lit_knn.store.sealing import publish, unfinished_name
 from lit_knn.store.softmax import pack
 

@@ -1,0 +1,162 @@
+import copy
+
+import numpy as np
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.index import Faiss
+from lit_knn.index.faiss_library import load_faiss
+
+K = 50
+TRAINING_ROWS = 2560  # k-means of product quantizers is slow
+FACTORIES = {  # factory: (search parameters, least mean share of the true 50 neighbours that is found)
+    "Flat": ({}, 1.0),
+    "IVF256,Flat": ({"nprobe": 32}, 0.97),
+    "IVF256,PQ32": ({"nprobe": 32}, 0.85),
+    "IVF256,RaBitQ,Refine(SQ8)": ({"nprobe": 32, "k_factor_rf": 4}, 0.9),
+    "HNSW32": ({"efSearch": 128}, 0.97),
+}
+
+
+def recall(found, expected):
+    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)])
+
+
+def nearest(store, queries):
+    """Brute force in float64."""
+    rows = store.features("late", np.arange(len(store))).astype(np.float64)
+    squared = (queries.astype(np.float64)[:, None] - rows) ** 2  # (N, M, D)
+    distances = np.sqrt(squared.sum(axis=2))
+    ids = np.argsort(distances, axis=1)[:, :K]
+    return ids, np.take_along_axis(distances, ids, axis=1)
+
+
+@pytest.fixture(scope="module")
+def truth(store, queries):
+    return nearest(store, queries)
+
+
+@pytest.fixture(scope="module")
+def built(store, tmp_path_factory):
+    """Every index, built once."""
+    folder = tmp_path_factory.mktemp("index")
+    paths = {factory: folder / f"{number}.faiss" for number, factory in enumerate(FACTORIES)}
+    for factory, path in paths.items():
+        Faiss(factory=factory, training_rows=TRAINING_ROWS).build(store, "late", path)
+    return paths
+
+
+def opened(built, store, factory, **options):
+    options = {"search_parameters": FACTORIES[factory][0], "device": "cpu"} | options
+    index = Faiss(factory=factory, training_rows=TRAINING_ROWS, **options)
+    index.load(built[factory], store.checksum)
+    return index
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_finds_what_brute_force_finds(factory, built, store, queries, truth):
+    neighbors = opened(built, store, factory).search(queries, K)
+    assert (neighbors.ids.shape, neighbors.ids.dtype) == ((40, K), np.int64)
+    assert (neighbors.distances.shape, neighbors.distances.dtype) == ((40, K), np.float32)
+    assert (np.diff(neighbors.distances, axis=1) >= 0).all()
+    assert ((neighbors.ids >= 0) & (neighbors.ids < len(store))).all()
+    assert all(len(set(row)) == K for row in neighbors.ids.tolist())
+    assert recall(neighbors.ids, truth[0]) >= FACTORIES[factory][1]
+
+
+def test_flat_is_exact(built, store, queries, truth):
+    ids, distances = opened(built, store, "Flat").search(queries, K)
+    np.testing.assert_allclose(distances, truth[1], rtol=1e-4)
+    rows = store.features("late", ids).astype(np.float64)  # (N, K, D): the distances are those of the ids
+    np.testing.assert_allclose(np.sqrt(((queries[:, None] - rows) ** 2).sum(axis=2)), truth[1], rtol=1e-4)
+
+
+def test_a_row_of_the_store_is_its_own_nearest_neighbour(built, store):
+    ids = np.array([0, 3333, 3334, 6667, 9999])  # both sides of the shard boundaries
+    found, distances = opened(built, store, "Flat").search(store.features("late", ids), 1)
+    assert found.ravel().tolist() == ids.tolist()
+    np.testing.assert_allclose(distances, 0, atol=0.01)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_memory_mapped_or_loaded_is_the_same(factory, built, store, queries):
+    mapped = opened(built, store, factory, memory_map=True).search(queries, K)
+    loaded = opened(built, store, factory, memory_map=False).search(queries, K)
+    np.testing.assert_array_equal(mapped.ids, loaded.ids)
+    np.testing.assert_array_equal(mapped.distances, loaded.distances)
+
+
+def test_more_probes_find_more(built, store, queries, truth):
+    recalls = []
+    for nprobe in (4, 256):
+        found = opened(built, store, "IVF256,Flat", search_parameters={"nprobe": nprobe}).search(queries, K).ids
+        recalls.append(recall(found, truth[0]))
+    assert recalls[0] < recalls[1]
+    assert recalls[1] == 1
+
+
+def test_too_few_probes_are_an_error_not_a_minus_one(built, store, queries):
+    index = opened(built, store, "IVF256,Flat", search_parameters={"nprobe": 1})
+    with pytest.raises(UserError, match=r"fewer than k = 500 neighbours for 40 of 40 queries: raise nprobe"):
+        index.search(queries, 500)
+
+
+@pytest.mark.parametrize("factory", ["IVF256,Flat", "IVF256,RaBitQ,Refine(SQ8)"])
+def test_the_seed_decides_the_file(factory, store, tmp_path, built):
+    def content(seed):
+        path = tmp_path / f"{seed}.faiss"
+        Faiss(factory=factory, seed=seed, training_rows=9984).build(store, "late", path)
+        return path.read_bytes()
+
+    first = content(0)
+    assert content(0) == first
+    assert content(1) != first
+
+
+def test_a_copy_of_a_configuration_is_loaded_on_its_own(built, store, queries):
+    configuration = Faiss(training_rows=TRAINING_ROWS)
+    loaded = copy.copy(configuration)
+    loaded.load(built["Flat"], store.checksum)
+    assert loaded.search(queries, 1).ids.shape == (40, 1)
+    with pytest.raises(RuntimeError, match="not been loaded"):
+        configuration.search(queries, 1)
+
+
+@pytest.mark.parametrize("factory", ["Nope", "", "IVF256,PQ7", "Flat,IVF4"])
+def test_a_bad_factory_string_is_refused_with_examples(factory, store, tmp_path):
+    with pytest.raises(UserError, match=r"FAISS has no index .* for 64 dimensions .*for example 'Flat'") as error:
+        Faiss(factory=factory).build(store, "late", tmp_path / "index")
+    assert repr(factory) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_rows_to_train_on(small, tmp_path):
+    with pytest.raises(UserError, match=r"'IVF512,Flat' cannot be trained on 300 of the 300 rows"):
+        Faiss(factory="IVF512,Flat").build(small, "late", tmp_path / "index")
+    with pytest.raises(UserError, match=r"'IVF16,Flat' cannot be trained on 5 of the 300 rows"):
+        Faiss(factory="IVF16,Flat", training_rows=5).build(small, "late", tmp_path / "index")
+    with pytest.raises(UserError, match="training_rows"):
+        Faiss(training_rows=0)
+
+
+@pytest.mark.parametrize(("factory", "name"), [("Flat", "nprobe"), ("IVF256,Flat", "probes"), ("HNSW32", "nprobe")])
+def test_an_unknown_search_parameter_is_refused(factory, name, built, store):
+    with pytest.raises(UserError, match=f"no search parameter '{name}'"):
+        opened(built, store, factory, search_parameters={name: 4})
+
+
+def test_damage_that_keeps_the_size_is_noticed_where_faiss_does(store, tmp_path):
+    path = tmp_path / "index"
+    Faiss().build(store, "late", path)
+    path.write_bytes(b"XXXX" + path.read_bytes()[4:])
+    with pytest.raises(UserError, match="is damaged"):
+        Faiss().load(path, store.checksum)
+
+
+def test_cuda_without_a_device_is_refused(built, store):
+    if load_faiss().get_num_gpus():
+        pytest.skip("there is a device")
+    with pytest.raises(UserError, match="FAISS sees no GPU"):
+        Faiss(device="cuda", training_rows=TRAINING_ROWS).load(built["Flat"], store.checksum)
+    Faiss(device="auto", training_rows=TRAINING_ROWS).load(built["Flat"], store.checksum)
