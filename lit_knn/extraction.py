@@ -69,7 +69,7 @@ class Fitting(_DatabasePass):
         """Calibrate on the first images of the database: the same in all processes, without a word between them."""
         for batch in self.data.database_batches([0]):
             if len(batch["id"]):
-                moved = self.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch), 0)
+                moved = self.on_after_batch_transfer(self.transfer_batch_to_device(batch, self.device, 0), 0)
                 self._moments = {name: Moments(rows, self.device) for name, rows in self._pooled(moved).items()}
                 return
         raise UserError("no image of the database's first shard can be read, so that PCA has nothing to start from")

@@ -37,7 +37,7 @@ class NeighbourPictures(Callback):
         if not trainer.is_global_zero or not evaluation.needed:
             return
         batch = evaluation.data.first_queries(self.queries)
-        batch = trainer.strategy.batch_to_device(batch)
+        batch = evaluation.transfer_batch_to_device(batch, evaluation.device, 0)
         batch = evaluation.data.on_after_batch_transfer(batch, 0)
         deltas = self.deltas or [0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]]
         threat, attack = evaluation.cases[0]

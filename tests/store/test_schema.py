@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.store import Schema, fingerprint_difference, read_header
+from lit_knn.fingerprint import fingerprint_difference
+from lit_knn.store import Schema, read_header
 
 from .example import FINGERPRINT, rows, schema, write_shard
 
