@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import cast
 
 import pytorch_lightning as pl
@@ -15,7 +16,9 @@ from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import Defense, NoDefense, Query, Variant
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint
 from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
+from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat
@@ -63,6 +66,7 @@ class Evaluation(pl.LightningModule):
             if len(set(names)) < len(names):
                 raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
         self.cases = [(threat, attack) for threat in self.threats for attack in attacks]
+        self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
         self.results: list[Row] = []
         self.accuracy = RobustAccuracy(
             [(threat.name, attack.name) for threat, attack in self.cases], self.deltas, self.variants, topk
@@ -94,6 +98,16 @@ class Evaluation(pl.LightningModule):
             raise UserError("the configuration has no model.database: there is nothing to extract, index or search")
         return self.database
 
+    def fingerprints(self) -> Fingerprint:
+        """Return what the outcomes depend on, as far as it is not in the configuration."""
+        store = self.required_database.store if self.needed else None
+        return {
+            "classifier": self.classifier.fingerprint(),
+            **{f"attacked by {t.name}": t.attacked(self.classifier).fingerprint() for t in self.threats},
+            "queries": self.data.queries.identity(),
+            **({"store": store.checksum} if store else {}),
+        }
+
     @property
     def data(self) -> ImageData:
         """The data module of the run."""
@@ -114,17 +128,33 @@ class Evaluation(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
-        image, label, id = batch["image"], batch["label"], batch["id"]
-        clean = self.outcome(image, image, label)
-        for case, (threat, attack) in enumerate(self.cases):
-            attacked = attack(threat.attacked(self.classifier), image, label, id, self.deltas[1:])
-            self.accuracy.update(case, 0, *clean)
-            for delta, adversarial in enumerate(attacked, start=1):
-                self.accuracy.update(case, delta, *self.outcome(adversarial, image, label))
-        self.audit.update(id)
+        outcome = self.outcomes.load(batch["id"]) if self.outcomes else None
+        if outcome is None:
+            outcome = self.attack(batch["image"], batch["label"], batch["id"])
+            if self.outcomes:
+                self.outcomes.save(batch["id"], outcome)
+        for case, delta in product(range(len(self.cases)), range(len(self.deltas))):
+            self.accuracy.update(case, delta, *(part[case, delta] for part in outcome))
+        self.audit.update(batch["id"])
 
-    def outcome(self, adversarial: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what became of a batch.
+    def attack(self, image: Tensor, label: Tensor, id: Tensor) -> Outcome:
+        """Return what becomes of N queries in every case at every Δ.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 in [0, 1].
+            label: ``(N,)`` int64.
+            id: ``(N,)`` int64.
+        """
+        clean = self.answer(image, image, label)
+        cases = []
+        for threat, attack in self.cases:
+            attacked = attack(threat.attacked(self.classifier), image, label, id, self.deltas[1:])
+            answers = [clean, *(self.answer(adversarial, image, label) for adversarial in attacked)]
+            cases.append([torch.stack(parts) for parts in zip(*answers, strict=True)])  # (E, N, ...)
+        return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
+
+    def answer(self, adversarial: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Let every defense answer.
 
         Args:
             adversarial: ``(N, 3, H, W)`` float32 in [0, 1], what the defenses see.
@@ -132,20 +162,15 @@ class Evaluation(pl.LightningModule):
             label: ``(N,)`` int64.
 
         Returns:
-            Hits ``(N, V, T)`` bool of each defense variant and top-k; the realised Δ ``(N,)`` in pixels, and in the
-            classifier's normalised space.
+            Hits ``(N, V, T)`` bool, and the realised Δ ``(N,)`` in pixels and in the classifier's normalised space.
         """
         query = self.query(adversarial)
         scores = torch.cat([defense(query) for defense in self.defenses])  # (V, N, C)
-        if label.min() < 0 or label.max() >= scores.shape[-1]:
-            raise UserError(
-                f"queries have labels {int(label.min())} to {int(label.max())}, but the classifier knows classes 0 to "
-                f"{scores.shape[-1] - 1}"
-            )
+        normalise = self.classifier.normalise
         return (
             hits(scores, label, self.topk),
             normalized_l2(image, adversarial),
-            normalized_l2(self.classifier.normalise(image), self.classifier.normalise(adversarial)),
+            normalized_l2(normalise(image), normalise(adversarial)),
         )
 
     def query(self, image: Tensor) -> Query:

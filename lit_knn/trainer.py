@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from functools import cached_property
@@ -10,7 +11,6 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.utilities import rank_zero_info
 
 from lit_knn.callbacks import Progress, default_callbacks
 from lit_knn.data import ImageData
@@ -18,15 +18,21 @@ from lit_knn.evaluation import Evaluation
 from lit_knn.extraction import Extraction, Fitting
 from lit_knn.store import write_manifest
 
+log = logging.getLogger(__name__)
+
 
 class EvalTrainer(Trainer):
     """A Trainer that leaves gradients on, pads and drops no sample, and requeues nothing by itself.
 
     Lightning's defaults break each of these: inference mode refuses input gradients, its sampler repeats images to
     fill the last batch, and its SLURM handler makes a later test load the checkpoint of another.
+
+    Args:
+        run: Name of the run's folder below ``default_root_dir``; that of an interrupted run makes it go on. By default
+            the job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
         if SLURMEnvironment.detect() and not kwargs.get("plugins"):
             kwargs["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         chosen = kwargs.pop("callbacks", None) or []
@@ -44,20 +50,17 @@ class EvalTrainer(Trainer):
             enable_model_summary=False,
             **kwargs,
         )
+        self.run = run
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
 
     @cached_property
     def run_folder(self) -> Path:
-        """The folder of this run below ``default_root_dir``; to be asked for first by all processes together.
-
-        Under SLURM it bears the job's name and stays the same after a requeue, elsewhere the next free number.
-        """
+        """The folder of this run; to be asked for first by all processes together."""
         root = Path(self.default_root_dir)
-        if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        name = self.run or os.environ.get("SLURM_JOB_ID", "")
+        if not self.run and (job := os.environ.get("SLURM_ARRAY_JOB_ID")):
             name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-        else:
-            name = os.environ.get("SLURM_JOB_ID", "")
         folder = root / name if name else _next_free(root)
         if self.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,8 @@ class EvalTrainer(Trainer):
         fingerprint = database.fingerprint(classifier, datamodule)
         shards = range(len(datamodule.database_source.shard_names()))
         pending = database.unsealed(shards, fingerprint)
-        rank_zero_info(f"extract: {len(shards) - len(pending)} of {len(shards)} shards are sealed in {database.path}")
+        if self.is_global_zero:
+            log.info("%d of %d shards are sealed in %s", len(shards) - len(pending), len(shards), database.path)
         if pending:
             extraction = Extraction(classifier, database, datamodule, pending, fingerprint)
             try:

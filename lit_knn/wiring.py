@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, NoReturn
+import warnings
+from typing import TYPE_CHECKING
 
 import yaml
+from jsonargparse import ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -14,6 +17,7 @@ from lit_knn.data import ImageData, ImageSource
 from lit_knn.defenses import Defense, Weighting
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
+from lit_knn.explain import explain
 from lit_knn.index import Index
 from lit_knn.threat import Threat
 from lit_knn.trainer import EvalTrainer
@@ -21,7 +25,15 @@ from lit_knn.trainer import EvalTrainer
 if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
-CONTRACTS = (Attack, Defense, ImageSource, Index, Threat, Weighting)
+CONTRACTS = {  # what a key of the configuration names
+    "attacks": Attack,
+    "database": ImageSource,
+    "defenses": Defense,
+    "index": Index,
+    "queries": ImageSource,
+    "threats": Threat,
+    "weightings": Weighting,
+}
 TRAINING_ONLY = {
     *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "overfit_batches", "val_check_interval"),
     *("limit_train_batches", "limit_val_batches", "check_val_every_n_epoch", "num_sanity_val_steps"),
@@ -29,14 +41,6 @@ TRAINING_ONLY = {
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams"),
 }
-
-
-class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, without 40 lines of usage before it."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Stop with one sentence."""
-        raise UserError(_sentence(message)) from ex
 
 
 class KNNCLI(LightningCLI):
@@ -58,6 +62,18 @@ class KNNCLI(LightningCLI):
         parser.add_lightning_class_args(self._model_class, "model")
         parser.add_lightning_class_args(self._datamodule_class, "data")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and answer a mistake with one sentence instead of a page of usage.
+
+        Raises:
+            UserError: If a key, class or value is wrong.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            keys = {action.dest for command in self._subcommand_parsers.values() for action in command._actions}
+            raise UserError(explain(str(error), keys, CONTRACTS)) from error
+
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
         dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
@@ -72,24 +88,28 @@ class KNNCLI(LightningCLI):
 
 def run(args: ArgsType = None) -> None:
     """Parse, build and run; see `lit_knn.cli.main`."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for chatty in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # tips, and which accelerators there are not
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning's own
     KNNCLI(
         model_class=Evaluation,
         datamodule_class=ImageData,
         trainer_class=EvalTrainer,
-        parser_class=Parser,
         args=args,
         seed_everything_default=0,
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         save_config_callback=None,
-        parser_kwargs={"default_env": True, "env_prefix": "LIT_KNN"},
+        parser_kwargs={
+            **{command: {"exit_on_error": False} for command in KNNCLI.subcommands()},
+            "default_env": True,
+            "env_prefix": "LIT_KNN",
+            "exit_on_error": False,
+        },
         trainer_defaults={
             "default_root_dir": "runs",
             "logger": False,
             "deterministic": "warn",
         },
     )
-
-
-def _sentence(message: str) -> str:
-    return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
@@ -9,11 +10,14 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from lit_knn.fingerprint import Fingerprint
+from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.record import RESULTS_FILE
 
@@ -26,12 +30,17 @@ FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
 class RunRecord(Callback):
-    """Write ``record.json``, ``results.csv`` and ``accuracy.png`` when a test has ended."""
+    """Keep what a test finds: ``config.yaml`` and each batch as it goes, the rest when it has ended."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, and agree on the folder while all processes are together."""
+        """Start the clock, agree on the folder, and keep the configuration and every finished batch in it."""
         self._started = time.monotonic()
-        cast("EvalTrainer", trainer).run_folder  # noqa: B018 - its first use is a broadcast
+        trainer, evaluation = cast("EvalTrainer", trainer), cast("Evaluation", pl_module)
+        folder = trainer.run_folder
+        origin = evaluation.fingerprints() | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
+        evaluation.outcomes = Outcomes(folder / "outcomes", origin)
+        if trainer.is_global_zero:
+            (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print, once for all processes."""
@@ -61,16 +70,24 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
         versions=_versions(),
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
-        fingerprints={
-            "classifier": evaluation.classifier.fingerprint(),
-            **{f"attacked by {t.name}": t.attacked(evaluation.classifier).fingerprint() for t in evaluation.threats},
-        },
+        fingerprints=evaluation.fingerprints(),
         queries={"images": len(data.expected_query_ids()), "source": data.queries.identity()},
         database={}
         if store is None
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
         results=evaluation.results,
     )
+
+
+def _flat(config: Any, name: str = "") -> Fingerprint:
+    """Return the leaves of nested dictionaries, but not what only decides how fast a run is."""
+    if not isinstance(config, dict):
+        return {} if name == "data.num_workers" else {name: json.dumps(config)}
+    return {
+        key: value
+        for part, inner in config.items()
+        for key, value in _flat(inner, f"{name}.{part}".lstrip(".")).items()
+    }
 
 
 def _versions() -> dict[str, str]:

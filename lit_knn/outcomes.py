@@ -1,0 +1,73 @@
+"""What became of each query, kept batch by batch, so that an interrupted test goes on where it stopped.
+
+A batch's composition does not depend on the number of processes, so another number of them can go on with a run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.store import sealed
+
+
+class Outcome(NamedTuple):
+    """One batch of N queries in A cases (threat and attack) at E sizes of perturbation.
+
+    Attributes:
+        hits: ``(A, E, N, V, T)`` bool: does defense variant v have the true class among its top k?
+        realised: ``(A, E, N)`` float32, Δ in pixels.
+        realised_normalized: ``(A, E, N)`` float32, Δ in the classifier's normalised space.
+    """
+
+    hits: Tensor
+    realised: Tensor
+    realised_normalized: Tensor
+
+
+class Outcomes:
+    """A folder with one sealed file per batch.
+
+    Args:
+        folder: Created if it does not exist.
+        fingerprint: What the outcomes depend on; a folder of other outcomes is refused.
+
+    Raises:
+        UserError: If the folder holds the outcomes of something else.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
+        self.folder = folder
+        origin = folder / "origin.json"
+        if origin.exists():
+            if difference := fingerprint_difference(fingerprint, json.loads(origin.read_text())):
+                raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
+        else:
+            with sealed(origin) as unfinished:
+                unfinished.write_text(json.dumps(fingerprint, indent=1, sort_keys=True) + "\n")
+
+    def load(self, id: Tensor) -> Outcome | None:
+        """Return the outcome of the batch with these ids ``(N,)``, on their device, or None."""
+        path = self._path(id)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            if not np.array_equal(file["id"], id.cpu().numpy()):
+                raise UserError(f"{path} holds other queries than the batch that starts with the same one; delete it")
+            return Outcome(*(torch.from_numpy(file[name]).to(id.device) for name in Outcome._fields))
+
+    def save(self, id: Tensor, outcome: Outcome) -> None:
+        """Keep the outcome of a batch."""
+        arrays = {name: value.cpu().numpy() for name, value in outcome._asdict().items()}
+        with sealed(self._path(id)) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, id=id.cpu().numpy(), **arrays)
+
+    def _path(self, id: Tensor) -> Path:
+        return self.folder / f"{int(id[0]):09d}-{len(id)}.npz"

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.errors import UserError
+
+FILE = """
+from torch import nn
+def net(width=4):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Flatten(), nn.LazyLinear(7)
+    )
+def plain():
+    network = net()
+    network(__import__("torch").zeros(2, 3, 6, 6))
+    return network
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture
+def classifier(file):
+    torch.manual_seed(0)
+    return Classifier(network=f"{file}:plain", mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
+
+
+def test_it_owns_its_normalisation(classifier):
+    image = torch.rand(2, 3, 6, 6)
+    normalised = (image - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
+    torch.testing.assert_close(classifier.normalise(image), normalised)
+    torch.testing.assert_close(classifier(image), classifier.network(normalised))
+
+
+def test_it_is_frozen_and_nothing_puts_it_into_training(classifier):
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    assert classifier.train() is classifier
+    nn.ModuleList([classifier]).train()
+    assert not any(module.training for module in classifier.modules())
+    image = torch.rand(4, 3, 6, 6, requires_grad=True)
+    first = classifier(image)
+    assert torch.equal(first, classifier(image))  # no dropout
+    first.sum().backward()  # gradients reach the pixels
+    assert image.grad.abs().sum() > 0
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+
+
+def test_tapped_gives_the_logits_of_forward_and_every_tap_by_name(classifier):
+    image = torch.rand(2, 3, 6, 6)
+    logits, taps = classifier.tapped(image, [Tap("1", pool=2, name="norm"), Tap("0")])
+    assert torch.equal(logits, classifier(image))
+    assert {name: tuple(rows.shape) for name, rows in taps.items()} == {"norm": (2, 16), "0": (2, 4)}
+    assert (taps["norm"] < 0).any()  # before the ReLU that works in place
+    assert classifier.tapped(image, [])[1] == {}
+    with pytest.raises(UserError, match="no layer 'nowhere'"):
+        classifier.tapped(image, [Tap("nowhere")])
+
+
+def test_equal_weights_equal_fingerprint_and_any_change_another(file):
+    def build(**changes):
+        torch.manual_seed(0)
+        return Classifier(**{"network": f"{file}:plain", "name": "n", **changes})
+
+    reference = build().fingerprint()
+    assert reference.startswith("n-")
+    assert build().fingerprint() == reference
+    assert build(name="m").fingerprint() != reference
+    assert build(mean=[0.1, 0.2, 0.3]).fingerprint() != reference
+    assert build(std=[0.1, 0.2, 0.3]).fingerprint() != reference
+    for part in ("0.weight", "1.running_mean", "1.num_batches_tracked", "5.bias"):
+        changed = build()
+        changed.network.state_dict()[part].view(-1)[0] += 1
+        assert changed.fingerprint() != reference, part
+
+
+def test_weights_are_loaded_and_arguments_passed_on(file, tmp_path):
+    source = Classifier(network="torchvision/squeezenet1_1", arguments={"num_classes": 3})
+    torch.save(source.network.state_dict(), tmp_path / "w.pth")
+    target = Classifier(network="torchvision/squeezenet1_1", arguments={"num_classes": 3}, weights=tmp_path / "w.pth")
+    assert target.fingerprint() == source.fingerprint()
+    assert target.name == "squeezenet1_1"
+    assert Classifier(network=f"{file}:plain").name == "plain"
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5] * 3), ([0.5] * 3, [0.5, 0, 0.5]), ([0.5] * 3, [0.5] * 4)])
+def test_normalisation_that_makes_no_sense(file, mean, std):
+    with pytest.raises(UserError, match="three values each"):
+        Classifier(network=f"{file}:plain", mean=mean, std=std)

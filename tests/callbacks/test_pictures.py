@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from lit_knn.attacks import PGD
+from lit_knn.callbacks import NeighbourPictures
+from lit_knn.defenses import KNN, NoDefense
+from lit_knn.errors import UserError
+from lit_knn.evaluation import Evaluation
+from lit_knn.perturbation import normalized_l2
+
+
+class Run(Trainer):
+    """A Trainer that knows a run folder."""
+
+    def __init__(self, folder, callback):
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        super().__init__(accelerator="cpu", devices=1, limit_test_batches=0, callbacks=[callback], **quiet)
+        self.run_folder = folder
+
+
+@pytest.fixture
+def draw(monkeypatch, tmp_path, classifier, database, data):
+    """Run the callback and return {file name: rows} instead of drawing them."""
+
+    def call(callback, deltas=(0.05, 0.1), defenses=None):
+        drawn = {}
+        monkeypatch.setattr(
+            "lit_knn.callbacks.pictures.neighbour_picture", lambda rows, path: drawn.update({path.name: rows})
+        )
+        evaluation = Evaluation(
+            classifier=classifier,
+            attacks=[PGD(steps=2)],
+            deltas=list(deltas),
+            database=database,
+            defenses=defenses or [NoDefense(), KNN(taps=["early", "late"], k=[5])],
+        )
+        trainer = Run(tmp_path, callback)
+        evaluation.trainer = trainer
+        trainer.datamodule = data
+        database.open(classifier, data)
+        callback.on_test_end(trainer, evaluation)
+        return drawn
+
+    return call
+
+
+def test_one_picture_per_tap_with_queries_clean_and_attacked(draw):
+    drawn = draw(NeighbourPictures(queries=2, neighbours=3))
+    assert set(drawn) == {"neighbours-early.png", "neighbours-late.png"}
+    for rows in drawn.values():
+        assert [row.title for row in rows] == ["clean", "PGD, Δ = 0.05", "PGD, Δ = 0.1"] * 2
+        assert {len(row.neighbours) for row in rows} == {3}
+
+
+def test_what_is_drawn_is_what_the_test_saw(draw, data, database, classifier):
+    """Against the definition: attack the first query, search, read the neighbours' images and softmax rows."""
+    rows = draw(NeighbourPictures(neighbours=4))["neighbours-late.png"]
+    batch = data.on_after_batch_transfer(data.first_queries(1))
+    image, label = batch["image"], int(batch["label"])
+    source = data.database.open_shard(0)
+    for row, x in zip(
+        rows, PGD(steps=2)(classifier, image, batch["label"], batch["id"], [0.0, 0.05, 0.1]), strict=True
+    ):
+        assert np.array_equal(row.image, (x[0] * 255).round().byte().numpy())
+        logits, features = database.features(classifier, x, ["late"])
+        assert row.predicted == str(int(logits.argmax()))
+        assert row.confidence == pytest.approx(float(logits.softmax(-1).max()), abs=1e-5)
+        assert row.correct is (int(logits.argmax()) == label)
+        ids = database.search("late", features["late"], 5).ids[0, :4]
+        for picture, id in zip(row.neighbours, ids, strict=True):
+            assert np.array_equal(picture.image, np.asarray(source.read(int(id)).image).transpose(2, 0, 1))
+            softmax = database.store.softmax_rows(np.array([id]))[0]
+            assert picture.predicted == str(int(softmax.argmax()))
+            assert picture.confidence == pytest.approx(float(softmax.max()), abs=1e-5)
+            assert picture.correct is (int(softmax.argmax()) == label)
+
+
+def test_deltas_may_be_chosen(draw, data):
+    (row,) = draw(NeighbourPictures(deltas=[0.2]))["neighbours-early.png"]
+    assert row.title == "PGD, Δ = 0.2"
+    clean = data.first_queries(1)["image"].float() / 255
+    realised = float(normalized_l2(clean, torch.from_numpy(row.image)[None].float() / 255))
+    assert 0.15 < realised < 0.202  # clipping takes some of it, rounding to bytes may give a little
+
+
+@pytest.mark.xfail(reason="bug: with one Δ beside 0 its row is drawn twice, with none the clean one three times")
+@pytest.mark.parametrize(("deltas", "rows"), [((0.05,), 2), ((0.0,), 1)])
+def test_no_row_is_drawn_twice(draw, deltas, rows):
+    titles = [row.title for row in draw(NeighbourPictures(), deltas=deltas)["neighbours-early.png"]]
+    assert len(titles) == len(set(titles)) == rows
+
+
+def test_no_more_neighbours_than_the_search_found(draw):
+    rows = draw(NeighbourPictures(neighbours=9))["neighbours-early.png"]
+    assert {len(row.neighbours) for row in rows} == {5}
+
+
+def test_nothing_is_drawn_without_retrieval(draw):
+    assert draw(NeighbourPictures(), defenses=[NoDefense()]) == {}
+
+
+def test_settings_that_draw_nothing():
+    for settings in ({"queries": 0}, {"neighbours": 0}):
+        with pytest.raises(UserError, match="at least 1"):
+            NeighbourPictures(**settings)

@@ -1,0 +1,99 @@
+"""The command line as a user meets it; sentences are those of a real run, each through `main`."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from lit_knn.cli import main
+
+QUICKSTART = ["--config", "configs/quickstart.yaml"]
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lit-knn"])  # pytest's own would be taken for a second command line
+
+
+def complaint(capsys, *args):
+    with pytest.raises(SystemExit) as stopped:
+        main([*args])
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lit-knn: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "sentence"),
+    [
+        ({"model": {"attackz": 3}}, "model.attacks"),
+        ({"model": {"attacks": ["PDG"]}}, "no class 'PDG'; known are FGSM, GradientDescent, IFGSM, PGD, RandomNoise"),
+        ({"model": {"attacks": [{"class_path": "PGD", "init_args": {"stepz": 3}}]}}, "near it are step, steps"),
+        ({"model": {"threats": ["WhiteBox"]}}, "known are BlackBox, GrayBox"),
+        ({"model": {"database": {"path": "x", "taps": [{"layer": "layer9"}]}}}, "no layer 'layer9'; near it are layer"),
+        ({"model": {"classifier": {"weights": "none.pth"}}}, "weights none.pth do not exist"),
+        ({"model": {"classifier": {"network": "torchvision/resnet51"}}}, "resnet50"),
+        ({"model": {"deltas": [2.0]}}, r"deltas of [0, 1]"),
+        ({"model": {"deltas": "many"}}, "model.deltas"),
+        ({"data": {"batch_size": "abc"}}, "data.batch_size is abc; a value of type int is accepted"),
+        ({"data": {"queries": "Digitz"}}, "known are CIFAR10, Digits, ImageFolder, ImageNet, TarShards"),
+        ({"data": {"queries": {"class_path": "ImageFolder", "init_args": {"root": "/none"}}}}, "/none"),
+        ({"trainer": {"inference_mode": True}}, "no key"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path, capsys, overlay, sentence):
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    root = f"--trainer.default_root_dir={tmp_path}"
+    database = [] if "database" in overlay.get("model", {}) else [f"--model.database.path={tmp_path}/database"]
+    assert sentence in complaint(
+        capsys, "test", *QUICKSTART, "--config", str(tmp_path / "overlay.yaml"), root, *database
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["test", *QUICKSTART, "--data.batchsize=3"], "near it are data.batch_size"),
+        (["test", "--config", "nope.yaml"], "nope.yaml"),
+        (["tset"], "'extract', 'index', 'test'"),
+        (["test"], "the configuration lacks model.classifier.network"),
+    ],
+)
+def test_a_mistake_on_the_command_line(capsys, args, sentence):
+    assert sentence in complaint(capsys, *args)
+
+
+def test_a_variable_of_the_environment_sets_a_key(monkeypatch, capsys):
+    monkeypatch.setenv("LIT_KNN_TEST__DATA__NUM_WORKERS", "abc")
+    assert "data.num_workers is abc" in complaint(capsys, "test", *QUICKSTART)
+
+
+def printed(capsys, *args):
+    with pytest.raises(SystemExit) as stopped:
+        main([*args, "--print_config"])
+    assert stopped.value.code in (0, None)
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_one_file_serves_every_command_and_the_printed_one_reads_back(tmp_path, capsys):
+    configs = [printed(capsys, command, *QUICKSTART) for command in ("extract", "index", "test")]
+    assert configs[0] == configs[1] == configs[2]
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(configs[2]))
+    assert printed(capsys, "test", "--config", str(tmp_path / "again.yaml")) == configs[2]
+
+
+def test_overlays(tmp_path, capsys):
+    (tmp_path / "over.yaml").write_text("data: {batch_size: 7}\nmodel: {attacks+: [FGSM]}\n")
+    config = printed(capsys, "test", *QUICKSTART, "--config", str(tmp_path / "over.yaml"), "--model.topk=[1]")
+    assert config["data"]["batch_size"] == 7
+    assert [attack["class_path"].rpartition(".")[2] for attack in config["model"]["attacks"]] == ["PGD", "FGSM"]
+    assert config["model"]["topk"] == [1]
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_help_and_version_import_nothing_heavy(flag):
+    script = f"import sys; from lit_knn.cli import main; main([{flag!r}]); assert 'torch' not in sys.modules"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "lit" in answer.stdout

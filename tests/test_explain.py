@@ -1,0 +1,60 @@
+from abc import ABC, abstractmethod
+
+import pytest
+
+from lit_knn.explain import explain
+
+KEYS = {"model.attacks", "model.deltas", "data.batch_size", "trainer.devices"}
+
+
+class Attack(ABC):
+    @abstractmethod
+    def run(self): ...
+
+
+class PGD(Attack):
+    def __init__(self, *, steps: int = 1):
+        self.steps = steps
+
+    def run(self): ...
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("unrecognized arguments: --model.attackz=3", "there is no key 'model.attackz'; near it are model.attacks"),
+        ("Subcommand 'test' does not accept option 'data.batchsize'", "there is no key 'data.batchsize'"),
+        (
+            'Parser key "model.attacks":\n  - Expected a path but PDG either not accessible or invalid\n'
+            "  - Expected a <class 'list'>. Got value: PDG",
+            "model.attacks: there is no class 'PDG'; known are PGD, and any other by its import path",
+        ),
+        (
+            'Parser key "model.attacks":\n  Does not validate against any of the Union subtypes\n  Subtypes: [a, b]\n'
+            "  Errors:\n    - Expected a dot import path string: PDG\n    - Expected a <class 'NoneType'>\n"
+            "  Given value type: <class 'list'>\n  Given value: ['PDG']",
+            "model.attacks: there is no class 'PDG'; known are PGD",
+        ),
+        (
+            'Parser key "model.attacks":\n  Option \'step\' is not accepted',
+            "model.attacks: there is no option 'step'; near it are steps",
+        ),
+        (
+            'Parser key "model.attacks": Parser key "step": Expected a typing.Literal[\'sign\', \'l2\']. Got value: l3',
+            "model.attacks.step is l3; accepted are 'sign', 'l2'",
+        ),
+        (
+            'Parser key "data.batch_size": Expected a <class \'int\'>. Got value: abc',
+            "data.batch_size is abc; a value of type int is accepted",
+        ),
+        (
+            "the following arguments are required: test.model.attacks, test.data.queries",
+            "the configuration lacks model.attacks, data.queries: give a file with --config",
+        ),
+        ('Parser key "config": File does not exist: x.yaml', "config: File does not exist: x.yaml"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong_and_what_is_known(message, sentence):
+    told = explain(message, KEYS, {"attacks": Attack})
+    assert told.startswith(sentence)
+    assert "\n" not in told

@@ -1,0 +1,187 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.attacks import FGSM
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.backbones.pooling import pool
+from lit_knn.data import Digits, ImageData
+from lit_knn.database import Database
+from lit_knn.defenses import stored_weights
+from lit_knn.errors import UserError
+from lit_knn.evaluation import Evaluation
+from lit_knn.extraction import Fitting
+from lit_knn.store import Store
+from lit_knn.trainer import EvalTrainer
+
+from .conftest import TAPS, contents
+
+NANS = """
+from torch import nn
+from lit_knn.backbones.digits import digits_resnet
+class Net(nn.Module):
+    def __init__(self, below):
+        super().__init__()
+        self.net, self.below = digits_resnet(), below
+    def forward(self, x):
+        bad = x.mean(dim=(1, 2, 3), keepdim=True) < self.below
+        return self.net(x.masked_fill(bad, float("nan")))
+def network(below): return Net(below)
+"""
+
+
+def extract(database, classifier, data, tmp_path, **options):
+    quiet = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
+    trainer = EvalTrainer(default_root_dir=tmp_path, **quiet, **options)
+    trainer.extract(Evaluation(classifier=classifier, attacks=[FGSM()], deltas=[0.1], database=database), data)
+    return Store(database.store_path)
+
+
+def all_images(data):
+    batches = [data.on_after_batch_transfer(batch) for batch in data.database_batches([0])]
+    return torch.cat([batch["image"] for batch in batches]), torch.cat([batch["label"] for batch in batches])
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_rows_are_those_of_a_plain_loop(database, classifier, data):
+    """The independent reference: one forward pass of hooked layers, PCA by NumPy's SVD."""
+    store = Store(database.store_path)
+    image, label = all_images(data)
+    ids = np.arange(len(store))
+    assert len(store) == len(image) == 1297
+    assert np.array_equal(store.labels(ids), label.numpy())
+    assert store.keys(ids[:1]) == [data.database.open_shard(0).keys()[0]]
+    assert np.array_equal(store.locate(ids)[1], ids)
+
+    softmax = classifier(image).softmax(-1)
+    np.testing.assert_allclose(store.softmax_rows(ids), softmax.numpy(), atol=1e-3)
+    for name, weight in stored_weights(softmax).items():
+        np.testing.assert_allclose(store.weights(name, ids), weight.numpy(), rtol=1e-4, atol=1e-5)
+
+    maps = {}
+    block = classifier.network.layer1[0]
+    handles = [
+        block.bn3.register_forward_hook(lambda _m, _i, out: maps.__setitem__("main", out.clone())),
+        block.shortcut.register_forward_hook(lambda _m, _i, out: maps.__setitem__("shortcut", out.clone())),
+    ]
+    classifier(image)
+    for handle in handles:
+        handle.remove()
+    pooled = pool(maps["main"] + maps["shortcut"], 2).double().numpy()
+    centred = pooled - pooled.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    found = store.features("early", ids)
+    expected = centred @ directions[:24].T
+    signs = np.sign((found * expected).sum(axis=0))
+    np.testing.assert_allclose(found, expected * signs, atol=0.02 * np.abs(expected).max())
+
+
+def test_the_batch_size_hardly_matters(tmp_path, database, classifier, data):
+    other = ImageData(queries=data.queries, database=data.database, batch_size=64)
+    again = extract(Database(path=tmp_path / "d", taps=list(database.taps.values())), classifier, other, tmp_path)
+    store, ids = Store(database.store_path), np.arange(1297)
+    np.testing.assert_allclose(again.softmax_rows(ids), store.softmax_rows(ids), atol=1e-3)
+    np.testing.assert_allclose(again.features("late", ids), store.features("late", ids), atol=0.02)
+
+
+def test_projections_may_be_fitted_on_a_part(tmp_path, classifier, data):
+    taps = [Tap(**tap) for tap in TAPS]
+    database = Database(path=tmp_path / "d", taps=taps, projection_rows=100)
+    store = extract(database, classifier, data, tmp_path)
+    database.fingerprint(classifier, data)
+    assert len(store) == 1297  # all rows are written
+    assert {projection.rows for projection in database._projections.values()} == {len(range(0, 1297, 12))}
+
+
+def test_packed_rows_on_request(tmp_path, classifier, data):
+    database = Database(path=tmp_path / "d", taps=[Tap(**TAPS[1])], softmax="packed")
+    assert extract(database, classifier, data, tmp_path).schema.packed
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+@pytest.fixture
+def nans(tmp_path):
+    """A network that says NaN for images darker than a limit."""
+    file = tmp_path / "nans.py"
+    file.write_text(NANS)
+
+    def build(below):
+        half = [0.5] * 3
+        return Classifier(network=f"{file}:network", arguments={"below": below}, mean=half, std=half)
+
+    return build
+
+
+TAP = [Tap("net.layer3.1.add", dimension=24, name="late")]
+
+
+def test_nan_features_stop_the_fit(tmp_path, nans, data):
+    database = Database(path=tmp_path / "d", taps=TAP)
+    with pytest.raises(UserError, match="NaN or infinite"):
+        extract(database, nans(-0.45), data, tmp_path)
+    assert not contents(tmp_path / "d")
+
+
+def test_nan_rows_beside_the_sample_stop_the_writing_and_name_the_image(tmp_path, nans, data):
+    """The fit looks at every 648th row only, and does not see them."""
+    image, _ = all_images(data)
+    mean = ((image - 0.5) / 0.5).mean(dim=(1, 2, 3))
+    row = int(mean.argmin())
+    assert row >= 50  # not in the first batch
+    assert row % 648
+    limit = float(mean.sort().values[:2].mean())
+    database = Database(path=tmp_path / "d", taps=TAP, projection_rows=2)
+    with pytest.raises(UserError, match=data.database.open_shard(0).keys()[row]):
+        extract(database, nans(limit), data, tmp_path)
+    assert not list(database.store_path.iterdir())  # nothing half-written stays
+
+
+@pytest.mark.xfail(reason="bug: NaN calibration rows reach the grid unseen, and eigh fails with a traceback")
+def test_nan_calibration_rows_beside_the_sample(tmp_path, nans):
+    """The first batch fixes the grid of the moments; the fit sees every 648th row of it only."""
+    data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=2000)
+    database = Database(path=tmp_path / "d", taps=TAP, projection_rows=2)
+    image, _ = all_images(data)
+    limit = float(((image - 0.5) / 0.5).mean(dim=(1, 2, 3)).sort().values[:2].mean())
+    with pytest.raises(UserError, match="NaN or infinite"):
+        extract(database, nans(limit), data, tmp_path)
+
+
+def test_a_database_of_one_image_is_too_few_for_pca(tmp_path, classifier):
+    class One(Digits):
+        def open_shard(self, index):
+            shard = super().open_shard(index)
+            return type(shard)("one", shard.keys()[:1], shard._images[:1], shard._labels[:1])
+
+    data = ImageData(queries=Digits(split="test"), database=One(split="train"))
+    with pytest.raises(UserError, match="at least 2 images"):
+        extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path)
+
+
+@pytest.mark.xfail(reason="bug: only the process without a batch says so; the others fail in a barrier, exit code 1")
+def test_fewer_batches_than_processes_is_said_by_each_process(tmp_path, classifier, data):
+    for rank in range(27):  # 26 batches
+        fitting = Fitting(classifier, Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), data)
+        fitting.trainer = SimpleNamespace(global_rank=rank, world_size=27)
+        with pytest.raises(UserError, match="27 processes"):
+            fitting.predict_dataloader()
+
+
+def test_an_unknown_layer_is_named_before_anything_is_written(tmp_path, classifier, data):
+    with pytest.raises(UserError, match="no layer 'layer9'"):
+        extract(Database(path=tmp_path / "d", taps=[Tap("layer9")]), classifier, data, tmp_path)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.xfail(reason="bug: the first batches are sealed as if they were the whole shard")
+@pytest.mark.parametrize("options", [{"limit_predict_batches": 2}, {"limit_predict_batches": 0.5}, {"fast_dev_run": 1}])
+def test_a_part_of_the_database_never_passes_for_all_of_it(tmp_path, classifier, data, options):
+    with pytest.raises(UserError):
+        extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path, **options)
+    assert not contents(tmp_path / "d")

@@ -1,0 +1,58 @@
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+_TOOLS = Path(__file__).parents[2] / "tools"
+_NUMBER = r"\d+\.\d+"
+_VALUE = r"\d+(?:\.\d+)?(?:e[+-]\d+)?"
+_LINE = re.compile(
+    rf"(?P<name>\S.* / .*?)  +{_VALUE}  +{_VALUE}  (?P<unit>\S+) +(?P<ratio>{_NUMBER})  "
+    rf"{_NUMBER} – {_NUMBER}(  (≤ {_NUMBER}|≥ {_NUMBER}|{_NUMBER} – {_NUMBER}) (?P<verdict>met|MISSED))?"
+)
+_NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "layer1.0.add", "layer2.1.add"]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "targets"),
+    [
+        ("bench_attack", ["--size", "32", "--batch", "1"], [True, True]),
+        ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
+        (
+            "bench_defense",
+            ["--rows", "500", "--dimension", "8", "--classes", "10", "100", "--batch", "3"],
+            [True, True],
+        ),
+        (
+            "bench_extract",
+            [*_NETWORK, "--size", "8", "--images", "20", "--batch", "8", "--counts", "8", "24", "--shard-size", "12"],
+            [True, False, False, True],
+        ),
+    ],
+)
+def test_lines_can_be_read(
+    script: str,
+    options: list[str],
+    targets: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(_TOOLS)
+    output = tmp_path / "record.json"
+    importlib.import_module(script).main(["--rounds", "1", "--output", str(output), *options])
+    table = capsys.readouterr().out.splitlines()
+    lines = [_LINE.fullmatch(line) for line in table[3:]]
+    record = json.loads(output.read_text())
+    assert all(lines), table
+    assert [line["verdict"] is not None for line in lines] == targets
+    for line, result in zip(lines, record["results"], strict=True):
+        assert (line["name"], line["unit"]) == (result["name"], result["unit"])
+        assert float(line["ratio"]) == pytest.approx(result["ratio"], abs=1e-3)
+        assert result["low"] <= result["ratio"] <= result["high"]
+        assert {"met": True, "MISSED": False, None: None}[line["verdict"]] == result["met"]
+    assert record["benchmark"] == table[0]
+    assert {"cpu", "cores", "load", "versions"} <= record["machine"].keys()
+    assert {"torch", "lit_knn"} < record["machine"]["versions"].keys()

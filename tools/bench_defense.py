@@ -1,0 +1,108 @@
+"""What the kNN defense costs beside the bare FAISS search of the same queries, target ≤ 1.25.
+
+    OMP_NUM_THREADS=1 python tools/bench_defense.py --clock cpu
+
+The defense is one call: search, gather of softmax and weights, and the vote of 3 weightings × 2 combinations × 3 values
+of K. The base is an index that FAISS alone reads from the same file and searches for the largest K.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from bench import Line, Target, in_turn, parser, report
+from torch import Tensor
+
+from lit_knn.backbones import Tap
+from lit_knn.database import Database
+from lit_knn.defenses import KNN, Query, stored_weights
+from lit_knn.index import Faiss
+from lit_knn.index.faiss_library import load_faiss
+from lit_knn.index.gpu import to_gpu
+from lit_knn.store import Schema, ShardWriter, Store, write_manifest
+
+
+class FeatureQuery(Query):
+    """A query of which the features are known: no network runs."""
+
+    def features(self, tap: str) -> Tensor:
+        """Return what was given instead of an image."""
+        return self.image
+
+
+def build(database: Database, *, rows: int, dimension: int, classes: int) -> None:
+    """Write a sealed store of random features and predictions and its index, and open both."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(rows, dimension, generator=generator)
+    softmax = (4 * torch.randn(rows, classes, generator=generator)).softmax(dim=-1)
+    weights = stored_weights(softmax)
+    packed = database.packs(classes)
+    schema = Schema(
+        num_classes=classes, dimensions={"tap": dimension}, weights=tuple(weights), packed=packed, key_width=8
+    )
+    with ShardWriter(database.shard_path(0), capacity=rows, schema=schema, fingerprint={}) as writer:
+        writer.append(
+            features={"tap": features.numpy()},
+            softmax=softmax.numpy(),
+            weights={name: weight.numpy() for name, weight in weights.items()},
+            id=np.arange(rows),
+            label=np.zeros(rows, np.int64),
+            key=[str(row) for row in range(rows)],
+        )
+        writer.seal()
+    write_manifest(database.store_path, [0])
+    database.index.build(Store(database.store_path), "tap", database.index_path("tap"))
+    with mock.patch.object(Database, "fingerprint", return_value={}):  # no images, no network, no projections
+        database.open(None, None)
+
+
+def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:
+    """Return the line of one number of classes."""
+    cuda = options.device == "cuda"
+    index = Faiss(factory=options.factory, device="auto" if cuda else "cpu")
+    database = Database(path=folder, taps=[Tap("tap")], index=index)
+    build(database, rows=options.rows, dimension=options.dimension, classes=classes)
+    faiss = load_faiss()
+    bare = faiss.read_index(str(database.index_path("tap")))
+    if cuda and faiss.get_num_gpus():
+        bare = to_gpu(bare, float16=False, temp_memory_mb=None, mode="replicate")
+    defense = KNN(taps=["tap"], k=options.k, combinations=["soft", "hard"])
+    array = np.random.default_rng(1).standard_normal((options.batch, options.dimension), np.float32)
+    features = torch.from_numpy(array).to(options.device)
+
+    def defend() -> Tensor:
+        return defense(FeatureQuery(features, None, database, defense.needed))
+
+    def search() -> object:
+        return bare.search(array, max(options.k))
+
+    name = f"kNN defense / search, {classes:,} classes, {'packed' if database.packs(classes) else 'complete'}"
+    return Line(name, "s", *in_turn(options, defend, search), Target(high=1.25))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Measure and print, one line for each number of classes."""
+    options = parser(__doc__, rounds=50)
+    options.add_argument("--rows", type=int, default=50_000)
+    options.add_argument("--dimension", type=int, default=256)
+    options.add_argument("--classes", type=int, nargs="+", default=[10, 1000], help="complete rows to 64, then packed")
+    options.add_argument("--batch", type=int, default=64, help="queries at a time")
+    options.add_argument("--k", type=int, nargs="+", default=[10, 20, 50])
+    options.add_argument("--factory", default="Flat", help="FAISS's name of the index")
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    options = options.parse_args(args)
+    lines = []
+    for classes in options.classes:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            lines.append(compare(Path(folder), classes, options))
+    sizes = f"{options.batch} queries, {options.rows:,} × {options.dimension}, {options.factory}, K = {options.k}"
+    report(f"Defense: {6 * len(options.k)} variants; {sizes}; {options.device}", lines, options)
+
+
+if __name__ == "__main__":
+    main()

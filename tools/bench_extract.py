@@ -1,0 +1,175 @@
+"""What extraction costs beside the bare network, target ≥ 0.90 of its images/s, and whether its memory stays constant.
+
+    OMP_NUM_THREADS=1 python tools/bench_extract.py --clock cpu
+    python tools/bench_extract.py --only memory
+
+Rate: `Extraction`, the pass that writes the store, in its Trainer: it reads JPEGs from tar shards, decodes, resizes,
+crops, taps, projects and writes. The base is the network's forward pass over the same batches, ready in memory as
+bytes. Fitting PCA and reading alone stand beside it to be read; neither has a target.
+Memory (Linux only): the peak of whole ``lit-knn extract`` processes over many small images and over few, target 1 ± 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import subprocess
+import sys
+import tarfile
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench import Line, Target, in_turn, parser, report
+from make_shards import add
+from PIL import Image
+
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.data import ImageData, Preprocessing, TarShards
+from lit_knn.database import Database
+from lit_knn.extraction import Extraction, Fitting
+from lit_knn.trainer import EvalTrainer
+
+COMMAND = """
+from lit_knn.cli import main
+main()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""  # not ru_maxrss: it starts with the peak of the process that starts this one, and adds what unloading PyTorch touches
+DIFFERENT = 64  # images; the others repeat them under other names
+
+
+def write_shards(folder: Path, *, images: int, side: int, shard_size: int) -> TarShards:
+    """Write tar shards of square JPEGs: noise that gets smooth, at about the bytes per pixel of a photograph."""
+    rng = np.random.default_rng(0)
+    encoded = []
+    for _ in range(min(images, DIFFERENT)):
+        noise = Image.fromarray(rng.integers(0, 256, (max(side // 8, 1),) * 2 + (3,), np.uint8))
+        buffer = io.BytesIO()
+        noise.resize((side, side), Image.Resampling.BICUBIC).save(buffer, "jpeg", quality=90)
+        encoded.append(buffer.getvalue())
+    for shard, start in enumerate(range(0, images, shard_size)):
+        with tarfile.open(folder / f"images-{shard:05d}.tar", "w") as tar:
+            for image in range(start, min(start + shard_size, images)):
+                add(tar, f"{image:08d}.jpg", encoded[image % DIFFERENT])
+                add(tar, f"{image:08d}.cls", b"0")
+    return TarShards(urls=str(folder / "images-*.tar"))
+
+
+def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare images per second of both passes and of reading alone with those of the bare network."""
+    device = torch.device(options.device)
+    source = write_shards(folder, images=options.images, side=2 * options.size, shard_size=options.shard_size)
+    data = ImageData(
+        queries=source,
+        database=source,
+        preprocessing=Preprocessing(resize=options.size * 8 // 7, crop=options.size),
+        batch_size=options.batch,
+        num_workers=options.workers,
+    )
+    classifier = Classifier(network=options.network).to(device)
+    database = Database(path=folder / "database", taps=[Tap(layer, pool=1) for layer in options.taps])
+    shards = range(len(source.shard_names()))
+
+    def predict(module: Fitting | Extraction) -> None:
+        trainer = EvalTrainer(accelerator=device.type, devices=1, logger=False, enable_progress_bar=False)
+        trainer.predict(module, return_predictions=False)
+
+    def fit() -> Fitting:
+        fitting = Fitting(classifier, database, data)
+        predict(fitting)
+        return fitting
+
+    for tap, projection in fit().projections().items():
+        projection.save(database.projection_path(tap), database.origin(classifier, data, tap))
+    fingerprint = database.fingerprint(classifier, data)
+
+    def extract() -> None:
+        predict(Extraction(classifier, database, data, shards, fingerprint))
+
+    def read() -> None:
+        for _ in data.database_batches(shards):
+            pass
+
+    batches = [batch["image"].to(device) for batch in data.database_batches(shards)]
+
+    @torch.no_grad()
+    def forward() -> None:
+        for image in batches:
+            classifier(image.float() / 255)
+
+    rates = [
+        [options.images / second for second in seconds] for seconds in in_turn(options, extract, fit, read, forward)
+    ]
+    names = {"extraction": Target(low=0.9), "fitting PCA": None, "reading alone": None}
+    return [
+        Line(f"{name} / bare forward pass", "images/s", rate, rates[-1], target)
+        for (name, target), rate in zip(names.items(), rates[:-1], strict=True)
+    ]
+
+
+def memory(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare the peak of ``lit-knn extract`` over the counts of images with that over the first one."""
+    peaks = []
+    for count in options.counts:
+        place = folder / str(count)
+        place.mkdir()
+        write_shards(place, images=count, side=options.side, shard_size=options.shard_size)
+        source = {"class_path": "TarShards", "init_args": {"urls": str(place / "images-*.tar")}}
+        tap = {"layer": "layer2.1.add", "pool": 1}
+        config = {
+            "trainer": {"accelerator": "cpu", "default_root_dir": str(place), "enable_progress_bar": False},
+            "data": {"queries": source, "database": source, "batch_size": 64, "num_workers": options.workers},
+            "model": {
+                "classifier": {"network": "lit_knn.backbones.digits.digits_resnet"},
+                "attacks": ["PGD"],
+                "deltas": [0.0],
+                "database": {"path": str(place / "database"), "taps": [tap]},
+            },
+        }
+        (place / "config.yaml").write_text(json.dumps(config))
+        command = [sys.executable, "-c", COMMAND, "extract", "--config", str(place / "config.yaml")]
+        launched = subprocess.run(command, capture_output=True, check=False, text=True)
+        if launched.returncode:
+            sys.exit(launched.stderr)
+        peaks.append(int(launched.stdout.split()[-1]) / 1024)
+    return [
+        Line(f"peak for {count:,} images / for {options.counts[0]:,}", "MiB", [peak], peaks[:1], Target(0.95, 1.05))
+        for count, peak in zip(options.counts[1:], peaks[1:], strict=True)
+    ]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Measure and print."""
+    options = parser(__doc__, rounds=5)
+    options.add_argument("--only", choices=["rate", "memory"], help="one of the two; both by default")
+    options.add_argument("--workers", type=int, default=0, help="processes that read and decode")
+    options.add_argument("--shard-size", type=int, default=1000, help="images per tar file")
+    group = options.add_argument_group("rate")
+    group.add_argument("--network", default="torchvision/resnet50", help="as model.classifier.network")
+    group.add_argument("--taps", nargs="+", default=["layer1.2.add", "layer3.5.add", "layer4.0.add"])
+    group.add_argument("--size", type=int, default=224, help="side of what the network sees; JPEGs have twice that")
+    group.add_argument("--images", type=int, default=64)
+    group.add_argument("--batch", type=int, default=8, help="images at a time; PCA sees the first ones twice")
+    group.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    group = options.add_argument_group("memory")
+    group.add_argument("--counts", type=int, nargs="+", default=[5000, 50_000], help="images of each process")
+    group.add_argument("--side", type=int, default=32, help="of the images, in pixels")
+    options = options.parse_args(args)
+    lines = []
+    for name, measure in (("rate", rate), ("memory", memory)):
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                lines += measure(options, Path(folder))
+    sizes = f"{options.images} images of {options.size} px in batches of {options.batch} ({options.device})"
+    title = f"Extraction: rate of {options.network}, {sizes}; memory of digits_resnet, images of {options.side} px"
+    report(f"{title}; {options.workers} workers, {options.shard_size} images a shard", lines, options)
+
+
+if __name__ == "__main__":
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # what a Trainer says of itself
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    main()
