@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import product
 from typing import cast
@@ -104,6 +105,12 @@ class Evaluation(pl.LightningModule):
         return {
             "classifier": self.classifier.fingerprint(),
             **{f"attacked by {t.name}": t.attacked(self.classifier).fingerprint() for t in self.threats},
+            **{
+                f"attack {attack.name}": json.dumps(vars(attack), sort_keys=True, default=str)
+                for attack in self.attacks
+            },
+            "deltas": json.dumps(self.deltas),
+            "defenses": json.dumps([*self.variants, self.topk]),
             "queries": self.data.queries.identity(),
             **({"store": store.checksum} if store else {}),
         }
@@ -183,6 +190,6 @@ class Evaluation(pl.LightningModule):
         Raises:
             AuditError: If a query was left out or seen twice.
         """
-        if self.trainer.limit_test_batches == 1.0:
+        if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.audit.verify(self.data.expected_query_ids())
         self.results = self.accuracy.rows()

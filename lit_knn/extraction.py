@@ -27,6 +27,7 @@ class _DatabasePass(pl.LightningModule):
     def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
         super().__init__()
         self.classifier, self.database, self.data = classifier, database, data
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer shards than processes
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn bytes into pixels on the device."""
@@ -58,7 +59,7 @@ class Fitting(_DatabasePass):
         batches = self.data.database_batches(
             shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size
         )
-        if not len(batches):
+        if len(self.data.database_batches(shards, stride=stride)) < trainer.world_size:  # every process must say so
             raise UserError(
                 f"the database makes fewer batches of {self.data.batch_size} than there are processes: use fewer than "
                 f"{trainer.world_size} processes or a smaller data.batch_size"
@@ -126,9 +127,7 @@ class Extraction(_DatabasePass):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> int:
         """Write features, softmax and weights of each image, and the names of those that could not be read."""
-        if batch["shard"] != self._shard:
-            self.seal()
-            self._shard = batch["shard"]
+        self._shard = batch["shard"]
         self._failed += batch["failed"]
         if len(batch["id"]):
             logits, features = self.database.features(self.classifier, batch["image"])
@@ -142,11 +141,10 @@ class Extraction(_DatabasePass):
                 label=batch["label"].cpu().numpy(),
                 key=batch["key"],
             )
+        written = self._writer.rows if self._writer is not None else 0
+        if written + len(self._failed) == self.data.num_rows(self._shard):
+            self.seal()
         return len(batch["id"])
-
-    def on_predict_end(self) -> None:
-        """Seal the last shard."""
-        self.seal()
 
     def _open(self, softmax: Tensor, features: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ShardWriter:
         """Return the writer of the shard in hand; the first rows tell its columns."""

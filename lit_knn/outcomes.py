@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.store import sealed
+from lit_knn.sealing import sealed
 
 
 class Outcome(NamedTuple):

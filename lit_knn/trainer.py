@@ -12,8 +12,9 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from lit_knn.callbacks import Progress, default_callbacks
+from lit_knn.callbacks import FixedThreads, Progress, default_callbacks
 from lit_knn.data import ImageData
+from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.extraction import Extraction, Fitting
 from lit_knn.store import write_manifest
@@ -30,9 +31,11 @@ class EvalTrainer(Trainer):
     Args:
         run: Name of the run's folder below ``default_root_dir``; that of an interrupted run makes it go on. By default
             the job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
+        threads: CPU threads of each process of a run on the CPU, by default ``OMP_NUM_THREADS`` or 1: the same bytes
+            for any number of processes need the same number in each. More processes put more cores to use.
     """
 
-    def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, run: str = "", threads: int | None = None, **kwargs: Any) -> None:
         if SLURMEnvironment.detect() and not kwargs.get("plugins"):
             kwargs["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         chosen = kwargs.pop("callbacks", None) or []
@@ -40,7 +43,11 @@ class EvalTrainer(Trainer):
         kept = {type(callback) for callback in chosen}
         if kwargs.get("enable_progress_bar") is False:
             kept.add(Progress)
-        callbacks = [*chosen, *(callback for callback in default_callbacks() if type(callback) not in kept)]
+        callbacks = [
+            FixedThreads(threads),
+            *chosen,
+            *(callback for callback in default_callbacks() if type(callback) not in kept),
+        ]
         super().__init__(
             *args,
             callbacks=callbacks,
@@ -61,9 +68,9 @@ class EvalTrainer(Trainer):
         name = self.run or os.environ.get("SLURM_JOB_ID", "")
         if not self.run and (job := os.environ.get("SLURM_ARRAY_JOB_ID")):
             name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-        folder = root / name if name else _next_free(root)
+        folder = root / name
         if self.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = _make_folder(root, name)
         return self.strategy.broadcast(folder)
 
     def extract(self, model: Evaluation, datamodule: ImageData) -> None:
@@ -74,6 +81,8 @@ class EvalTrainer(Trainer):
             datamodule: Its database gives the images.
         """
         database, classifier = model.required_database, model.classifier
+        if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):
+            raise UserError("extract takes all of the database: leave out trainer.limit_predict_batches")
         started = time.monotonic()
         if database.unfitted():
             fitting = Fitting(classifier, database, datamodule)
@@ -126,6 +135,17 @@ class EvalTrainer(Trainer):
         super().test(model, datamodule=datamodule, verbose=False)
 
 
-def _next_free(root: Path) -> Path:
-    numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
-    return root / f"run-{max(numbers, default=0) + 1:03d}"
+def _make_folder(root: Path, name: str) -> Path:
+    """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
+    root.mkdir(parents=True, exist_ok=True)
+    if name:
+        (root / name).mkdir(exist_ok=True)
+        return root / name
+    while True:
+        numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
+        folder = root / f"run-{max(numbers, default=0) + 1:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run took the number in between
+            continue
+        return folder

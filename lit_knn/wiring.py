@@ -39,7 +39,7 @@ TRAINING_ONLY = {
     *("limit_train_batches", "limit_val_batches", "check_val_every_n_epoch", "num_sanity_val_steps"),
     *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm", "barebones"),
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
-    *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams"),
+    *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
 
 
@@ -88,7 +88,8 @@ class KNNCLI(LightningCLI):
 
 def run(args: ArgsType = None) -> None:
     """Parse, build and run; see `lit_knn.cli.main`."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("lit_knn").setLevel(logging.INFO)
+    logging.getLogger("lit_knn").handlers = [logging.StreamHandler()]
     for chatty in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # tips, and which accelerators there are not
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning's own

@@ -29,7 +29,7 @@ def complaint(capsys, *args):
     ("overlay", "sentence"),
     [
         ({"model": {"attackz": 3}}, "model.attacks"),
-        ({"model": {"attacks": ["PDG"]}}, "no class 'PDG'; known are FGSM, GradientDescent, IFGSM, PGD, RandomNoise"),
+        ({"model": {"attacks": ["PDG"]}}, "no class 'PDG'; known are "),
         ({"model": {"attacks": [{"class_path": "PGD", "init_args": {"stepz": 3}}]}}, "near it are step, steps"),
         ({"model": {"threats": ["WhiteBox"]}}, "known are BlackBox, GrayBox"),
         ({"model": {"database": {"path": "x", "taps": [{"layer": "layer9"}]}}}, "no layer 'layer9'; near it are layer"),
@@ -38,7 +38,7 @@ def complaint(capsys, *args):
         ({"model": {"deltas": [2.0]}}, r"deltas of [0, 1]"),
         ({"model": {"deltas": "many"}}, "model.deltas"),
         ({"data": {"batch_size": "abc"}}, "data.batch_size is abc; a value of type int is accepted"),
-        ({"data": {"queries": "Digitz"}}, "known are CIFAR10, Digits, ImageFolder, ImageNet, TarShards"),
+        ({"data": {"queries": "Digitz"}}, "no class 'Digitz'; known are CIFAR10, "),
         ({"data": {"queries": {"class_path": "ImageFolder", "init_args": {"root": "/none"}}}}, "/none"),
         ({"trainer": {"inference_mode": True}}, "no key"),
     ],

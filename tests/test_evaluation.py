@@ -169,7 +169,6 @@ def test_a_test_of_some_batches_is_not_audited(classifier, data):
     assert {row["n"] for row in test(build(classifier), data, limit_test_batches=2)} == {100}
 
 
-@pytest.mark.xfail(reason="bug: limit_test_batches=1 (a batch) equals 1.0 (all of them)", raises=AuditError)
 def test_a_test_of_one_batch_is_not_audited(classifier, data):
     assert {row["n"] for row in test(build(classifier), data, limit_test_batches=1)} == {50}
 

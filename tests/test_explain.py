@@ -25,26 +25,30 @@ class PGD(Attack):
         ("unrecognized arguments: --model.attackz=3", "there is no key 'model.attackz'; near it are model.attacks"),
         ("Subcommand 'test' does not accept option 'data.batchsize'", "there is no key 'data.batchsize'"),
         (
-            'Parser key "model.attacks":\n  - Expected a path but PDG either not accessible or invalid\n'
-            "  - Expected a <class 'list'>. Got value: PDG",
+            (
+                'Parser key "model.attacks":\n  - Expected a path but PDG either not accessible or invalid\n'
+                "  - Expected a <class 'list'>. Got value: PDG"
+            ),
             "model.attacks: there is no class 'PDG'; known are PGD, and any other by its import path",
         ),
         (
-            'Parser key "model.attacks":\n  Does not validate against any of the Union subtypes\n  Subtypes: [a, b]\n'
-            "  Errors:\n    - Expected a dot import path string: PDG\n    - Expected a <class 'NoneType'>\n"
-            "  Given value type: <class 'list'>\n  Given value: ['PDG']",
+            (
+                'Parser key "model.attacks":\n  Does not validate against any of the Union subtypes\n  Subtypes: [a, b]\n'
+                "  Errors:\n    - Expected a dot import path string: PDG\n    - Expected a <class 'NoneType'>\n"
+                "  Given value type: <class 'list'>\n  Given value: ['PDG']"
+            ),
             "model.attacks: there is no class 'PDG'; known are PGD",
         ),
         (
-            'Parser key "model.attacks":\n  Option \'step\' is not accepted',
+            "Parser key \"model.attacks\":\n  Option 'step' is not accepted",
             "model.attacks: there is no option 'step'; near it are steps",
         ),
         (
-            'Parser key "model.attacks": Parser key "step": Expected a typing.Literal[\'sign\', \'l2\']. Got value: l3',
+            "Parser key \"model.attacks\": Parser key \"step\": Expected a typing.Literal['sign', 'l2']. Got value: l3",
             "model.attacks.step is l3; accepted are 'sign', 'l2'",
         ),
         (
-            'Parser key "data.batch_size": Expected a <class \'int\'>. Got value: abc',
+            "Parser key \"data.batch_size\": Expected a <class 'int'>. Got value: abc",
             "data.batch_size is abc; a value of type int is accepted",
         ),
         (

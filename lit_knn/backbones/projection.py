@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import h5py
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.sealing import sealed
 
 GRID_BITS = 14  # the largest deviation in the calibration rows becomes 2¹⁴ steps: 2²⁵ rows of that size are exact
 EXACT = 2.0**53  # the first integer at which float64 has gaps
@@ -39,6 +39,7 @@ class Moments:
     """
 
     def __init__(self, calibration: Tensor, device: torch.device | str = "cpu") -> None:
+        _require_finite(calibration)
         calibration = calibration.double().to(device)
         size = calibration.shape[1]
         self.origin = calibration.mean(dim=0).float().double()
@@ -54,8 +55,7 @@ class Moments:
         Raises:
             UserError: If a feature is NaN or infinite.
         """
-        if not torch.isfinite(features).all():
-            raise UserError("the network gives features that are NaN or infinite for images of the database")
+        _require_finite(features)
         steps = torch.round((features.double() - self.origin) * self.steps)
         self.rows += len(steps)
         self.total += steps.sum(dim=0)
@@ -112,7 +112,12 @@ class Projection(nn.Module):
         """
         mean, covariance = moments.covariance()
         dimension = min(dimension, len(mean))
-        variances, vectors = _leading(covariance, dimension)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # LAPACK rounds otherwise with another number of them
+        try:
+            variances, vectors = _leading(covariance, dimension)
+        finally:
+            torch.set_num_threads(threads)
         largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))  # (1, d)
         components = (vectors * torch.where(largest < 0, -1.0, 1.0)).T.contiguous()  # (d, D)
         return cls(
@@ -137,14 +142,11 @@ class Projection(nn.Module):
             path: Replaced if it exists.
             origin: What the features depend on: classifier, tap, data set, preprocessing.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with h5py.File(unfinished, "w") as file:
-            for name, value in self.named_buffers():
-                file.create_dataset(name, data=value.cpu().numpy())
+        with sealed(path) as unfinished, h5py.File(unfinished, "w") as file:
+            for name in self.PARTS:
+                file.create_dataset(name, data=getattr(self, name).cpu().numpy())
             file.attrs["rows"] = self.rows
             file.attrs["origin"] = json.dumps(origin)
-        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path, origin: Fingerprint) -> Projection:
@@ -168,6 +170,11 @@ class Projection(nn.Module):
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
         return cls(**parts, rows=rows)
+
+
+def _require_finite(features: Tensor) -> None:
+    if not torch.isfinite(features).all():
+        raise UserError("the network gives features that are NaN or infinite for images of the database")
 
 
 def _leading(covariance: Tensor, dimension: int) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class NeighbourPictures(Callback):
         batch = evaluation.data.first_queries(self.queries)
         batch = evaluation.transfer_batch_to_device(batch, evaluation.device, 0)
         batch = evaluation.data.on_after_batch_transfer(batch, 0)
-        deltas = self.deltas or [0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]]
+        deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
         threat, attack = evaluation.cases[0]
         model = threat.attacked(evaluation.classifier)
         versions = list(attack(model, batch["image"], batch["label"], batch["id"], deltas))

@@ -62,7 +62,7 @@ class Progress(ProgressBar):
         self._done += 1
         self._images += len(batch["id"]) * self._world_size  # the other processes are about as far
         now = time.monotonic()
-        rate = f"{self._images / max(now - self._started, 1e-9):.0f} images/s"
+        rate = f"{self._images / max(now - self._started, 1e-9):.3g} images/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
         elif self._enabled and now - self._said >= self.seconds:

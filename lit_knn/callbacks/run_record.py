@@ -71,7 +71,7 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
         fingerprints=evaluation.fingerprints(),
-        queries={"images": len(data.expected_query_ids()), "source": data.queries.identity()},
+        queries={"images": evaluation.results[0]["n"], "source": data.queries.identity()},
         database={}
         if store is None
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},

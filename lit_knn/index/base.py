@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.store import Store, sealed
+from lit_knn.sealing import sealed
+from lit_knn.store import Store
 
 
 class Neighbors(NamedTuple):

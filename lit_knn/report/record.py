@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
 from lit_knn.errors import UserError
+from lit_knn.sealing import sealed
 
 SCHEMA = 1
 RECORD_FILE = "record.json"
@@ -76,7 +76,9 @@ class Record:
 
     def save(self, folder: Path) -> Path:
         """Write ``record.json`` into the folder, whole or not at all, and return its path."""
-        return _write(folder / RECORD_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False))
+        content = asdict(self)
+        rows = ",\n".join(_json(row) for row in content.pop("results"))  # a line each: a diff of two runs can be read
+        return _write(folder / RECORD_FILE, f'{_json(content, indent=1)[:-2]},\n "results": [\n{rows}\n]\n}}\n')
 
     def write_csv(self, path: Path) -> Path:
         """Write the results as long-form CSV: equal numbers, equal bytes."""
@@ -111,12 +113,11 @@ class Record:
         return cls(**content)
 
 
+def _json(content: object, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
 def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    with sealed(path) as unfinished:
+        unfinished.write_bytes(text.encode())
     return path

@@ -9,7 +9,6 @@ from .schema import (
     read_header,
     shard_name,
 )
-from .sealing import sealed
 from .softmax import Predictions, pack, unpack
 from .writer import ShardWriter, is_sealed
 
@@ -24,7 +23,6 @@ __all__ = [
     "is_sealed",
     "pack",
     "read_header",
-    "sealed",
     "shard_name",
     "unpack",
     "write_manifest",

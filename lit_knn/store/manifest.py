@@ -10,8 +10,8 @@ from typing import Any
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import fingerprint_difference
+from lit_knn.sealing import sealed
 from lit_knn.store.schema import SCHEMA_VERSION, read_header, shard_name
-from lit_knn.store.sealing import sealed
 
 
 def write_manifest(folder: Path, shards: Sequence[int]) -> None:

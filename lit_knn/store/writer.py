@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.sealing import publish, unfinished_name
 from lit_knn.store.schema import SCHEMA_VERSION, Schema, encode_key, read_header
-from lit_knn.store.sealing import publish, unfinished_name
 from lit_knn.store.softmax import pack
 
 SUM_TOLERANCE = 1e-3  # float16 logits of a network sum to 1 within it

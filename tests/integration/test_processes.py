@@ -98,7 +98,6 @@ def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     assert all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in built)
 
 
-@pytest.mark.xfail(reason="bug: a process without a shard fails with Lightning's 'zero length' error")
 def test_fewer_shards_than_processes(config, database_path):
     """The digits are one shard."""
     codes, said = run_two("extract", config)

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_knn.store.sealing import sealed
+from lit_knn.sealing import sealed
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
