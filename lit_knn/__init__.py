@@ -8,7 +8,7 @@
                       └─ vote                       → class scores  lit_knn.defenses
                           └─ accuracy against Δ     → record        lit_knn.metrics, callbacks, report
 
-Wiring: lit_knn.database, extraction, evaluation, trainer, cli.
+Wiring: lit_knn.database, extraction, evaluation, outcomes, trainer, wiring, cli.
 
 Shape letters, everywhere: N queries, H×W pixels, D feature dimension, K neighbours, C classes, M database rows.
 """

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection, Tap
+from lit_knn.ballots import Ballots
 from lit_knn.data import ImageData
-from lit_knn.defenses.vote import Ballots
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.index import Faiss, Index, Neighbors

@@ -3,7 +3,6 @@
 from .base import Defense, Query, Variant
 from .knn import KNN
 from .none import NoDefense
-from .vote import Ballots
 from .weighting import CBWD, CBWE, UW, Weighting, stored_weights
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "CBWE",
     "KNN",
     "UW",
-    "Ballots",
     "Defense",
     "NoDefense",
     "Query",

@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Ballots(NamedTuple):
-    """What the K nearest neighbours of N queries predict, nearest first.
-
-    Attributes:
-        probability: ``(N, K, R)`` float32; R = C for complete rows, else each row's R largest, falling.
-        label: ``(N, K, R)`` int64, the classes of ``probability``; None for complete rows.
-        num_classes: C.
-    """
-
-    probability: Tensor
-    label: Tensor | None
-    num_classes: int
-
-    def ranked(self) -> Tensor:
-        """Return the largest 21 (or all) probabilities of each neighbour, falling: ``(N, K, R)``."""
-        if self.label is not None:
-            return self.probability
-        return self.probability.topk(min(21, self.num_classes), dim=-1).values
-
-    def predictions(self) -> Tensor:
-        """Return the class each neighbour votes for, ``(N, K)`` int64; the lowest of equal ones."""
-        return self.probability.argmax(dim=-1) if self.label is None else self.label[..., 0]
+from lit_knn.ballots import Ballots
 
 
 def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lit_knn.defenses.vote import Ballots
+from lit_knn.ballots import Ballots
 from lit_knn.errors import UserError
 
 

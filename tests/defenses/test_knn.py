@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.defenses import CBWD, KNN, UW, Ballots, Query, Variant
+from lit_knn.ballots import Ballots
+from lit_knn.defenses import CBWD, KNN, UW, Query, Variant
 from lit_knn.errors import UserError
 from lit_knn.index import Neighbors
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.defenses.vote import Ballots, coefficients, hard, soft
+from lit_knn.ballots import Ballots
+from lit_knn.defenses.vote import coefficients, hard, soft
 
 N, K, C, R = 7, 12, 30, 21
 
@@ -76,8 +77,3 @@ def test_rows_no_longer_than_a_packed_one_have_no_rest():
 def test_weights_of_zero_everywhere_fall_back_to_equal_shares():
     shares = coefficients(torch.zeros(1, 1, 4), [2])
     assert shares.tolist() == [[[0.5, 0.5, 0, 0]]]
-
-
-def test_a_tie_within_a_row_goes_to_the_lowest_class():
-    ballots = Ballots(torch.tensor([[[0.25, 0.5, 0.5, 0.0]]]), None, 4)
-    assert ballots.predictions().tolist() == [[1]]

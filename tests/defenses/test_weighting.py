@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.defenses.vote import Ballots
+from lit_knn.ballots import Ballots
 from lit_knn.defenses.weighting import CBWD, CBWE, UW, entropy_gap, stored_weights, top_gap
 from lit_knn.errors import UserError
 

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from lit_knn.defenses import Query
+from lit_knn.errors import UserError
+
+
+class Counting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, image):
+        self.calls += 1
+        return image.mean((2, 3))
+
+
+def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice():
+    classifier = Counting()
+    query = Query(torch.rand(2, 3, 4, 4), classifier)
+    assert classifier.calls == 0
+    assert torch.equal(query.logits, query.logits)
+    assert classifier.calls == 1
+
+
+def test_logits_and_all_taps_come_from_one_pass():
+    class Database:
+        calls = 0
+
+        def features(self, classifier, image, taps):
+            self.calls += 1
+            return classifier(image), {tap: image.flatten(1) for tap in taps}
+
+    database = Database()
+    query = Query(torch.rand(2, 3, 4, 4), Counting(), database, {"a": 1, "b": 2})
+    assert query.features("a").shape == query.features("b").shape == (2, 48)
+    assert query.logits.shape == (2, 3)
+    assert database.calls == 1
+
+
+def test_without_a_database_a_query_says_so():
+    with pytest.raises(UserError, match=r"no model\.database"):
+        Query(torch.rand(1, 3, 2, 2), Counting()).database  # noqa: B018

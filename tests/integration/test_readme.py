@@ -1,0 +1,80 @@
+"""What the README says: its snippets run, its configurations parse, its tables are those of the records."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from lit_knn.cli import main
+from lit_knn.report import Record, accuracy_table
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def test_the_first_command_gives_its_table_and_its_files(tmp_path):
+    """The part after the installation, in a folder that has only what the command names."""
+    command = blocks("bash")[0].split("&& ")[-1].split()
+    assert command[:2] == ["lit-knn", "test"]
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    run = [sys.executable, "-m", "lit_knn", *command[1:]]
+    answer = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ})
+    assert answer.returncode == 0, answer.stderr
+    shown = [line.split() for line in blocks("text")[0].splitlines() if line.strip()]
+    printed = [line.split() for line in answer.stdout.splitlines()]
+    assert shown[0] in printed  # the header
+    for row in shown[3:]:  # accuracies may differ by a few images on another processor
+        found = next(line for line in printed if line[:-7] == row[:-7])
+        assert [float(v) for v in found[-7:]] == pytest.approx([float(v) for v in row[-7:]], abs=0.02)
+    folder = tmp_path / "runs" / "quickstart" / "run-001"
+    for name in re.findall(r"^\| `([\w.-]+?)/?`", README, re.MULTILINE):
+        assert (folder / name).exists(), name
+
+
+def test_the_python_snippet_runs(tmp_path, capsys, monkeypatch):
+    (tmp_path / "snippet.py").write_text(blocks("python")[0])
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(tmp_path / "snippet.py"))
+    printed = capsys.readouterr().out
+    assert re.search(r"^none 0\.1 0\.\d+$", printed, re.MULTILINE)
+    assert re.search(r"^blur 0\.1 0\.\d+$", printed, re.MULTILINE)
+
+
+def test_the_cifar10_table_is_that_of_the_record():
+    record = Record.load(ROOT / "tools" / "records" / "cifar10" / "record.json")
+    console = Console(width=80)
+    with console.capture() as printed:
+        console.print(accuracy_table(record))
+    for line in printed.get().splitlines():
+        assert line.strip() in README
+    config = yaml.safe_load((ROOT / "configs" / "cifar10.yaml").read_text())
+    assert record.config["model"]["deltas"] == config["model"]["deltas"]
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("command", ["extract", "index", "test"])
+def test_every_configuration_parses_for_every_command(config, command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lit-knn"])
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--config", str(config), "--print_config"])
+    assert stopped.value.code in (0, None)
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["deltas"]
+
+
+def test_every_file_that_the_readme_names_exists():
+    for path in re.findall(r"`((?:configs|tools|slurm)/[\w./-]+)`", README):
+        assert (ROOT / path).exists(), path
+    for command in blocks("bash"):
+        for path in re.findall(r"\b((?:configs|slurm|tools)/[\w./-]+)", command):
+            assert (ROOT / path).exists(), path

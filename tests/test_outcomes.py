@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from lit_knn.errors import UserError
+from lit_knn.outcomes import Outcome, Outcomes
+
+
+def outcome(n=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    hits = torch.rand(2, 4, n, 5, 1, generator=generator) > 0.5
+    return Outcome(hits, torch.rand(2, 4, n, generator=generator), torch.rand(2, 4, n, generator=generator))
+
+
+def test_what_was_saved_is_loaded_by_a_later_process(tmp_path):
+    ids = torch.tensor([4, 9, 2])
+    kept = Outcomes(tmp_path / "outcomes", {"a": "1"})
+    assert kept.load(ids) is None
+    kept.save(ids, outcome())
+    loaded = Outcomes(tmp_path / "outcomes", {"a": "1"}).load(ids)
+    assert all(torch.equal(one, other) for one, other in zip(loaded, outcome(), strict=True))
+    assert [value.dtype for value in loaded] == [torch.bool, torch.float32, torch.float32]
+
+
+def test_other_queries_and_another_run_are_refused(tmp_path):
+    kept = Outcomes(tmp_path / "outcomes", {"a": "1"})
+    kept.save(torch.tensor([4, 9, 2]), outcome())
+    assert kept.load(torch.tensor([4, 9])) is None
+    with pytest.raises(UserError, match="other queries"):
+        kept.load(torch.tensor([4, 8, 2]))
+    with pytest.raises(UserError, match="a is '1' where '2' is expected"):
+        Outcomes(tmp_path / "outcomes", {"a": "2"})
+
+
+def test_a_batch_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    kept = Outcomes(tmp_path / "outcomes", {})
+
+    def full_disk(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("numpy.savez", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        kept.save(torch.tensor([1, 2, 3]), outcome())
+    assert kept.load(torch.tensor([1, 2, 3])) is None
+    assert [path.name for path in kept.folder.iterdir()] == ["origin.json"]
