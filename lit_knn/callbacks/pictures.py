@@ -1,4 +1,4 @@
-"""Draws the paper's Figure 2 for the first queries of a run."""
+"""Draws the paper's Figure 2 for a few queries of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NeighbourPictures(Callback):
     """Write ``neighbours-<tap>.png``: queries, what the first attack makes of them, and their nearest neighbours.
 
     Args:
-        queries: How many of the first queries are drawn.
+        queries: How many are drawn: the first that the classifier gets right while they are clean.
         neighbours: How many neighbours of each.
         deltas: Which Δ of the run are drawn; by default none, one in the middle and the largest.
     """
@@ -36,19 +36,21 @@ class NeighbourPictures(Callback):
         evaluation = cast("Evaluation", pl_module)
         if not trainer.is_global_zero or not evaluation.needed:
             return
-        batch = evaluation.data.first_queries(self.queries)
+        batch = evaluation.data.first_queries()
         batch = evaluation.transfer_batch_to_device(batch, evaluation.device, 0)
         batch = evaluation.data.on_after_batch_transfer(batch, 0)
         deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
+        right = evaluation.classifier(batch["image"]).argmax(dim=-1) == batch["label"]
+        chosen = (~right).long().argsort(stable=True)[: self.queries]  # those that are right first
+        image, label, id = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
         threat, attack = evaluation.cases[0]
-        model = threat.attacked(evaluation.classifier)
-        versions = list(attack(model, batch["image"], batch["label"], batch["id"], deltas))
+        versions = list(attack(threat.attacked(evaluation.classifier), image, label, id, deltas))
         folder = cast("EvalTrainer", trainer).run_folder
         for tap in evaluation.needed:
             rows = [
-                self._row(evaluation, image[number : number + 1], int(label), tap, title)
-                for number, label in enumerate(batch["label"])
-                for image, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
+                self._row(evaluation, version[number : number + 1], int(true), tap, title)
+                for number, true in enumerate(label)
+                for version, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
             ]
             neighbour_picture(rows, folder / f"neighbours-{tap}.png")
 
@@ -70,13 +72,16 @@ class NeighbourPictures(Callback):
         ]
         pixels = (image[0] * 255).round().byte()
         drawn = _picture(pixels, int(probability.argmax()), float(probability.max()), label, names)
-        return PictureRow(title=title, neighbours=neighbours, **vars(drawn))
+        return PictureRow(title=f"{_name(label, names)}, {title}", neighbours=neighbours, **vars(drawn))
 
 
 def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
     pixels: np.ndarray[Any, np.dtype[np.uint8]] = image.cpu().numpy()
-    name = names[predicted] if predicted < len(names) else str(predicted)
-    return Picture(image=pixels, predicted=name, confidence=confidence, correct=predicted == label)
+    return Picture(image=pixels, predicted=_name(predicted, names), confidence=confidence, correct=predicted == label)
+
+
+def _name(label: int, names: list[str]) -> str:
+    return names[label] if label < len(names) else str(label)
 
 
 def _title(attack: str, delta: float) -> str:

@@ -132,11 +132,9 @@ class ImageData(pl.LightningDataModule):
         """Number of images of the database; the first look lists every shard."""
         return sum(self.num_rows(shard) for shard in range(len(self.database_source.shard_names())))
 
-    def first_queries(self, count: int) -> Batch:
-        """Return the first queries of a run as one batch, at most a whole one."""
-        batch = next(iter(self._query_batches(0, 1)))
-        image, label, id, key = (batch["image"], batch["label"], batch["id"], batch["key"])
-        return {**batch, "image": image[:count], "label": label[:count], "id": id[:count], "key": key[:count]}
+    def first_queries(self) -> Batch:
+        """Return the first batch of a run, whatever the number of processes."""
+        return next(iter(self._query_batches(0, 1)))
 
     @property
     def class_names(self) -> list[str]:
