@@ -75,7 +75,10 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
     shards = range(len(source.shard_names()))
 
     def predict(module: Fitting | Extraction) -> None:
-        trainer = EvalTrainer(accelerator=device.type, devices=1, logger=False, enable_progress_bar=False)
+        threads = torch.get_num_threads()  # as many as the bare pass has
+        trainer = EvalTrainer(
+            accelerator=device.type, devices=1, logger=False, enable_progress_bar=False, threads=threads
+        )
         trainer.predict(module, return_predictions=False)
 
     def fit() -> Fitting:

@@ -63,9 +63,7 @@ def test_what_is_drawn_is_what_the_test_saw(draw, data, database, classifier):
     image, labels, ids = (batch[name][first : first + 1] for name in ("image", "label", "id"))
     label = int(labels)
     source = data.database.open_shard(0)
-    for row, x in zip(
-        rows, PGD(steps=2)(classifier, image, labels, ids, [0.0, 0.05, 0.1]), strict=True
-    ):
+    for row, x in zip(rows, PGD(steps=2)(classifier, image, labels, ids, [0.0, 0.05, 0.1]), strict=True):
         assert np.array_equal(row.image, (x[0] * 255).round().byte().numpy())
         logits, features = database.features(classifier, x, ["late"])
         assert row.predicted == str(int(logits.argmax()))

@@ -1,5 +1,6 @@
 """What the README says: its snippets run, its configurations parse, its tables are those of the records."""
 
+import json
 import os
 import re
 import runpy
@@ -38,7 +39,7 @@ def test_the_first_command_gives_its_table_and_its_files(tmp_path):
         found = next(line for line in printed if line[:-7] == row[:-7])
         assert [float(v) for v in found[-7:]] == pytest.approx([float(v) for v in row[-7:]], abs=0.02)
     folder = tmp_path / "runs" / "quickstart" / "run-001"
-    for name in re.findall(r"^\| `([\w.-]+?)/?`", README, re.MULTILINE):
+    for name in re.findall(r"^\| `([\w.-]+?)/?`", README.partition("\n## The way")[0], re.MULTILINE):
         assert (folder / name).exists(), name
 
 
@@ -78,3 +79,12 @@ def test_every_file_that_the_readme_names_exists():
     for command in blocks("bash"):
         for path in re.findall(r"\b((?:configs|slurm|tools)/[\w./-]+)", command):
             assert (ROOT / path).exists(), path
+
+
+def test_the_benchmark_table_is_that_of_the_records():
+    for command, name, ratio in re.findall(
+        r"^\| `python tools/(bench_\w+)\.py[^`]*` \| (.*?) \| ([\d.]+) ", README, re.MULTILINE
+    ):
+        results = json.loads((ROOT / "tools" / "records" / f"{command}.json").read_text())["results"]
+        (found,) = [result for result in results if result["name"] == name]
+        assert f"{found['ratio']:.2f}" == ratio
