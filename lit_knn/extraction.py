@@ -118,6 +118,7 @@ class Extraction(_DatabasePass):
         super().__init__(classifier, database, data)
         self._shards, self._fingerprint = shards, fingerprint
         self._shard = -1
+        self._schema: Schema | None = None
         self._writer: ShardWriter | None = None
         self._failed: list[tuple[int, str, str]] = []
 
@@ -149,34 +150,38 @@ class Extraction(_DatabasePass):
     def _open(self, softmax: Tensor, features: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ShardWriter:
         """Return the writer of the shard in hand; the first rows tell its columns."""
         if self._writer is None:
-            schema = Schema(
+            self._schema = Schema(
                 num_classes=softmax.shape[1],
                 dimensions={name: rows.shape[1] for name, rows in features.items()},
                 weights=tuple(weights),
                 packed=self.database.packs(softmax.shape[1]),
                 key_width=self.database.key_width,
             )
-            self._writer = ShardWriter(
-                self.database.shard_path(self._shard),
-                capacity=self.data.num_rows(self._shard),
-                schema=schema,
-                fingerprint=self._fingerprint,
-            )
+            self._writer = self._new_writer(self._schema)
         return self._writer
 
+    def _new_writer(self, schema: Schema) -> ShardWriter:
+        return ShardWriter(
+            self.database.shard_path(self._shard),
+            capacity=self.data.num_rows(self._shard),
+            schema=schema,
+            fingerprint=self._fingerprint,
+        )
+
     def seal(self) -> None:
-        """Finish the shard in hand, if there is one.
+        """Finish the shard in hand; one without a readable image has no rows, and the columns of the one before.
 
         Raises:
-            UserError: If none of its images could be read.
+            UserError: If no image has been read at all.
         """
-        if self._writer is None and self._failed:
-            _, key, reason = self._failed[0]
-            raise UserError(f"no image of database shard {self._shard} can be read; the first is {key}: {reason}")
-        if self._writer is not None:
-            for failure in self._failed:
-                self._writer.skip(failure)
-            self._writer.seal()
+        if self._writer is None:
+            if self._schema is None:
+                _, key, reason = self._failed[0]
+                raise UserError(f"no image of database shard {self._shard} can be read; the first is {key}: {reason}")
+            self._writer = self._new_writer(self._schema)
+        for failure in self._failed:
+            self._writer.skip(failure)
+        self._writer.seal()
         self._writer, self._failed = None, []
 
     def close(self) -> None:

@@ -71,11 +71,23 @@ def test_a_damaged_image_may_be_skipped_and_is_listed_in_the_record(config, tmp_
     assert reason
 
 
-def test_a_shard_without_one_good_image_is_an_error_even_under_skip(config, tmp_path, mistake):
+def test_a_shard_without_one_good_image_has_no_rows_under_skip(config, tmp_path):
     for _ in range(20):
         damage(tmp_path / "part-1.tar", row=0)  # the first that is still good
     config["data"]["on_error"] = "skip"
-    assert "s020" in mistake("extract", config)
+    run("extract", config)
+    run("index", config)
+    database = json.loads((run("test", config) / "record.json").read_text())["database"]
+    assert database["rows"] == 40
+    assert [key for _, _, key, _ in database["skipped"]] == [f"s{20 + row:03d}" for row in range(20)]
+
+
+def test_a_database_without_one_good_image_is_an_error_even_under_skip(config, tmp_path, mistake):
+    for shard in range(3):
+        for _ in range(20):
+            damage(tmp_path / f"part-{shard}.tar", row=0)
+    config["data"]["on_error"] = "skip"
+    assert "no image of the database" in mistake("extract", config)
 
 
 def test_a_damaged_query_is_an_error_even_under_skip(built, tmp_path, mistake):
