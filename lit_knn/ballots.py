@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lit_knn.store.softmax import LISTED
+
 
 class Ballots(NamedTuple):
     """What the K nearest neighbours of N queries predict, nearest first.
@@ -24,7 +26,7 @@ class Ballots(NamedTuple):
         """Return the largest 21 (or all) probabilities of each neighbour, falling: ``(N, K, R)``."""
         if self.label is not None:
             return self.probability
-        return self.probability.topk(min(21, self.num_classes), dim=-1).values
+        return self.probability.topk(min(LISTED, self.num_classes), dim=-1).values
 
     def predictions(self) -> Tensor:
         """Return the class each neighbour votes for, ``(N, K)`` int64; the lowest of equal ones."""

@@ -147,14 +147,16 @@ class Database:
         """Return whether softmax rows of so many classes are shortened."""
         return self.softmax == "packed" or (self.softmax == "auto" and num_classes > PACKED_ABOVE)
 
-    def origin(self, classifier: Classifier, data: ImageData, tap: str) -> Fingerprint:
-        """Return what a tap's activations depend on, before PCA."""
-        layer = self.taps[tap]
-        return {
+    def origins(self, classifier: Classifier, data: ImageData) -> dict[str, Fingerprint]:
+        """Return, for each tap, what its activations depend on before PCA; weights and data set are hashed once."""
+        shared = {
             "classifier": classifier.fingerprint(),
             "dataset": data.database_source.identity(),
             "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
-            f"tap {tap}": f"{layer.layer}, pool {layer.side}, dimension {layer.dimension}",
+        }
+        return {
+            name: shared | {f"tap {name}": f"{tap.layer}, pool {tap.side}, dimension {tap.dimension}"}
+            for name, tap in self.taps.items()
         }
 
     def fingerprint(self, classifier: Classifier, data: ImageData) -> Fingerprint:
@@ -164,8 +166,7 @@ class Database:
             UserError: If a projection is missing, damaged or of another origin.
         """
         parts: Fingerprint = {}
-        for tap in self.taps:
-            origin = self.origin(classifier, data, tap)
+        for tap, origin in self.origins(classifier, data).items():
             self._projections[tap] = Projection.load(self.projection_path(tap), origin)
             parts |= origin | {f"projection {tap}": self._projections[tap].fingerprint()}
         return parts

@@ -59,7 +59,7 @@ class Fitting(_DatabasePass):
         batches = self.data.database_batches(
             shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size
         )
-        if len(self.data.database_batches(shards, stride=stride)) < trainer.world_size:  # every process must say so
+        if batches.total < trainer.world_size:  # every process must say so
             raise UserError(
                 f"the database makes fewer batches of {self.data.batch_size} than there are processes: use fewer than "
                 f"{trainer.world_size} processes or a smaller data.batch_size"
@@ -85,12 +85,15 @@ class Fitting(_DatabasePass):
     def _pooled(self, batch: Batch) -> Mapping[str, Tensor]:
         return self.classifier.tapped(batch["image"], list(self.database.taps.values()))[1]
 
-    def projections(self) -> dict[str, Projection]:
-        """Sum the moments of all processes and decompose them; every process must take part."""
+    def merge(self) -> None:
+        """Sum the moments of all processes; every process must take part."""
         if torch.distributed.is_initialized():
             for moments in self._moments.values():
                 for part in (moments.rows, moments.total, moments.outer):
                     torch.distributed.all_reduce(part)
+
+    def projections(self) -> dict[str, Projection]:
+        """Decompose the moments: one process does it for all."""
         return {
             name: Projection.fit(moments, self.database.taps[name].dimension) for name, moments in self._moments.items()
         }

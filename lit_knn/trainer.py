@@ -87,10 +87,11 @@ class EvalTrainer(Trainer):
         if database.unfitted():
             fitting = Fitting(classifier, database, datamodule)
             self.predict(fitting, return_predictions=False)
-            projections = fitting.projections()
+            fitting.merge()
             if self.is_global_zero:
-                for tap, projection in projections.items():
-                    projection.save(database.projection_path(tap), database.origin(classifier, datamodule, tap))
+                origins = database.origins(classifier, datamodule)
+                for tap, projection in fitting.projections().items():
+                    projection.save(database.projection_path(tap), origins[tap])
             self.strategy.barrier("projections saved")
         fingerprint = database.fingerprint(classifier, datamodule)
         shards = range(len(datamodule.database_source.shard_names()))

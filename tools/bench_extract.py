@@ -86,8 +86,9 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
         predict(fitting)
         return fitting
 
+    origins = database.origins(classifier, data)
     for tap, projection in fit().projections().items():
-        projection.save(database.projection_path(tap), database.origin(classifier, data, tap))
+        projection.save(database.projection_path(tap), origins[tap])
     fingerprint = database.fingerprint(classifier, data)
 
     def extract() -> None:

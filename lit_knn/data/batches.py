@@ -188,6 +188,11 @@ class BatchLoader:
             generator=torch.Generator(),  # the global generator stays as it is
         )
 
+    @property
+    def total(self) -> int:
+        """Number of batches of all processes together."""
+        return self._sampler.total
+
     def __len__(self) -> int:
         return len(self._sampler)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lit_knn.ballots import Ballots
 from lit_knn.errors import UserError
+from lit_knn.store.softmax import LISTED
 
 
 def entropy_gap(softmax: Tensor) -> Tensor:
@@ -124,5 +125,5 @@ def stored_weights(softmax: Tensor) -> dict[str, Tensor]:
     Returns:
         ``{"cbw_e": (n,), "cbw_d": (n,)}`` with the paper's M = 20 and P = 3.
     """
-    ranked = softmax.topk(min(21, softmax.shape[-1]), dim=-1).values
+    ranked = softmax.topk(min(LISTED, softmax.shape[-1]), dim=-1).values
     return {"cbw_e": entropy_gap(softmax), "cbw_d": top_gap(ranked, m=20, p=3.0)}
