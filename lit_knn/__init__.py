@@ -1,14 +1,17 @@
 """Nearest-neighbour defenses against adversarial images, attacked and measured (Dubey et al., 2019).
 
     query image x, label y                                          lit_knn.data
-      └─ attack under a threat, budget Δ            → x*            lit_knn.attacks, threat, perturbation
+      └─ attack under a threat, budget Δ            → x*            lit_knn.attacks, objectives, threat, perturbation
           └─ backbone: pre-ReLU tap, pooled, PCA    → g(x*)         lit_knn.backbones
               └─ index: K nearest rows              → ids           lit_knn.index
                   └─ store: softmax, weight of each → s_k, w_k      lit_knn.store
                       └─ vote                       → class scores  lit_knn.defenses
                           └─ accuracy against Δ     → record        lit_knn.metrics, callbacks, report
 
-Wiring: lit_knn.database, extraction, evaluation, outcomes, trainer, wiring, cli.
+An attack says how something is climbed, an objective what; a white-box attacker has a copy of the defense to look into
+(lit_knn.victim, replica, guides). Whether an evaluation can be believed is asked by lit_knn.checks.
+
+Wiring: lit_knn.cache, cached_batch, database, extraction, evaluation, outcomes, trainer, wiring, cli.
 
 Shape letters, everywhere: N queries, H×W pixels, D feature dimension, K neighbours, C classes, M database rows.
 """

@@ -40,6 +40,9 @@ class Database:
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
         key_width: Longest name of an image that the store keeps, in bytes.
         build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
+        rows: How many of its rows the defense searches: the first ones in a random order, so that a smaller database
+            is a part of each larger one. All by default.
+        order_seed: Seed of that order.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Database:
         projection_rows: int | None = None,
         key_width: int = 64,
         build_missing: bool = False,
+        rows: int | None = None,
+        order_seed: int = 0,
     ) -> None:
         names = [tap.name for tap in taps]
         if not names or len(set(names)) < len(names):
@@ -63,8 +68,11 @@ class Database:
         if projection_rows is not None and projection_rows < 2:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
         self.projection_rows = projection_rows
-        self.key_width = key_width
-        self.build_missing = build_missing
+        self.key_width, self.build_missing = key_width, build_missing
+        if rows is not None and rows < 1:
+            raise UserError(f"model.database.rows is {rows}; 1 and more are accepted")
+        self.rows, self.order_seed = rows, order_seed
+        self._among: NDArray[np.bool_] | None = None
         self._projections: dict[str, Projection] = {}
         self._indexes: dict[str, Index] = {}
         self._store: Store | None = None
@@ -83,6 +91,29 @@ class Database:
             index = copy.copy(self.index)
             index.load(self.index_path(tap), self._store.checksum)
             self._indexes[tap] = index
+        self._data = data
+        self._among = None if self.rows is None else self.view(0, self.rows).among
+
+    def view(self, start: int, stop: int) -> Database:
+        """Return the same opened database with fewer rows to search: those from ``start`` to ``stop`` in random order.
+
+        Raises:
+            UserError: If the store does not have that many rows.
+        """
+        if not 0 <= start < stop <= len(self.store):
+            raise UserError(
+                f"rows {start:,} to {stop:,} of {self.path} are asked for, in random order, but it has {len(self.store):,}"
+            )
+        view = copy.copy(self)
+        order = np.random.RandomState(self.order_seed).permutation(len(self.store))  # NumPy froze this generator
+        view._among = np.zeros(len(order), bool)
+        view._among[order[start:stop]] = True
+        return view
+
+    @property
+    def among(self) -> NDArray[np.bool_] | None:
+        """The rows that are searched, ``(M,)`` bool; None for all."""
+        return self._among
 
     @property
     def store(self) -> Store:
@@ -101,15 +132,40 @@ class Database:
             image: ``(N, 3, H, W)`` float32 in [0, 1].
             taps: Which; all by default.
         """
-        names = list(self.taps if taps is None else taps)
-        if unknown := set(names) - set(self.taps):
-            raise UserError(f"the database has no tap {min(unknown)!r}; it has {', '.join(self.taps)}")
-        logits, pooled = classifier.tapped(image, [self.taps[name] for name in names])
-        return logits, {name: self._projections[name].to(image.device)(pooled[name]) for name in names}
+        logits, pooled = classifier.tapped(image, [self.tap(name) for name in (self.taps if taps is None else taps)])
+        return logits, {name: self.project(name, activation) for name, activation in pooled.items()}
+
+    def tap(self, name: str) -> Tap:
+        """Return a tap by name.
+
+        Raises:
+            UserError: If the database has none of that name.
+        """
+        if name not in self.taps:
+            raise UserError(f"the database has no tap {name!r}; it has {', '.join(self.taps)}")
+        return self.taps[name]
+
+    def project(self, tap: str, pooled: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` of pooled activations, in their dtype."""
+        features: Tensor = self._projections[tap].to(pooled.device)(pooled)
+        return features
 
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features."""
-        return self._indexes[tap].search(features.detach().float().cpu().numpy(), k)
+        return self._indexes[tap].search(features.detach().float().cpu().numpy(), k, self._among)
+
+    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Read the images of rows ``(N, K)`` again: ``(N, K, 3, H, W)`` float32 in [0, 1].
+
+        Raises:
+            UserError: If one cannot be read, or they differ in size.
+        """
+        shards, rows = (part.ravel().tolist() for part in self.store.locate(ids))
+        images = [self._data.image("database", shard, row) for shard, row in zip(shards, rows, strict=True)]
+        if len(sizes := {tuple(image.shape) for image in images}) > 1:
+            raise UserError(f"images of the database differ in size, {sorted(sizes)[:2]}: set data.preprocessing")
+        pixels = torch.stack(images).to(device).float() / 255
+        return pixels.view(*ids.shape, *pixels.shape[1:])  # (N, K, 3, H, W)
 
     def ballots(self, ids: NDArray[np.int64], device: torch.device) -> Ballots:
         """Return what rows ``(N, K)`` predict."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import cast
 
@@ -13,16 +14,20 @@ from torch import Tensor, nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
+from lit_knn.cache import AdversarialCache, Attacked, CachedCase, origin
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database
-from lit_knn.defenses import Defense, NoDefense, Query, Variant
+from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint
+from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
 from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
+from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat
+
+WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 
 
 class Evaluation(pl.LightningModule):
@@ -30,12 +35,13 @@ class Evaluation(pl.LightningModule):
 
     Args:
         classifier: The defended classifier.
-        attacks: Each is run under each threat.
-        deltas: Largest Δ of each attack, in [0, 1]; the clean images (Δ = 0) are always measured as well.
+        attacks: Each is run under each threat that knows as much as it looks at, and not more.
+        deltas: Largest Δ of each attack, in (0, 1]; the clean images (Δ = 0) are always measured as well.
         defenses: What answers; by default none, the classifier itself.
         threats: Who knows what; by default gray box, an attack on the classifier itself.
         database: Where retrieval defenses look for neighbours.
         topk: A prediction counts as right if the true class is among the k largest scores.
+        cache: Where attacked batches are kept for other runs; nowhere by default.
     """
 
     def __init__(
@@ -48,17 +54,19 @@ class Evaluation(pl.LightningModule):
         threats: list[Threat] | None = None,
         database: Database | None = None,
         topk: list[int] = [1, 5],  # noqa: B006 - never changed; jsonargparse prints it as the default
+        cache: AdversarialCache | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self.attacks = attacks
         self.deltas = sorted({0.0, *deltas})
         self.defenses = defenses or [NoDefense()]
-        self.threats: Sequence[Threat] = nn.ModuleList(threats or [GrayBox()])  # type: ignore[assignment]
+        threats = [part for threat in threats or [GrayBox()] for part in threat.against(self.defenses)]
+        self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
         self.database = database
         self.topk = topk
-        if not attacks or not 0 <= self.deltas[0] <= self.deltas[-1] <= 1:
-            raise UserError(f"an evaluation takes at least one attack, and deltas of [0, 1], not {deltas}")
+        if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
+            raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {deltas}")
         for kind, names in (
             ("threats", [threat.name for threat in self.threats]),
             ("attacks", [attack.name for attack in attacks]),
@@ -66,12 +74,20 @@ class Evaluation(pl.LightningModule):
         ):
             if len(set(names)) < len(names):
                 raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
-        self.cases = [(threat, attack) for threat in self.threats for attack in attacks]
+        if cache is not None and not cache.images and (looking := [d for d in self.defenses if d.uses_image]):
+            raise UserError(
+                f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
+            )
+        self.cache = cache
+        self.cases = _cases(self.threats, attacks)
+        self._replicas: dict[str, Replica | None] = {}
+        self._kept: dict[tuple[str, str], CachedCase] = {}
         self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
         self.results: list[Row] = []
-        self.accuracy = RobustAccuracy(
-            [(threat.name, attack.name) for threat, attack in self.cases], self.deltas, self.variants, topk
-        )
+        counted = [(threat.name, attack.name) for threat, attack in self.cases]
+        if len(counted) > 1:
+            counted.append(WORST_CASE)
+        self.accuracy = RobustAccuracy(counted, self.deltas, self.variants, topk)
         self.audit = SampleAudit()
 
     @property
@@ -105,14 +121,12 @@ class Evaluation(pl.LightningModule):
         return {
             "classifier": self.classifier.fingerprint(),
             **{f"attacked by {t.name}": t.attacked(self.classifier).fingerprint() for t in self.threats},
-            **{
-                f"attack {attack.name}": json.dumps(vars(attack), sort_keys=True, default=str)
-                for attack in self.attacks
-            },
+            **{f"attack {attack.name}": json.dumps(describe(attack), sort_keys=True) for attack in self.attacks},
             "deltas": json.dumps(self.deltas),
             "defenses": json.dumps([*self.variants, self.topk]),
             "queries": self.data.queries.identity(),
             **({"store": store.checksum} if store else {}),
+            **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
         }
 
     @property
@@ -127,6 +141,12 @@ class Evaluation(pl.LightningModule):
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
         if self.needed:
             self.required_database.open(self.classifier, self.data)
+        self._replicas = {threat.name: threat.replica(self.classifier, self.database) for threat in self.threats}
+        if self.cache is not None:
+            taps, precision = {name: self.required_database.tap(name) for name in self.needed}, self.trainer.precision
+            for threat, attack in self.cases:
+                depends = origin(threat, attack, self._replicas[threat.name], self.classifier, self.data, precision)
+                self._kept[threat.name, attack.name] = self.cache.case(depends, taps)
 
     def on_test_start(self) -> None:
         """Start counting from nothing."""
@@ -140,7 +160,9 @@ class Evaluation(pl.LightningModule):
             outcome = self.attack(batch["image"], batch["label"], batch["id"])
             if self.outcomes:
                 self.outcomes.save(batch["id"], outcome)
-        for case, delta in product(range(len(self.cases)), range(len(self.deltas))):
+        if len(self.cases) > 1:
+            outcome = Outcome(*map(torch.cat, zip(outcome, outcome.worst_case(), strict=True)))
+        for case, delta in product(range(len(outcome.hits)), range(len(self.deltas))):
             self.accuracy.update(case, delta, *(part[case, delta] for part in outcome))
         self.audit.update(batch["id"])
 
@@ -152,37 +174,54 @@ class Evaluation(pl.LightningModule):
             label: ``(N,)`` int64.
             id: ``(N,)`` int64.
         """
-        clean = self.answer(image, image, label)
+        clean = self.answer(self.look(image, image), label)
         cases = []
         for threat, attack in self.cases:
-            attacked = attack(threat.attacked(self.classifier), image, label, id, self.deltas[1:])
-            answers = [clean, *(self.answer(adversarial, image, label) for adversarial in attacked)]
+            attacked = self.sweep(threat, attack, image, label, id)
+            answers = [clean, *(self.answer(found, label) for found in attacked)]
             cases.append([torch.stack(parts) for parts in zip(*answers, strict=True)])  # (E, N, ...)
         return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
 
-    def answer(self, adversarial: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def sweep(self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor) -> Iterator[Attacked]:
+        """Attack a batch in one case at every Δ, as far as the cache does not know what comes of it."""
+        run, look = partial(self.attacked, threat, attack, image, label, id), partial(self.look, image)
+        if self.cache is None:
+            return map(look, run(self.deltas[1:]))
+        kept = self._kept[threat.name, attack.name]
+        return kept.sweep(image, label, id, self.deltas[1:], attack=run, look=look, query=self.query)
+
+    def attacked(
+        self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, deltas: Sequence[float]
+    ) -> Iterator[Tensor]:
+        """Return a batch attacked in one case: ``(N, 3, H, W)`` for each Δ."""
+        model, replica = threat.attacked(self.classifier), self._replicas.get(threat.name)
+        return attack(model, image, label, id, deltas, replica)
+
+    def look(self, image: Tensor, adversarial: Tensor) -> Attacked:
+        """Return what defenses may ask of ``adversarial (N, 3, H, W)``, and how far it is from ``image``."""
+        normalise = self.classifier.normalise
+        return Attacked(
+            self.query(adversarial),
+            normalized_l2(image, adversarial),
+            normalized_l2(normalise(image), normalise(adversarial)),
+        )
+
+    def query(self, image: Tensor | None, seen: Seen | None = None) -> Query:
+        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
+        return Query(image, self.classifier, self.database, self.needed, seen)
+
+    def answer(self, attacked: Attacked, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Let every defense answer.
 
         Args:
-            adversarial: ``(N, 3, H, W)`` float32 in [0, 1], what the defenses see.
-            image: ``(N, 3, H, W)``, what it was made from.
+            attacked: N images as the defenses meet them.
             label: ``(N,)`` int64.
 
         Returns:
             Hits ``(N, V, T)`` bool, and the realised Δ ``(N,)`` in pixels and in the classifier's normalised space.
         """
-        query = self.query(adversarial)
-        scores = torch.cat([defense(query) for defense in self.defenses])  # (V, N, C)
-        normalise = self.classifier.normalise
-        return (
-            hits(scores, label, self.topk),
-            normalized_l2(image, adversarial),
-            normalized_l2(normalise(image), normalise(adversarial)),
-        )
-
-    def query(self, image: Tensor) -> Query:
-        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
-        return Query(image, self.classifier, self.database, self.needed)
+        scores = torch.cat([defense(attacked.query) for defense in self.defenses])  # (V, N, C)
+        return hits(scores, label, self.topk), attacked.realised, attacked.realised_normalized
 
     def on_test_epoch_end(self) -> None:
         """Prove that each query was seen exactly once, and merge the counts of all processes.
@@ -193,3 +232,17 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.audit.verify(self.data.expected_query_ids())
         self.results = self.accuracy.rows()
+
+
+def _cases(threats: Sequence[Threat], attacks: Sequence[Attack]) -> list[tuple[Threat, Attack]]:
+    """Pair each threat with the attacks that look at the defense if it does, and with the others if it does not."""
+    cases = [(t, a) for t, a in product(threats, attacks) if t.aware == a.objective.aware]
+    for attack in attacks:
+        if all(attack is not used for _, used in cases):
+            wanted = "WhiteBox" if attack.objective.aware else "GrayBox or BlackBox"
+            raise UserError(f"attack {attack.name} needs a threat that the evaluation does not have: add {wanted}")
+    for threat in threats:
+        if all(threat is not used for used, _ in cases):
+            kind = "looks at the defense" if threat.aware else "does without a copy of the defense"
+            raise UserError(f"threat {threat.name} has nothing to do: no attack of the evaluation {kind}")
+    return cases

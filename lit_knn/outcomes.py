@@ -1,11 +1,13 @@
 """What became of each query, kept batch by batch, so that an interrupted test goes on where it stopped.
 
 A batch's composition does not depend on the number of processes, so another number of them can go on with a run.
+They belong to one run, database, K and weighting included; :mod:`lit_knn.cache` is upstream of them and for all runs.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,18 @@ class Outcome(NamedTuple):
     hits: Tensor
     realised: Tensor
     realised_normalized: Tensor
+
+    def worst_case(self) -> Outcome:
+        """Return what becomes of each query when the attacker takes, for each variant, the case that breaks it.
+
+        Returns:
+            One case, A = 1: a hit where no case breaks it, and the largest realised Δ.
+        """
+        return Outcome(
+            self.hits.all(dim=0, keepdim=True),
+            self.realised.amax(dim=0, keepdim=True),
+            self.realised_normalized.amax(dim=0, keepdim=True),
+        )
 
 
 class Outcomes:
@@ -62,6 +76,12 @@ class Outcomes:
             if not np.array_equal(file["id"], id.cpu().numpy()):
                 raise UserError(f"{path} holds other queries than the batch that starts with the same one; delete it")
             return Outcome(*(torch.from_numpy(file[name]).to(id.device) for name in Outcome._fields))
+
+    def __iter__(self) -> Iterator[tuple[list[int], Outcome]]:
+        """Yield the ids and the outcome of each finished batch, by the first id."""
+        for path in sorted(self.folder.glob("*.npz")):
+            with np.load(path, allow_pickle=False) as file:
+                yield file["id"].tolist(), Outcome(*(torch.from_numpy(file[name]) for name in Outcome._fields))
 
     def save(self, id: Tensor, outcome: Outcome) -> None:
         """Keep the outcome of a batch."""

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from lit_knn.callbacks import FixedThreads, Progress, default_callbacks
+from lit_knn.callbacks import FixedThreads, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
@@ -33,24 +34,29 @@ class EvalTrainer(Trainer):
             the job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
         threads: CPU threads of each process of a run on the CPU, by default ``OMP_NUM_THREADS`` or 1: the same bytes
             for any number of processes need the same number in each. More processes put more cores to use.
+        callbacks: More than those that every run has, or one of these with other settings; they act after the record
+            has been written.
     """
 
-    def __init__(self, *args: Any, run: str = "", threads: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        run: str = "",
+        threads: int | None = None,
+        callbacks: list[Callback] | Callback | None = None,
+        **kwargs: Any,
+    ) -> None:
         if SLURMEnvironment.detect() and not kwargs.get("plugins"):
             kwargs["plugins"] = [SLURMEnvironment(auto_requeue=False)]
-        chosen = kwargs.pop("callbacks", None) or []
+        chosen = callbacks or []
         chosen = chosen if isinstance(chosen, list) else [chosen]
         kept = {type(callback) for callback in chosen}
         if kwargs.get("enable_progress_bar") is False:
             kept.add(Progress)
-        callbacks = [
-            FixedThreads(threads),
-            *chosen,
-            *(callback for callback in default_callbacks() if type(callback) not in kept),
-        ]
+        usual = [callback for callback in default_callbacks() if type(callback) not in kept]
         super().__init__(
             *args,
-            callbacks=callbacks,
+            callbacks=[FixedThreads(threads), *sorted([*usual, *chosen], key=_place)],
             inference_mode=False,
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -134,6 +140,11 @@ class EvalTrainer(Trainer):
             self.extract(model, datamodule)
             self.index(model, datamodule)
         super().test(model, datamodule=datamodule, verbose=False)
+
+
+def _place(callback: Callback) -> int:
+    """Bars go before anything is printed; dashboards come last and show all files; the rest stays in order."""
+    return isinstance(callback, WandbResults) - isinstance(callback, ProgressBar)
 
 
 def _make_folder(root: Path, name: str) -> Path:

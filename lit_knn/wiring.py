@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 import yaml
 from jsonargparse import ArgumentError
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.attacks import Attack
+from lit_knn.checks import Check
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.defenses import Defense, Weighting
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.explain import explain
 from lit_knn.index import Index
+from lit_knn.objectives import Objective
 from lit_knn.threat import Threat
 from lit_knn.trainer import EvalTrainer
 
@@ -27,9 +30,12 @@ if TYPE_CHECKING:
 
 CONTRACTS = {  # what a key of the configuration names
     "attacks": Attack,
+    "callbacks": Callback,
+    "checks": Check,
     "database": ImageSource,
     "defenses": Defense,
     "index": Index,
+    "objective": Objective,
     "queries": ImageSource,
     "threats": Threat,
     "weightings": Weighting,

@@ -171,3 +171,47 @@ def test_whatever_is_missing_the_sentence_names_the_command(tmp_path, database, 
             target.symlink_to(path)
     with pytest.raises(UserError, match=f"run `lit-knn {command}`"):
         changed.open(classifier, data)
+
+
+# ---------------------------------------------------------------- parts of it
+
+
+def test_views_are_windows_over_one_random_order(opened, classifier, image):
+    rows = len(opened.store)
+    small, large, other = opened.view(0, 300), opened.view(0, 900), opened.view(200, 500)
+    assert [view.among.sum() for view in (small, large, other)] == [300, 900, 300]
+    assert (large.among | ~small.among).all()  # nested
+    assert (small.among & other.among).sum() == 100  # the overlap is exact
+    assert small.among[: rows // 2].any()
+    assert small.among[rows // 2 :].any()  # spread over the store
+    assert opened.among is None
+    features = opened.features(classifier, image)[1]["late"]
+    found = small.search("late", features, 5)
+    assert small.among[found.ids].all()
+    full = opened.search("late", features, rows).ids
+    expected = np.stack([row[small.among[row]][:5] for row in full])
+    np.testing.assert_array_equal(found.ids, expected)
+    with pytest.raises(UserError, match=r"rows 0 to 9,999 .* but it has 1,297"):
+        opened.view(0, 9999)
+
+
+def test_the_defense_may_search_a_part(database_path, classifier, data):
+    taps = [Tap(**tap) for tap in TAPS]
+    part = Database(path=database_path, taps=taps, rows=200)
+    part.open(classifier, data)
+    assert part.among.sum() == 200
+    again = Database(path=database_path, taps=taps, rows=200, order_seed=1)
+    again.open(classifier, data)
+    assert (part.among != again.among).any()
+    with pytest.raises(UserError, match="rows is 0"):
+        Database(path=database_path, taps=taps, rows=0)
+
+
+def test_images_of_rows_come_back(opened, data):
+    ids = np.array([[3, 0], [1296, 7]])
+    images = opened.images(ids, torch.device("cpu"))
+    assert images.shape == (2, 2, 3, 8, 8)
+    source = data.database.open_shard(0)
+    for found, id in zip(images.flatten(0, 1), ids.ravel(), strict=True):
+        expected = np.asarray(source.read(int(id)).image).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)

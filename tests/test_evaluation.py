@@ -9,9 +9,10 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.errors import UserError
-from lit_knn.evaluation import Evaluation
+from lit_knn.evaluation import WORST_CASE, Evaluation
 from lit_knn.metrics.audit import AuditError
-from lit_knn.threat import BlackBox, GrayBox
+from lit_knn.objectives import FeatureSpace
+from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .conftest import NETWORK
 
@@ -47,10 +48,10 @@ def counts(results):
 
 def test_accuracies_are_those_of_a_plain_loop(classifier, data):
     """The independent reference: attack and classify all images at once, in plain PyTorch."""
-    rows = test(build(classifier, deltas=[0.0, 0.05, 0.1]), data)
+    rows = test(build(classifier, deltas=[0.05, 0.1]), data)
     batches = [data.on_after_batch_transfer(batch) for batch in data.test_dataloader()]
     image, label, id = (torch.cat([batch[part] for batch in batches]) for part in ("image", "label", "id"))
-    versions = PGD(steps=2)(classifier, image, label, id, [0.0, 0.05, 0.1])
+    versions = (image, *PGD(steps=2)(classifier, image, label, id, [0.05, 0.1]))
     expected = [int((classifier(version).argmax(1) == label).sum()) for version in versions]
     assert [row["correct"] for row in rows if row["topk"] == 1] == expected
     assert {row["n"] for row in rows} == {len(data.expected_query_ids())} == {QUERIES}
@@ -88,12 +89,58 @@ def test_the_clean_images_are_always_measured_once_and_first(classifier, data):
 def test_each_threat_and_attack_has_its_rows_and_a_surrogate_is_weaker(classifier, data):
     surrogate = Classifier(**{**NETWORK, "network": "lit_knn.backbones.digits.digits_surrogate"})
     before = surrogate.fingerprint()
-    threats = [GrayBox(), BlackBox(surrogate=surrogate)]
+    threats = [GrayBox(), BlackBox(surrogates=[surrogate])]
     rows = test(build(classifier, threats=threats, attacks=[FGSM(), PGD(steps=2)], deltas=[0.1]), data)
     found = {(row["threat"], row["attack"]): row["correct"] for row in rows if row["delta"] and row["topk"] == 1}
-    assert set(found) == {(t, a) for t in ("gray_box", "black_box") for a in ("FGSM", "PGD")}
+    cases = {(t, a) for t in ("gray_box", "black_box") for a in ("FGSM", "PGD")}
+    assert set(found) == cases | {WORST_CASE}
+    assert found[WORST_CASE] <= min(found[case] for case in cases)
     assert found["gray_box", "PGD"] < found["black_box", "PGD"]
     assert surrogate.fingerprint() == before
+
+
+def test_the_worst_case_is_that_of_each_image(classifier, data):
+    """Against the definition: an image counts where no attack breaks it."""
+    attacks = [FGSM(), RandomNoise(), PGD(steps=2)]
+    rows = test(build(classifier, attacks=attacks, deltas=[0.1]), data)
+    batches = [data.on_after_batch_transfer(batch) for batch in data.test_dataloader()]
+    image, label, id = (torch.cat([batch[part] for batch in batches]) for part in ("image", "label", "id"))
+    versions = [next(attack(classifier, image, label, id, [0.1])) for attack in attacks]
+    survives = torch.stack([classifier(version).argmax(1) == label for version in versions]).all(0)
+    (worst,) = (row["correct"] for row in rows if (row["threat"], row["attack"]) == WORST_CASE
+                if row["delta"] and row["topk"] == 1)  # fmt: skip
+    assert worst == int(survives.sum())
+
+
+def test_a_single_case_needs_no_worst_case(classifier, data):
+    assert {row["threat"] for row in test(build(classifier), data)} == {"gray_box"}
+
+
+def test_a_white_box_attacks_each_tap_and_its_attacks_only(classifier, data, database):
+    attacks = [PGD(steps=2), PGD(steps=3, objective=FeatureSpace())]
+    rows = test(build(classifier, database, attacks=attacks, threats=[GrayBox(), WhiteBox()], deltas=[0.1]), data)
+    cases = {(row["threat"], row["attack"]) for row in rows}
+    assert cases == {("gray_box", "PGD"), ("white_box early", "PGD-FS"), ("white_box late", "PGD-FS"), WORST_CASE}
+    found = {
+        (row["threat"], row["tap"]): row["correct"]
+        for row in rows
+        if row["delta"] and (row["topk"], row["k"], row["weighting"]) == (1, 5, "CBW-D")
+    }
+    assert found["white_box early", "early"] < found["white_box late", "early"]  # it was made for this tap
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attacks": [PGD(objective=FeatureSpace())]}, "PGD-FS needs a threat .* add WhiteBox"),
+        ({"threats": [WhiteBox(defense=NoDefense())]}, "PGD needs a threat .* add GrayBox or BlackBox"),
+        ({"threats": [GrayBox(), WhiteBox(defense=NoDefense())]}, "white_box has nothing to do"),
+        ({"threats": [WhiteBox()]}, "nothing to copy"),
+    ],
+)
+def test_an_attack_and_a_threat_that_do_not_meet(classifier, changes, message):
+    with pytest.raises(UserError, match=message):
+        build(classifier, **changes)
 
 
 def test_topk_above_the_classes_is_refused_or_left_out(classifier, data):
@@ -180,8 +227,8 @@ def test_a_test_of_one_batch_is_not_audited(classifier, data):
     ("changes", "sentence"),
     [
         ({"attacks": []}, "at least one attack"),
-        ({"deltas": [0.1, 1.5]}, r"deltas of \[0, 1\]"),
-        ({"deltas": [-0.1]}, r"deltas of \[0, 1\]"),
+        ({"deltas": [0.1, 1.5]}, r"deltas of \(0, 1\]"),
+        ({"deltas": [-0.1]}, r"deltas of \(0, 1\]"),
         ({"attacks": [PGD(), PGD(steps=3)]}, "two attacks have the same name"),
         ({"threats": [GrayBox(), GrayBox()]}, "two threats have the same name"),
         ({"defenses": [NoDefense(), NoDefense()]}, "two defense variants have the same name"),

@@ -42,3 +42,18 @@ def test_a_batch_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         kept.save(torch.tensor([1, 2, 3]), outcome())
     assert kept.load(torch.tensor([1, 2, 3])) is None
     assert [path.name for path in kept.folder.iterdir()] == ["origin.json"]
+
+
+def test_all_batches_come_back_in_order(tmp_path):
+    kept = Outcomes(tmp_path / "outcomes", {})
+    for ids in ([20, 21, 22], [3, 5, 9]):
+        kept.save(torch.tensor(ids), outcome())
+    assert [ids for ids, _ in kept] == [[3, 5, 9], [20, 21, 22]]
+    assert all(torch.equal(found.hits, outcome().hits) for _, found in kept)
+
+
+def test_the_worst_case_keeps_only_what_no_case_breaks():
+    hits = torch.tensor([[1, 1, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 3, 1, 1)
+    worst = Outcome(hits, torch.tensor([[[0.1, 0.3, 0.2]], [[0.2, 0.1, 0.2]]]), torch.ones(2, 1, 3)).worst_case()
+    assert worst.hits.flatten().tolist() == [True, False, False]
+    assert worst.realised.flatten().tolist() == pytest.approx([0.2, 0.3, 0.2])

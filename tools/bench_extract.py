@@ -130,7 +130,7 @@ def memory(options: argparse.Namespace, folder: Path) -> list[Line]:
             "model": {
                 "classifier": {"network": "lit_knn.backbones.digits.digits_resnet"},
                 "attacks": ["PGD"],
-                "deltas": [0.0],
+                "deltas": [0.1],
                 "database": {"path": str(place / "database"), "taps": [tap]},
             },
         }

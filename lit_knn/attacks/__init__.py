@@ -1,13 +1,18 @@
 """Attacks: images and labels to adversarial images within a budget Δ."""
 
-from .base import Attack, BudgetError, Noise, Objective, Perturb, Victim
+from .apgd import APGD
+from .base import Attack, BudgetError, Noise, Perturb
+from .cw import CWL2
 from .fgsm import FGSM
 from .gradient_descent import GradientDescent
 from .ifgsm import IFGSM
 from .noise import RandomNoise
 from .pgd import PGD
+from .square import Square
 
 __all__ = [
+    "APGD",
+    "CWL2",
     "FGSM",
     "IFGSM",
     "PGD",
@@ -15,8 +20,7 @@ __all__ = [
     "BudgetError",
     "GradientDescent",
     "Noise",
-    "Objective",
     "Perturb",
     "RandomNoise",
-    "Victim",
+    "Square",
 ]

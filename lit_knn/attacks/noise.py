@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Objective, Perturb, Victim
+from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.objectives import Objective, Score
+from lit_knn.victim import Victim
 
 
 class RandomNoise(Attack):
     """A uniform direction, at exactly Δ before clipping.
 
     Args:
+        objective: What chooses between several restarts; by default the cross-entropy.
         restarts: Directions tried; the one with the highest objective is kept for each image.
         seed: Seed of the directions, together with the image's id and the restart.
         name: What tables and figures call it; by default the class name.
     """
 
-    def __init__(self, *, restarts: int = 1, seed: int = 0, name: str = "") -> None:
-        super().__init__(restarts=restarts, seed=seed, name=name)
+    gradient_free = True
 
-    def prepare(self, victim: Victim, objective: Objective) -> Perturb:
+    def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
+        super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
+
+    def prepare(self, victim: Victim, objective: Score) -> Perturb:
         """Return the draw; nothing is shared between several Δ."""
         del objective
 

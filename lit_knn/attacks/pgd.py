@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lit_knn.attacks.gradient_descent import GradientDescent, Step
+from lit_knn.attacks.gradient import Step
+from lit_knn.attacks.gradient_descent import GradientDescent
+from lit_knn.objectives import Objective
 
 
 class PGD(GradientDescent):
@@ -10,10 +12,11 @@ class PGD(GradientDescent):
 
     Args:
         steps: Number of steps, one gradient each.
-        restarts: Random starts; the one with the highest objective is kept for each image.
+        restarts: Random starts; the best one is kept for each image.
         step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
         step_size: Length of all steps together, in radii.
         seed: Seed of the random starts, together with the image's id and the restart.
+        objective: What is maximized; by default the cross-entropy.
         name: What tables and figures call it; by default the class name.
 
     References:
@@ -27,7 +30,10 @@ class PGD(GradientDescent):
         restarts: int = 1,
         step: Step = "l2",
         step_size: float = 2.5,
+        objective: Objective | None = None,
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__(steps=steps, step=step, step_size=step_size, restarts=restarts, seed=seed, name=name)
+        super().__init__(
+            objective=objective, steps=steps, step=step, step_size=step_size, restarts=restarts, seed=seed, name=name
+        )

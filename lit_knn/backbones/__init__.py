@@ -1,7 +1,8 @@
 """Images to logits and features."""
 
 from .classifier import Classifier
+from .ensemble import Ensemble
 from .projection import Moments, Projection
 from .taps import Tap
 
-__all__ = ["Classifier", "Moments", "Projection", "Tap"]
+__all__ = ["Classifier", "Ensemble", "Moments", "Projection", "Tap"]

@@ -30,6 +30,7 @@ class Classifier(nn.Module):
         weights: A state dict to load; by default the network stays as the function built it.
         mean: Per channel, in pixels of [0, 1].
         std: Per channel, in pixels of [0, 1].
+        channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
         name: What tables and figures call it; by default the last part of ``network``.
     """
 
@@ -41,6 +42,7 @@ class Classifier(nn.Module):
         weights: str | Path | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        channels_last: bool = True,
         name: str = "",
     ) -> None:
         super().__init__()
@@ -50,21 +52,27 @@ class Classifier(nn.Module):
         self.network = build(network, arguments or {})
         if weights is not None:
             load_weights(self.network, weights)
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network.to(memory_format=self._layout)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         self._tapped: dict[tuple[Tap, ...], TappedNetwork] = {}
+        self._cut: dict[tuple[Tap, ...], TappedNetwork] = {}
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
-        logits: Tensor = self.network(self.normalise(image))
+        logits: Tensor = self.network(self._input(image))
         return logits
 
     def normalise(self, image: Tensor) -> Tensor:
         """Return ``(image − mean) / std``, what the network sees."""
         return (image - self.mean) / self.std
+
+    def _input(self, image: Tensor) -> Tensor:
+        return self.normalise(image).contiguous(memory_format=self._layout)
 
     def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits ``(N, C)`` and pooled activations ``{tap.name: (N, D)}`` of one forward pass.
@@ -79,7 +87,19 @@ class Classifier(nn.Module):
         key = tuple(taps)
         if key not in self._tapped:
             self._tapped[key] = tap_network(self.network, taps)
-        return self._tapped[key](self.normalise(image))
+        return self._tapped[key](self._input(image))
+
+    def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
+        """Return pooled activations ``{tap.name: (N, D)}`` without the layers behind the last of them.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1].
+            taps: What to read.
+        """
+        key = tuple(taps)
+        if key not in self._cut:
+            self._cut[key] = tap_network(self.network, taps, logits=False)
+        return self._cut[key](self._input(image))[1]
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: batch statistics and dropout would change what is measured."""

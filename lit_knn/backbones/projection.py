@@ -125,8 +125,8 @@ class Projection(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Project ``(N, D)`` to ``(N, d)``, float32."""
-        return (features - self.mean) @ self.components.T
+        """Project ``(N, D)`` to ``(N, d)``, in the dtype of ``features``."""
+        return (features - self.mean.to(features)) @ self.components.T.to(features)
 
     def fingerprint(self) -> str:
         """Return a hash of mean and components: equal projections, equal string."""

@@ -60,12 +60,14 @@ class Tap:
         return self.pool or 0
 
 
-def tap_network(network: nn.Module, taps: Iterable[Tap]) -> TappedNetwork:
+def tap_network(network: nn.Module, taps: Iterable[Tap], *, logits: bool = True) -> TappedNetwork:
     """Return a function that gives the logits and every pooled tap in one forward pass.
 
     Args:
         network: In evaluation mode; it shares its parameters with the result and is not changed.
         taps: What to read.
+        logits: Whether they are wanted. Without them the layers behind the last tap are not run, where the network can
+            be traced, and what stands in their place has no meaning.
 
     Returns:
         Images ``(N, 3, H, W)`` → logits ``(N, C)`` and ``{tap.name: (N, D)}``.
@@ -84,7 +86,7 @@ def tap_network(network: nn.Module, taps: Iterable[Tap]) -> TappedNetwork:
         return _hooked(network, taps)
     for tap in taps:
         _require(tap, nodes)
-    return _traced(network, taps, output=nodes[-1])
+    return _traced(network, taps, output=nodes[-1] if logits else taps[0].layer)
 
 
 def _traced(network: nn.Module, taps: list[Tap], output: str) -> TappedNetwork:

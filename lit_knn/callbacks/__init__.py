@@ -2,13 +2,22 @@
 
 from pytorch_lightning import Callback
 
+from .honesty import HonestyChecks
 from .pictures import NeighbourPictures
 from .progress import Progress
 from .run_record import RunRecord
 from .threads import FixedThreads
 from .wandb_results import WandbResults
 
-__all__ = ["FixedThreads", "NeighbourPictures", "Progress", "RunRecord", "WandbResults", "default_callbacks"]
+__all__ = [
+    "FixedThreads",
+    "HonestyChecks",
+    "NeighbourPictures",
+    "Progress",
+    "RunRecord",
+    "WandbResults",
+    "default_callbacks",
+]
 
 
 def default_callbacks() -> list[Callback]:

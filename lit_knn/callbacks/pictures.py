@@ -40,11 +40,13 @@ class NeighbourPictures(Callback):
         batch = evaluation.transfer_batch_to_device(batch, evaluation.device, 0)
         batch = evaluation.data.on_after_batch_transfer(batch, 0)
         deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
+        sizes = [delta for delta in deltas if delta > 0]
         right = evaluation.classifier(batch["image"]).argmax(dim=-1) == batch["label"]
         chosen = (~right).long().argsort(stable=True)[: self.queries]  # those that are right first
         image, label, id = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
         threat, attack = evaluation.cases[0]
-        versions = list(attack(threat.attacked(evaluation.classifier), image, label, id, deltas))
+        attacked = evaluation.attacked(threat, attack, image, label, id, sizes)
+        versions = [image if delta == 0 else next(attacked) for delta in deltas]
         folder = cast("EvalTrainer", trainer).run_folder
         for tap in evaluation.needed:
             rows = [

@@ -19,6 +19,7 @@ from rich.console import Console
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
+from lit_knn.report.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.record import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class RunRecord(Callback):
         record = _record(trainer, evaluation)
         record.save(folder)
         record.write_csv(folder / RESULTS_FILE)
+        if evaluation.outcomes is not None and len(evaluation.cases) > 1:
+            cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
+            write_breaks(folder / BREAKS_FILE, evaluation.outcomes, cases, evaluation.deltas, evaluation.variants)
         accuracy_curves(record, folder / "accuracy.png")
         console = Console()
         console.print(accuracy_table(record))
@@ -82,7 +86,7 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
 def _flat(config: Any, name: str = "") -> Fingerprint:
     """Return the leaves of nested dictionaries, but not what only decides how fast a run is."""
     if not isinstance(config, dict):
-        return {} if name == "data.num_workers" else {name: json.dumps(config)}
+        return {} if name == "data.num_workers" or name.startswith("model.cache") else {name: json.dumps(config)}
     return {
         key: value
         for part, inner in config.items()

@@ -1,18 +1,24 @@
 """Attacked images to class scores."""
 
-from .base import Defense, Query, Variant
+from .base import Defense, Query, Seen, Variant
+from .bpda import BPDA
 from .knn import KNN
 from .none import NoDefense
+from .transformed import BitDepth, Transformed
 from .weighting import CBWD, CBWE, UW, Weighting, stored_weights
 
 __all__ = [
+    "BPDA",
     "CBWD",
     "CBWE",
     "KNN",
     "UW",
+    "BitDepth",
     "Defense",
     "NoDefense",
     "Query",
+    "Seen",
+    "Transformed",
     "Variant",
     "Weighting",
     "stored_weights",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lit_knn.errors import UserError
@@ -27,26 +28,58 @@ class Variant(NamedTuple):
     combination: str = ""
 
 
+class Seen(NamedTuple):
+    """What the defended classifier makes of N images.
+
+    Attributes:
+        logits: ``(N, C)`` float.
+        activations: ``(N, D)`` float of each tap by name, pooled, before PCA: the same for any database.
+    """
+
+    logits: Tensor
+    activations: dict[str, Tensor]
+
+
 class Query:
     """An attacked batch and what defenses want to know of it, each computed when first asked for, and once.
 
     Args:
-        image: ``(N, 3, H, W)`` float32 in [0, 1].
+        image: ``(N, 3, H, W)`` float32 in [0, 1]; None if only ``seen`` has been kept.
         classifier: The defended classifier.
         database: Where neighbours come from; None if no defense asks for any.
         needed: Largest number of neighbours that any defense wants, by tap.
+        seen: What the classifier makes of the images; by default it is asked.
     """
 
     def __init__(
         self,
-        image: Tensor,
+        image: Tensor | None,
         classifier: Classifier,
         database: Database | None = None,
         needed: Mapping[str, int] | None = None,
+        seen: Seen | None = None,
     ) -> None:
-        self.image = image
+        self._image, self._seen = image, seen
         self._classifier, self._database, self._needed = classifier, database, needed or {}
         self._neighbors: dict[str, Neighbors] = {}
+
+    @property
+    def image(self) -> Tensor:
+        """``(N, 3, H, W)`` float32 in [0, 1].
+
+        Raises:
+            UserError: If the cache has not kept it.
+        """
+        if self._image is None:
+            raise UserError(
+                "a defense looks at the attacked images, which are not cached: set model.cache.images: true"
+            )
+        return self._image
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch lies."""
+        return (self.seen.logits if self._image is None else self._image).device
 
     @property
     def database(self) -> Database:
@@ -60,19 +93,27 @@ class Query:
         return self._database
 
     @cached_property
-    def _forward(self) -> tuple[Tensor, dict[str, Tensor]]:
+    def seen(self) -> Seen:
+        """What the classifier makes of the images, in one forward pass."""
+        if self._seen is not None:
+            return self._seen
         if not self._needed:
-            return self._classifier(self.image), {}
-        return self.database.features(self._classifier, self.image, self._needed)
+            return Seen(self._classifier(self.image), {})
+        return Seen(*self._classifier.tapped(self.image, [self.database.tap(name) for name in self._needed]))
 
     @property
     def logits(self) -> Tensor:
         """``(N, C)`` logits of the classifier."""
-        return self._forward[0]
+        return self.seen.logits
+
+    def classify(self, image: Tensor) -> Tensor:
+        """Return the classifier's logits ``(N, C)`` of another image, such as one made from this batch."""
+        logits: Tensor = self._classifier(image)
+        return logits
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""
-        return self._forward[1][tap]
+        return self.database.project(tap, self.seen.activations[tap])
 
     def neighbors(self, tap: str) -> Neighbors:
         """Return the nearest rows, as many as the defense that wants most of them asked for."""
@@ -82,7 +123,13 @@ class Query:
 
 
 class Defense(ABC):
-    """A way to classify an image that may have been attacked."""
+    """A way to classify an image that may have been attacked.
+
+    Attributes:
+        uses_image: Whether it looks at the image itself, and not only at logits, features and neighbours.
+    """
+
+    uses_image: bool = True
 
     @property
     @abstractmethod

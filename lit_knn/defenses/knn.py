@@ -32,6 +32,8 @@ class KNN(Defense):
         Dubey et al. 2019, Section 4 and Appendix C.
     """
 
+    uses_image = False
+
     def __init__(
         self,
         *,
@@ -67,8 +69,8 @@ class KNN(Defense):
 
     def _vote(self, query: Query, tap: str) -> Tensor:
         ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
-        ballots = query.database.ballots(ids, query.image.device)
-        stored = partial(query.database.weights, ids=ids, device=query.image.device)
+        ballots = query.database.ballots(ids, query.device)
+        stored = partial(query.database.weights, ids=ids, device=query.device)
         weights = torch.stack([weighting(ballots, stored) for weighting in self.weightings])  # (W, N, K)
         shares = coefficients(weights, self.k)  # (k·W, N, K)
         return torch.cat([COMBINE[combination](shares, ballots) for combination in self.combinations])

@@ -10,6 +10,8 @@ from lit_knn.defenses.base import Defense, Query, Variant
 class NoDefense(Defense):
     """Classify the attacked image with the classifier."""
 
+    uses_image = False
+
     @property
     def variants(self) -> list[Variant]:
         """One line."""

@@ -51,8 +51,8 @@ class Index(ABC):
         """Get ready to search a file that `_build` wrote."""
 
     @abstractmethod
-    def _search(self, features: npt.NDArray[np.float32], k: int) -> Neighbors:
-        """Return the k nearest rows of ``(N, D)`` float32, ids −1 where fewer were found."""
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` float32, of those that ``among (M,)`` allows, ids −1 beyond them."""
 
     @final
     def build(self, store: Store, tap: str, path: Path) -> None:
@@ -108,12 +108,15 @@ class Index(ABC):
         self._path, self._rows, self._dimension = path, description["rows"], description["dimension"]
 
     @final
-    def search(self, features: npt.NDArray[np.float32], k: int) -> Neighbors:
+    def search(
+        self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None = None
+    ) -> Neighbors:
         """Return the k nearest rows of each query.
 
         Args:
             features: ``(N, D)`` float32, finite.
             k: From 1 to the number of rows.
+            among: ``(M,)`` bool, the rows that may be found; all by default.
 
         Raises:
             UserError: If a feature is NaN or infinite, there are fewer than k rows, or an approximate search did not
@@ -124,11 +127,12 @@ class Index(ABC):
         features = np.ascontiguousarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != self._dimension:
             raise UserError(f"index {self._path} takes features (N, {self._dimension}), not {features.shape}")
-        if not 1 <= k <= self._rows:
-            raise UserError(f"index {self._path} has {self._rows} rows and cannot find k = {k} neighbours")
+        rows = self._rows if among is None else int(among.sum())
+        if not 1 <= k <= rows:
+            raise UserError(f"index {self._path} has {rows} rows and cannot find k = {k} neighbours")
         if not (finite := np.isfinite(features).all(axis=1)).all():
             raise UserError(f"features of query {finite.argmin()} of {len(features)} are NaN or infinite")
-        neighbors = self._search(features, k)
+        neighbors = self._search(features, k, among)
         if (neighbors.ids < 0).any():
             short = (neighbors.ids < 0).any(axis=1).sum()
             raise UserError(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lit_knn.errors import UserError
 from lit_knn.index.base import Index, Neighbors
 from lit_knn.index.faiss_library import load_faiss
+from lit_knn.index.selection import restricted
 from lit_knn.store import Store
 
 if TYPE_CHECKING:
@@ -129,8 +130,15 @@ class Faiss(Index):
             warnings.warn(f"{problem}: the CPU searches it", stacklevel=2)
             return None
 
-    def _search(self, features: npt.NDArray[np.float32], k: int) -> Neighbors:
-        squared, ids = self._index.search(features, k)
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None) -> Neighbors:
+        parameters = None if among is None else restricted(self._index, among)
+        try:
+            squared, ids = self._index.search(features, k, params=parameters)
+        except RuntimeError as error:
+            raise UserError(
+                f"index {self.factory!r} cannot search a part of its rows ({_reason(error)}); use a Flat, IVF or HNSW "
+                "index on the CPU, or index only those rows"
+            ) from error
         return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))  # rounding takes the distance of a copy below 0
 
 

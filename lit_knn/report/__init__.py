@@ -1,6 +1,7 @@
 """Records to tables, figures and pictures."""
 
 from .curves import accuracy_curves
+from .findings import findings_table
 from .neighbours import Picture, PictureRow, neighbour_picture
 from .record import Record, Row
 from .summary import summary
@@ -13,6 +14,7 @@ __all__ = [
     "Row",
     "accuracy_curves",
     "accuracy_table",
+    "findings_table",
     "neighbour_picture",
     "summary",
 ]

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-from lit_knn.report.headline import headline
+from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.record import Record
+
+SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
+UNAWARE = {"gray_box", "black_box", "all"}
 
 
 def summary(record: Record) -> str:
-    """Return one sentence per threat and attack, and what the run did not try.
+    """Return one sentence per threat and attack, or of many the strongest for each defense, and what was not tried.
 
     The Δ spoken of is the smallest at which the undefended classifier has lost at least half of its clean accuracy, or
     else the largest.
     """
-    found = headline(record.results)
-    sentences = []
-    for title, lines in found.panels:
-        undefended = next((line for line in lines if line.label == "none"), lines[0])
-        clean = undefended.rows[0]["accuracy"]
-        broken = [row["delta"] for row in undefended.rows if row["accuracy"] <= clean / 2]
-        delta = broken[0] if broken else undefended.rows[-1]["delta"]
-        at = {line.label: row["accuracy"] for line in lines for row in line.rows if row["delta"] == delta}
-        kept = ", ".join(f"{label} {accuracy:.2f}" for label, accuracy in at.items())
-        sentences.append(f"{title}: at Δ = {delta:g} the accuracy is {kept} ({clean:.2f} clean, undefended).")
-    adaptive = {row["threat"] for row in record.results} - {"gray_box", "black_box"}
+    panels = headline(record.results).panels
+    sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
+    adaptive = {row["threat"] for row in record.results} - UNAWARE
     if not adaptive and any(row["tap"] for row in record.results):
         sentences.append(
             "These attackers do not know the defense. An attack on the neighbours themselves can do more: read the "
-            "numbers as upper bounds of its robustness."
+            "numbers as upper bounds of its robustness, and see configs/attack/adaptive.yaml."
         )
     return "\n".join(sentences)
+
+
+def _panel(panel: Panel) -> str:
+    delta, clean = _spoken(panel)
+    kept = ", ".join(f"{line.label} {_at(line, delta):.2f}" for line in panel.lines)
+    return f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({clean:.2f} clean, undefended)."
+
+
+def _strongest(panels: list[Panel]) -> list[str]:
+    """Say for each defense what all attacks together leave, and which one alone does most; the worst case is last."""
+    *attacks, worst = panels
+    delta, _ = _spoken(worst)
+    sentences = []
+    for line in worst.lines:
+        alone = {p.title: _at(other, delta) for p in attacks for other in p.lines if other.label == line.label}
+        title = min(alone, key=alone.__getitem__)
+        sentences.append(
+            f"{line.label}: of {line.rows[0]['accuracy']:.2f}, all attacks leave {_at(line, delta):.2f} at Δ = {delta:g}; "
+            f"the strongest alone is {title} ({alone[title]:.2f})."
+        )
+    return sentences
+
+
+def _spoken(panel: Panel) -> tuple[float, float]:
+    """Return the Δ to speak of, and the undefended classifier's clean accuracy."""
+    undefended = next((line for line in panel.lines if line.label == "none"), panel.lines[0])
+    clean = undefended.rows[0]["accuracy"]
+    broken = [row["delta"] for row in undefended.rows if row["accuracy"] <= clean / 2]
+    return (broken[0] if broken else undefended.rows[-1]["delta"]), clean
+
+
+def _at(line: Line, delta: float) -> float:
+    return next(row["accuracy"] for row in line.rows if row["delta"] == delta)

@@ -7,7 +7,7 @@ DELTAS = [0.0, 0.05, 0.1, 0.2, 0.4]
 
 
 def loss_and_accuracy(attack, network, digits):
-    logits = [network(image) for image in attack(network, *digits, DELTAS)]
+    logits = [network(image) for image in (digits[0], *attack(network, *digits, DELTAS[1:]))]
     losses = [F.cross_entropy(scores, digits[1]).item() for scores in logits]
     return losses, [(scores.argmax(1) == digits[1]).float().mean().item() for scores in logits]
 

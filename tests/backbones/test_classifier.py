@@ -38,6 +38,18 @@ def test_it_owns_its_normalisation(classifier):
     torch.testing.assert_close(classifier(image), classifier.network(normalised))
 
 
+def test_the_memory_layout_changes_nothing_but_speed(file):
+    image = torch.rand(2, 3, 6, 6)
+    torch.manual_seed(0)
+    fast = Classifier(network=f"{file}:plain")
+    torch.manual_seed(0)
+    plain = Classifier(network=f"{file}:plain", channels_last=False)
+    assert fast.network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert plain.network[0].weight.is_contiguous()
+    torch.testing.assert_close(fast(image), plain(image))
+    assert fast.fingerprint() == plain.fingerprint()
+
+
 def test_it_is_frozen_and_nothing_puts_it_into_training(classifier):
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
@@ -76,7 +88,8 @@ def test_equal_weights_equal_fingerprint_and_any_change_another(file):
     assert build(std=[0.1, 0.2, 0.3]).fingerprint() != reference
     for part in ("0.weight", "1.running_mean", "1.num_batches_tracked", "5.bias"):
         changed = build()
-        changed.network.state_dict()[part].view(-1)[0] += 1
+        value = changed.network.state_dict()[part]
+        value[(0,) * value.ndim] += 1
         assert changed.fingerprint() != reference, part
 
 
@@ -93,3 +106,15 @@ def test_weights_are_loaded_and_arguments_passed_on(file, tmp_path):
 def test_normalisation_that_makes_no_sense(file, mean, std):
     with pytest.raises(UserError, match="three values each"):
         Classifier(network=f"{file}:plain", mean=mean, std=std)
+
+
+def test_activations_are_those_of_tapped_without_the_layers_behind(classifier):
+    image, taps = torch.rand(2, 3, 6, 6), [Tap("1", pool=2, name="norm"), Tap("0")]
+    ran = []
+    handle = classifier.network[-1].register_forward_hook(lambda *_: ran.append(1))
+    activations = classifier.activations(image, taps)
+    handle.remove()
+    expected = classifier.tapped(image, taps)[1]
+    assert activations.keys() == expected.keys()
+    assert all(torch.equal(activations[name], value) for name, value in expected.items())
+    assert not ran

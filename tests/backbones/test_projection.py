@@ -109,3 +109,14 @@ def test_files(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):
         Projection.load(path, ORIGIN)
+
+
+def test_it_works_in_the_dtype_of_its_input():
+    rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    moments = Moments(rows)
+    moments.update(rows)
+    projection = Projection.fit(moments, 3)
+    double = projection(rows.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double, (rows.double() - projection.mean) @ projection.components.double().T)
+    torch.testing.assert_close(projection(rows), double.float(), rtol=1e-4, atol=1e-5)

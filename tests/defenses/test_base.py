@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lit_knn.backbones import Tap
 from lit_knn.defenses import Query
 from lit_knn.errors import UserError
 
@@ -25,17 +26,22 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice():
 
 def test_logits_and_all_taps_come_from_one_pass():
     class Database:
-        calls = 0
+        def tap(self, name):
+            return Tap(name)
 
-        def features(self, classifier, image, taps):
-            self.calls += 1
-            return classifier(image), {tap: image.flatten(1) for tap in taps}
+        def project(self, tap, pooled):
+            return 2 * pooled
 
-    database = Database()
-    query = Query(torch.rand(2, 3, 4, 4), Counting(), database, {"a": 1, "b": 2})
+    class Tapped(Counting):
+        def tapped(self, image, taps):
+            return self(image), {tap.name: image.flatten(1) for tap in taps}
+
+    classifier = Tapped()
+    query = Query(torch.rand(2, 3, 4, 4), classifier, Database(), {"a": 1, "b": 2})
     assert query.features("a").shape == query.features("b").shape == (2, 48)
     assert query.logits.shape == (2, 3)
-    assert database.calls == 1
+    assert classifier.calls == 1
+    assert torch.equal(query.features("a"), 2 * query.image.flatten(1))
 
 
 def test_without_a_database_a_query_says_so():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_knn.backbones import Tap
 from lit_knn.ballots import Ballots
 from lit_knn.defenses import CBWD, KNN, UW, Query, Variant
 from lit_knn.errors import UserError
@@ -17,8 +18,11 @@ class FourPoints:
     def __init__(self):
         self.searches = []
 
-    def features(self, classifier, image, taps):
-        return classifier(image), {tap: image.flatten(1)[:, :1] for tap in taps}
+    def tap(self, name):
+        return Tap(name)
+
+    def project(self, tap, pooled):
+        return pooled
 
     def search(self, tap, features, k):
         self.searches.append((tap, k))
@@ -33,9 +37,16 @@ class FourPoints:
         return torch.from_numpy(self.softmax.max(1)[ids]).float()
 
 
+class Line:
+    """Every tap is the first pixel."""
+
+    def tapped(self, image, taps):
+        return torch.zeros(len(image), 2), {tap.name: image.flatten(1)[:, :1] for tap in taps}
+
+
 def query(defense, database):
     image = torch.zeros(1, 3, 1, 1)
-    return Query(image, lambda x: torch.zeros(len(x), 2), database, defense.needed)
+    return Query(image, Line(), database, defense.needed)
 
 
 def test_hand_counted_votes():
@@ -59,12 +70,12 @@ def test_one_search_at_the_largest_k_serves_all_variants_and_defenses():
     first = KNN(taps=["a", "b"], k=[1, 2], combinations=["soft", "hard"])
     second = KNN(taps=["a"], k=[4])
     database = FourPoints()
-    shared = Query(torch.zeros(1, 3, 1, 1), torch.nn.Flatten(), database, {"a": 4, "b": 2})
+    shared = Query(torch.zeros(1, 3, 1, 1), Line(), database, {"a": 4, "b": 2})
     first_scores, second_scores = first(shared), second(shared)
     assert database.searches == [("a", 4), ("b", 2)]
     assert len(first_scores) == len(first.variants) == 24
     assert len(second_scores) == 3
-    alone = first(Query(torch.zeros(1, 3, 1, 1), torch.nn.Flatten(), FourPoints(), {"a": 2, "b": 2}))
+    alone = first(Query(torch.zeros(1, 3, 1, 1), Line(), FourPoints(), {"a": 2, "b": 2}))
     assert torch.equal(first_scores, alone)
 
 

@@ -24,7 +24,7 @@ class Numpy(Index):
     def _load(self, path):
         self.features = np.load(path)
 
-    def _search(self, features, k):
+    def _search(self, features, k, among):
         distances = np.linalg.norm(features[:, None] - self.features, axis=2)  # (N, M)
         ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
         ids = np.where(np.arange(k) < self.found, ids, -1)

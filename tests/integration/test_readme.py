@@ -1,5 +1,6 @@
 """What the README says: its snippets run, its configurations parse, its tables are those of the records."""
 
+import csv
 import json
 import os
 import re
@@ -60,15 +61,37 @@ def test_the_cifar10_table_is_that_of_the_record():
     for line in printed.get().splitlines():
         assert line.strip() in README
     config = yaml.safe_load((ROOT / "configs" / "cifar10.yaml").read_text())
-    assert record.config["model"]["deltas"] == config["model"]["deltas"]
+    assert [delta for delta in record.config["model"]["deltas"] if delta] == config["model"]["deltas"]
+
+
+def test_the_table_of_adaptive_attacks_is_that_of_its_record():
+    with (ROOT / "tools" / "records" / "digits-adaptive" / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["topk"] == "1"]
+    table = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith(("| none | .", "| kNN "))]
+    assert len(table) == 4
+    head = next(line for line in README.splitlines() if line.startswith("| defense | clean |")).strip("| ").split(" | ")
+    for cells in table:
+        tap = cells[0].removeprefix("kNN").removeprefix("none").strip()
+        mine = [
+            r for r in rows if (r["tap"], r["k"], r["weighting"]) == (tap, "50" if tap else "", "CBW-D" if tap else "")
+        ]
+        mine = [r for r in mine if r["combination"] in ("", "soft")]
+        for name, cell in zip(head[1:], cells[1:], strict=True):
+            threat, _, attack = name.partition(": ")
+            case = {"clean": ("gray_box", "PGD"), "all": ("all", "worst case")}.get(threat)
+            case = case or (("gray_box" if threat == "gray" else f"white_box {tap}"), attack)
+            delta = "0.0" if name == "clean" else "0.1"
+            found = [r["accuracy"] for r in mine if (r["threat"], r["attack"], r["delta"]) == (*case, delta)]
+            assert cell == (f"{float(found[0]):.3f}".lstrip("0") if found else "")
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("command", ["extract", "index", "test"])
 def test_every_configuration_parses_for_every_command(config, command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lit-knn"])
+    base = [] if config.parent.name == "configs" else ["--config", str(ROOT / "configs" / "quickstart.yaml")]
     with pytest.raises(SystemExit) as stopped:
-        main([command, "--config", str(config), "--print_config"])
+        main([command, *base, "--config", str(config), "--print_config"])
     assert stopped.value.code in (0, None)
     assert yaml.safe_load(capsys.readouterr().out)["model"]["deltas"]
 

@@ -18,3 +18,22 @@ def test_an_unbroken_network_is_spoken_of_at_the_largest_delta():
 def test_one_sentence_per_case_and_no_warning_about_neighbours_where_there_are_none():
     assert len(summary(make_record()).splitlines()) == 3
     assert len(summary(make_record(taps=())).splitlines()) == 2
+
+
+def test_of_many_attacks_the_strongest_is_named_for_each_defense():
+    cases = [(threat, attack) for threat in ("gray_box", "white_box late") for attack in ("FGSM", "PGD")]
+    record = make_record(cases=[*cases, ("all", "worst case")], deltas=(0.0, 0.06))
+    lines = summary(record).splitlines()
+    variants = {(row["defense"], row["tap"]) for row in record.results}
+    assert len(lines) == len(variants)  # one for each defense, and no warning that the attackers do not know it
+    accuracy = {
+        (row["threat"], row["attack"]): row["accuracy"]
+        for row in record.results
+        if row["defense"] == "none" and row["delta"] and row["topk"] == 1
+    }
+    worst = accuracy.pop(("all", "worst case"))
+    strongest = min(accuracy, key=accuracy.get)
+    assert lines[0] == (
+        f"none: of 1.00, all attacks leave {worst:.2f} at Δ = 0.06; the strongest alone is "
+        f"{strongest[0].replace('_', ' ')}, {strongest[1]} ({accuracy[strongest]:.2f})."
+    )

@@ -18,7 +18,7 @@ _NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "la
 @pytest.mark.parametrize(
     ("script", "options", "targets"),
     [
-        ("bench_attack", ["--size", "32", "--batch", "1"], [True, True]),
+        ("bench_attack", ["--size", "32", "--batch", "1"], [True, True, True, False, True]),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
             "bench_defense",

@@ -1,0 +1,105 @@
+"""Auto-PGD: projected gradient ascent that finds its own step size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.errors import UserError
+from lit_knn.objectives import Objective, Score
+from lit_knn.perturbation import project
+from lit_knn.victim import Victim
+
+MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
+
+
+class APGD(Attack):
+    """Momentum steps of twice the radius at first, halved for each image that stops gaining, from its best point on.
+
+    Args:
+        steps: Number of steps; one gradient each, and one at the start.
+        objective: What is maximized; by default the cross-entropy.
+        restarts: Random starts; the best one is kept for each image.
+        rho: Share of the steps between two checkpoints that must raise the objective, in (0, 1].
+        seed: Seed of the random starts, together with the image's id and the restart.
+        name: What tables and figures call it; by default the class name and what the objective adds to it.
+
+    References:
+        Croce and Hein 2020, Algorithm 1 and Section 3.
+
+    Differences from the paper:
+        All come from the authors' code: starts lie on the sphere, exactly a share ρ of rising steps is too few, the
+        first step after a return to the best point is compared with the point that was left, and the gaps between
+        checkpoints are rounded down, to 1 at least.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: int = 100,
+        objective: Objective | None = None,
+        restarts: int = 1,
+        rho: float = 0.75,
+        seed: int = 0,
+        name: str = "",
+    ) -> None:
+        super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
+        if steps < 1 or not 0 < rho <= 1:
+            raise UserError(f"{self.name} has steps: {steps}, rho: {rho}; steps from 1 and rho in (0, 1] are accepted")
+        self.steps, self.rho = steps, rho
+
+    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+        """Return the loop; nothing is shared between several Δ."""
+
+        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+            image, length = victim.image, 2 * radius
+            point = previous = project(image + _column(radius) * noise.direction(image), image, radius)
+            value, ascent = gradient(victim, objective, point)
+            best, highest, steepest = point, value, ascent
+            # of each image, since the last checkpoint: steps that went up, the best value then, whether it was halved
+            rises, before, halved, last = torch.zeros_like(value), value, torch.ones_like(value, dtype=torch.bool), 0
+            judged = checkpoints(self.steps)
+            for number in range(1, self.steps + 1):
+                ahead = project(point + _column(length) * direction(ascent, "l2"), image, radius)
+                share = MOMENTUM if number > 1 else 1.0
+                ahead = project(point + share * (ahead - point) + (1 - share) * (point - previous), image, radius)
+                previous, point, lower = point, ahead, value
+                value, ascent = gradient(victim, objective, point)
+                rises += value > lower
+                better = value > highest
+                best, highest = _where(better, point, best), torch.where(better, value, highest)
+                steepest = _where(better, ascent, steepest)
+                if number in judged:
+                    halved = (rises <= self.rho * (number - last)) | (~halved & (highest <= before))
+                    length = torch.where(halved, length / 2, length)
+                    point, ascent = _where(halved, best, point), _where(halved, steepest, ascent)
+                    rises, before, last = torch.zeros_like(value), highest, number
+            return best
+
+        return perturb
+
+
+def checkpoints(steps: int) -> set[int]:
+    """Return after which steps progress is judged: at 22 % of them, then each gap is 3 % shorter, down to 6 %.
+
+    Example:
+        >>> sorted(checkpoints(100))
+        [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    gap, shorter, shortest = (max(percent * steps // 100, 1) for percent in (22, 3, 6))
+    found, number = set(), gap
+    while number <= steps:
+        found.add(number)
+        gap = max(gap - shorter, shortest)
+        number += gap
+    return found
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(_column(chosen), new, old)

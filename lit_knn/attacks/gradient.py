@@ -1,0 +1,58 @@
+"""One gradient of the pixels, and one direction made from it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.objectives import Score
+from lit_knn.perturbation import norm
+from lit_knn.victim import Victim
+
+Step = Literal["sign", "l2"]
+
+
+def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the objective ``(N,)`` and its gradient ``(N, 3, H, W)`` at ``image``, both detached.
+
+    Raises:
+        UserError: If the gradient does not exist or is not finite.
+    """
+    image = image.detach().requires_grad_()
+    value = objective(image)
+    if not value.requires_grad:
+        raise UserError("what is attacked has no gradient; take an attack that needs none, such as Square")
+    (ascent,) = torch.autograd.grad(value.sum(), image)  # of the pixels only: .grad of the weights is not touched
+    ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
+    victim.require_finite(_maximum(ascent), "the gradient of the attacked model")
+    return value.detach(), ascent
+
+
+def direction(gradient: Tensor, step: Step) -> Tensor:
+    """Return the direction of one step, ``(N, 3, H, W)``, of L2 norm 1 (of at most 1 for signs, as sign(0) = 0).
+
+    Args:
+        gradient: ``(N, 3, H, W)`` finite. A gradient of zero stays zero.
+        step: ``l2`` for G/‖G‖₂, ``sign`` for sign(G)/√D.
+    """
+    if step == "sign":
+        return gradient.sign() / math.sqrt(gradient[0].numel())
+    tiny = torch.finfo(gradient.dtype).tiny
+    # A confident network's gradient may be so small that its squares vanish: scale it to a largest value of 1 first.
+    scaled = gradient / _maximum(gradient).clamp_min(tiny).view(-1, 1, 1, 1)
+    return scaled / norm(scaled).clamp_min(tiny).view(-1, 1, 1, 1)
+
+
+def _maximum(gradient: Tensor) -> Tensor:
+    return gradient.flatten(1).abs().amax(dim=1)  # (N,)
+
+
+def require_step(step: Step) -> Step:
+    """Return ``step``, or raise a UserError if there is no such step."""
+    if step not in ("sign", "l2"):
+        raise UserError(f"step: {step!r} is unknown; sign and l2 are accepted")
+    return step

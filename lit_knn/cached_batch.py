@@ -1,0 +1,114 @@
+"""One attacked batch in one sealed HDF5 file: what the defended classifier makes of it, and perhaps the images.
+
+    logits                (N, C)   realised             (N,) Δ in pixels
+    <layer>, pool <side>  (N, D)   realised_normalized  (N,) Δ in the classifier's normalised space
+    id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
+
+Numbers are float32, or float64 where the network's are. Each column is contiguous; the attribute ``complete`` is written
+last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.sealing import sealed
+
+PERTURBATION = "perturbation"
+Columns = dict[str, Tensor]
+
+
+class BatchFile:
+    """One batch at one Δ. It never changes, but another process may put a file with more taps in its place.
+
+    Args:
+        path: Of the file, which need not exist.
+        fingerprint: What its columns depend on.
+        image: ``(N, 3, H, W)``, clean.
+        id: ``(N,)`` int64.
+
+    Attributes:
+        names: Of the columns that are there, none if there is no file.
+    """
+
+    def __init__(self, path: Path, fingerprint: Fingerprint, image: Tensor, id: Tensor) -> None:
+        self._path, self._fingerprint, self._id = path, fingerprint, id
+        self._shapes = {
+            "id": id.shape,
+            "realised": id.shape,
+            "realised_normalized": id.shape,
+            PERTURBATION: image.shape,
+        }
+        self.names: frozenset[str] = frozenset()
+        if path.exists():
+            with self._opened() as file:
+                self.names = frozenset(file)
+
+    def read(self, names: AbstractSet[str] | None = None) -> Columns:
+        """Return columns, all by default, on the device of the ids."""
+        with self._opened() as file:
+            return {name: torch.from_numpy(file[name][()]).to(self._id.device) for name in names or file}
+
+    def write(self, columns: Columns) -> None:
+        """Seal columns, and with them those that are there already, if they are of the same images to the last bit."""
+        there = self.read() if self._path.exists() else {}
+        if there and torch.equal(there["logits"], columns["logits"]):
+            columns = there | columns
+        with sealed(self._path) as unfinished, h5py.File(unfinished, "x", locking=False) as file:
+            for name, value in sorted((columns | {"id": self._id}).items()):
+                file[name] = value.cpu().numpy()
+            file.attrs["fingerprint"] = json.dumps(self._fingerprint, sort_keys=True)
+            file.flush()
+            file.attrs["complete"] = True
+
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        place, remedy = f"{self._path} of the adversarial cache", "delete it, and its batch is attacked again"
+        try:
+            with h5py.File(self._path, "r", locking=False) as file:
+                if not file.attrs.get("complete", False):
+                    raise ValueError("never finished")
+                if difference := fingerprint_difference(self._fingerprint, json.loads(file.attrs["fingerprint"])):
+                    raise UserError(f"{place} is of another case: {difference}; {remedy}")
+                for name, column in file.items():
+                    if column.shape != self._shapes.get(name, (len(self._id), *column.shape[1:2])):
+                        raise ValueError(f"{name} has shape {column.shape}")
+                if not np.array_equal(file["id"][()], self._id.cpu().numpy()):
+                    raise UserError(f"{place} is of other queries; {remedy}")
+                yield file
+        except UserError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{place} is damaged ({error}); {remedy}") from error
+
+
+def batch_name(image: Tensor, label: Tensor, id: Tensor) -> str:
+    """Return a file name for a batch: its first id and a hash of pixels (some sources know files' names only) and all."""
+    digest = hashlib.sha256()
+    for value in (image, label, id):
+        digest.update(value.cpu().numpy().tobytes())
+    return f"{int(id[0]):09d}-{digest.hexdigest()[:16]}.h5"
+
+
+def halve(change: Tensor) -> Tensor:
+    """Return float16 of a float tensor within ±1, rounded towards zero: no pixel is moved further."""
+    half = change.contiguous().half()
+    beyond = half.to(change.dtype).abs() > change.abs()
+    return (half.view(torch.int16) - beyond.to(torch.int16)).view(torch.float16)  # bits of sign and magnitude
+
+
+def move(image: Tensor, change: Tensor) -> Tensor:
+    """Return ``image (N, 3, H, W)`` moved by a float16 perturbation, in the image's dtype and in [0, 1]."""
+    return (image + change.to(image.dtype)).clamp_(0, 1)

@@ -1,0 +1,73 @@
+"""The contract of a check: what is known about an evaluation in, one finding about its honesty out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from torch import Tensor
+
+from lit_knn.report.record import Row
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation import Evaluation
+
+
+Verdict = Literal["pass", "warn", "fail", "skipped"]
+
+
+class Finding(NamedTuple):
+    """What a check has to say.
+
+    Attributes:
+        check: Name of the check.
+        verdict: ``skipped`` where the run lacks what the check looks at.
+        sentence: What was seen and, but for a pass, what to do.
+    """
+
+    check: str
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An evaluation that has ended.
+
+    Args:
+        rows: Its results.
+        evaluation: Itself, with its database open, to attack again.
+        image: ``(N, 3, H, W)`` float32 in [0, 1], the first queries, on the evaluation's device.
+        label: ``(N,)`` int64.
+        id: ``(N,)`` int64.
+    """
+
+    rows: list[Row]
+    evaluation: Evaluation
+    image: Tensor
+    label: Tensor
+    id: Tensor
+
+
+class Check(ABC):
+    """A question that an honest evaluation answers with yes.
+
+    Attributes:
+        name: What is to be shown, in a few words.
+
+    References:
+        Carlini et al. 2019, "On Evaluating Adversarial Robustness", for most of them.
+    """
+
+    name: str
+
+    @abstractmethod
+    def __call__(self, evidence: Evidence) -> Finding:
+        """Look at the results, or attack again, and judge."""
+
+
+def run_checks(checks: Iterable[Check], evidence: Evidence) -> list[Finding]:
+    """Return one finding per check, in their order."""
+    return [check(evidence) for check in checks]

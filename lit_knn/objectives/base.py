@@ -1,0 +1,50 @@
+"""The contract of an objective: what an attack maximizes, of each image on its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor
+
+from lit_knn.victim import Victim
+
+Score = Callable[[Tensor], Tensor]
+"""Images ``(N, 3, H, W)`` → ``(N,)``, each image on its own, with a graph where gradients exist."""
+
+
+class Objective(ABC):
+    """What an attacker maximizes. Attacks say how, objectives say what: any of one goes with any of the other.
+
+    Attributes:
+        suffix: What it adds to the name of the attack; "" for the cross-entropy, which goes without saying.
+        aware: Whether it looks at the defense, and so needs a threat that knows it.
+        targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
+    """
+
+    suffix: str = ""
+    aware: bool = False
+    targets: int = 1
+
+    @abstractmethod
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Do what depends on the clean images only, and return the function of the changed ones.
+
+        Args:
+            victim: The batch under attack.
+            target: From 0 to ``targets − 1``: which of the wrong classes, the most promising first.
+        """
+
+    def choice(self, victim: Victim) -> Score:
+        """Return what decides between the images of several restarts and targets; the highest is kept.
+
+        By default the objective itself. Objectives with targets, whose values cannot be compared, and those that only
+        stand in for the defense's decision choose by that decision.
+        """
+        return self.bind(victim)
+
+
+def with_gradient(value: Tensor, image: Tensor, gradient: Tensor) -> Tensor:
+    """Return ``value (N,)`` with a chosen gradient ``(N, 3, H, W)`` with respect to ``image (N, 3, H, W)``."""
+    linear = (gradient.detach() * (image - image.detach())).flatten(1).sum(dim=1)  # zero, but its gradient is not
+    return value.detach() + linear

@@ -1,0 +1,62 @@
+"""The targeted difference of logits ratio of AutoAttack."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.objectives.base import Objective, Score
+from lit_knn.objectives.classifier import margin
+from lit_knn.victim import Victim
+
+
+class TargetedDLR(Objective):
+    """How far one wrong logit is above the true one, in units of the logits' spread: no confidence makes it vanish.
+
+    Args:
+        targets: Wrong classes tried, those with the highest clean logits. A network with fewer gives the first ones a
+            further random start.
+
+    References:
+        Croce and Hein 2020, Section 4, the targeted version of the DLR loss, and Section 5 for its 9 targets.
+    """
+
+    suffix = "DLR-T"
+
+    def __init__(self, *, targets: int = 9) -> None:
+        if targets < 1:
+            raise UserError(f"TargetedDLR has targets: {targets}; 1 or more are accepted")
+        self.targets = targets
+
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Return the ratio of each image for one of its wrong classes.
+
+        Raises:
+            UserError: If the network has fewer than four classes.
+        """
+        with torch.no_grad():
+            clean = victim.logits(victim.image)  # (N, C)
+        if (classes := clean.shape[1]) < 4:
+            raise UserError(f"TargetedDLR compares the four largest logits, but the network has {classes} classes")
+        wrong = clean.scatter(1, victim.label[:, None], -torch.inf)
+        ranked = wrong.argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
+        aim = ranked[:, target % (classes - 1)]
+        return lambda image: targeted_ratio(victim.logits(image), victim.label, aim)
+
+    def choice(self, victim: Victim) -> Score:
+        """Return the network's margin, which says of any target whether the network is wrong."""
+        return lambda image: margin(victim.logits(image), victim.label)
+
+
+def targeted_ratio(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    """Return ``(z_t − z_y) / (z_π1 − (z_π3 + z_π4) / 2)``, ``(N,)``, π sorting the logits in falling order.
+
+    Args:
+        logits: ``(N, C)`` float, C ≥ 4.
+        label: ``(N,)`` int64, y.
+        target: ``(N,)`` int64, t.
+    """
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(dim=1)
+    true, aimed = (logits.gather(1, index[:, None])[:, 0] for index in (label, target))
+    return (aimed - true) / (first - (third + fourth) / 2 + 1e-12)  # the authors' constant

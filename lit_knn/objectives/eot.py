@@ -1,0 +1,62 @@
+"""Expectation over transformation: against a defense that answers at random, climb what it answers on average."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.objectives.base import Objective, Score, with_gradient
+from lit_knn.victim import Victim
+
+FEWEST = 10  # evaluations before a candidate is chosen: with fewer, the luckiest draw wins, not the best image
+
+
+class EOT(Objective):
+    """Another objective, averaged over the draws of a randomised model or defense.
+
+    Args:
+        objective: What is averaged.
+        draws: Evaluations behind each value and gradient; their memory is that of one.
+        evaluations: Fresh evaluations of each candidate before one is chosen, 10 or more.
+
+    References:
+        Athalye et al. 2018a, Section 3 (EOT); Athalye et al. 2018b, Section 4.2, for randomised defenses.
+    """
+
+    def __init__(self, *, objective: Objective, draws: int = 10, evaluations: int = 20) -> None:
+        if draws < 1 or evaluations < FEWEST:
+            raise UserError(
+                f"EOT has draws: {draws}, evaluations: {evaluations}; "
+                f"draws from 1 and evaluations from {FEWEST} are accepted"
+            )
+        self.objective, self.draws, self.evaluations = objective, draws, evaluations
+        self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
+        self.aware, self.targets = objective.aware, objective.targets
+
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Return the mean over ``draws``."""
+        return _mean(self.objective.bind(victim, target), self.draws)
+
+    def choice(self, victim: Victim) -> Score:
+        """Return the mean of what the averaged objective chooses by, over ``evaluations``."""
+        return _mean(self.objective.choice(victim), self.evaluations)
+
+
+def _mean(score: Score, draws: int) -> Score:
+    """Return a score's mean, whose gradient is taken draw by draw, so that only one graph is held at a time."""
+
+    def mean(image: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and image.requires_grad):
+            return torch.stack([score(image) for _ in range(draws)]).mean(dim=0)
+        value, ascent = torch.zeros_like(image[:, 0, 0, 0]), torch.zeros_like(image)
+        for _ in range(draws):
+            point = image.detach().requires_grad_()
+            drawn = score(point)  # (N,)
+            if not drawn.requires_grad:
+                return drawn  # which tells the attack that there is no gradient to follow
+            ascent += torch.autograd.grad(drawn.sum(), point)[0] / draws
+            value += drawn.detach() / draws
+        return with_gradient(value, image, ascent)
+
+    return mean

@@ -1,0 +1,86 @@
+"""PGD-PR: the loss of the image and of its neighbours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.objectives.base import Score
+from lit_knn.objectives.defense import StandIn
+from lit_knn.objectives.soft_knn import SoftKNN
+from lit_knn.victim import Victim
+
+Reading = Literal["literal", "shared_delta", "grad_x", "retrieval"]
+
+
+class NeighborPrediction(StandIn):
+    """The attacked network's loss of the image, and γ times that of the K neighbours of the clean image.
+
+    The paper prints the gradient ``∇_x L(h(x), y) + γ Σ_k ∇_{x'} L(h(x'_k), y)`` and adds it to the query, although
+    the second term is taken at other images, which do not move. The readings:
+
+    - ``literal``, as printed: the second term is one constant direction Q for each query, computed once. It is what
+      the loss of the neighbours would rise by, to first order, if they were perturbed as the query is.
+    - ``shared_delta``: that thought to the end, L(h(x'_k + x* − x), y); K passes for each step.
+    - ``grad_x``: both terms with respect to the query. The neighbours do not depend on it, the second term is zero, and
+      what remains is the cross-entropy, bit for bit.
+    - ``retrieval``: the cross-entropy, and γ times an objective of which neighbours are found: :class:`SoftKNN`.
+
+    A neighbour that the network is sure to be of class y has almost no gradient, so that Q is that of the others.
+
+    Args:
+        reading: Which of them.
+        gamma: γ, weight of a neighbour's loss, or of the soft-kNN margin.
+        k: How many neighbours; by default as many as the defense asks.
+        exclude_self: Leave out a row that is the query itself.
+
+    References:
+        Dubey et al. 2019, Section 6.1, first equation (γ = 0.05, K = 50).
+    """
+
+    suffix = "PR"
+
+    def __init__(
+        self, *, reading: Reading = "literal", gamma: float = 0.05, k: int | None = None, exclude_self: bool = True
+    ) -> None:
+        if reading not in ("literal", "shared_delta", "grad_x", "retrieval"):
+            raise UserError(
+                f"NeighborPrediction has reading: {reading!r}; literal, shared_delta, grad_x and retrieval are accepted"
+            )
+        if gamma < 0 or (k is not None and k < 1):
+            raise UserError(f"NeighborPrediction has gamma: {gamma}, k: {k}; from 0 and from 1 are accepted")
+        self.reading, self.gamma, self.k, self.exclude_self = reading, gamma, k, exclude_self
+
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Look for the neighbours of the clean images, and take their gradient if it stays the same."""
+        del target
+        if self.reading == "grad_x":
+            return victim.cross_entropy
+        other = SoftKNN().bind(victim) if self.reading == "retrieval" else self._neighbors(victim)
+        return lambda image: victim.cross_entropy(image) + self.gamma * other(image)
+
+    def choice(self, victim: Victim) -> Score:
+        """Choose by the decision, or as the attack that ``grad_x`` is."""
+        return victim.cross_entropy if self.reading == "grad_x" else super().choice(victim)
+
+    def _neighbors(self, victim: Victim) -> Score:
+        replica, clean = victim.defense, victim.image
+        ids = replica.neighbors(clean, self.k or replica.k, exclude_self=self.exclude_self)  # (N, K)
+        neighbors = replica.images(ids, clean)  # (N, K, 3, H, W)
+
+        def linear_at(image: Tensor) -> Score:
+            """Return the neighbours' loss if they were perturbed as the query is, to first order at ``image``."""
+            total, ascent = torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
+            for neighbor in neighbors.unbind(1):  # (N, 3, H, W)
+                moved = (neighbor + image.detach() - clean).requires_grad_()
+                with torch.enable_grad():
+                    loss = victim.cross_entropy(moved)  # (N,)
+                    ascent += torch.autograd.grad(loss.sum(), moved)[0]
+                total += loss.detach()
+            origin = image.detach()
+            return lambda image: total + (ascent * (image - origin)).flatten(1).sum(dim=1)
+
+        return linear_at(clean) if self.reading == "literal" else lambda image: linear_at(image)(image)

@@ -1,0 +1,82 @@
+"""The margin of a kNN vote whose members come and go by degrees."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+from lit_knn.objectives.base import Score
+from lit_knn.objectives.classifier import margin
+from lit_knn.objectives.defense import StandIn
+from lit_knn.victim import Victim
+
+WRONG_CLASSES = 3  # whose guides join the pool
+
+
+class SoftKNN(StandIn):
+    """The logarithm of the best wrong score over the true one, with soft membership in the set of K neighbours.
+
+    Retrieval has no gradient, as a row either is among the K or is not. Here each row of a pool is a member to the
+    degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the next neighbour, and
+    the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The pool is retrieved
+    again at each call: the nearest rows, and guides, the rows nearest of the most promising wrong classes, as all
+    the nearest may be of the true class. ``T = c · max(d²_K − d²_1, d²_guide − η)`` (d_guide that of the nearest guide)
+    is as wide as the neighbourhood, or wide enough for the nearest guide to count. η and T have no gradient.
+
+    A vote of the hard combination is a constant of the row: what has a gradient is the membership, in both.
+
+    Args:
+        pool: How many nearest rows; at least 4 K, at most all.
+        guides: Rows of each of the three wrong classes; by default K.
+        temperature: c.
+
+    References:
+        Carlini and Wagner 2017, Section V.A (the margin); Sitawarin and Wagner 2020, Section 4 (guides).
+    """
+
+    suffix = "soft-kNN"
+
+    def __init__(self, *, pool: int = 200, guides: int | None = None, temperature: float = 0.25) -> None:
+        if pool < 1 or (guides is not None and guides < 1) or temperature <= 0:
+            raise UserError(
+                f"SoftKNN has pool: {pool}, guides: {guides}, temperature: {temperature}; "
+                "from 1, from 1 and above 0 are accepted"
+            )
+        self.pool, self.guides, self.temperature = pool, guides, temperature
+
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Return the margin of each image; everything depends on the changed ones."""
+        del target
+        return lambda image: margin(self._scores(victim, image).log(), victim.label)
+
+    def _scores(self, victim: Victim, image: Tensor) -> Tensor:
+        """Return the soft vote ``(N, C)``, above 0."""
+        replica, k = victim.defense, victim.defense.k
+        features = replica.features(image)  # (N, D)
+        near = replica.nearest(features, min(max(4 * k, self.pool), replica.rows))  # (N, L)
+        each = self.guides or k
+        classes = replica.guides.wrong(features, victim.label, WRONG_CLASSES, each)  # (N, G)
+        guides = replica.guides.nearest(features, classes, each)
+        guide = guides.ids.flatten(1)  # (N, G·m)
+        pool = torch.from_numpy(near).to(guide)
+        counts = guides.present.flatten(1) & ~(guide[:, :, None] == pool[:, None]).any(dim=2)  # each row once
+
+        vectors = torch.cat([replica.vectors(near, features), guides.vectors.flatten(1, 2)], dim=1)  # (N, J, D)
+        squared = (features[:, None] - vectors).square().sum(dim=2)  # (N, J)
+        with torch.no_grad():
+            border, width = self._border(squared, near.shape[1], k, guides.present.flatten(1))
+        membership = torch.sigmoid((border - squared) / width)
+        membership = torch.cat([membership[:, : near.shape[1]], membership[:, near.shape[1] :] * counts], dim=1)
+        scores = replica.vote(np.concatenate([near, guide.cpu().numpy()], axis=1), membership)
+        return scores.clamp_min(torch.finfo(scores.dtype).tiny)
+
+    def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Return η and T, both ``(N, 1)``, of squared distances ``(N, near + guides)``."""
+        ordered = squared[:, :near].sort(dim=1).values
+        border = (ordered[:, k - 1 : k] + ordered[:, min(k, near - 1), None]) / 2
+        guide = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
+        width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], guide - border)
+        least = torch.finfo(squared.dtype).eps * ordered[:, -1:]  # where all are at one distance
+        return border, self.temperature * torch.maximum(width, least)

@@ -1,0 +1,58 @@
+"""Which attack broke which image: the per-sample side of the worst case."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lit_knn.sealing import sealed
+
+if TYPE_CHECKING:
+    from lit_knn.defenses.base import Variant
+    from lit_knn.outcomes import Outcome
+
+BREAKS_FILE = "broken_by.csv"
+
+
+def write_breaks(
+    path: Path,
+    batches: Iterable[tuple[list[int], Outcome]],
+    cases: Sequence[tuple[str, str]],
+    deltas: Sequence[float],
+    variants: Sequence[Variant],
+) -> None:
+    """Write one row per query and Δ with, for each defense variant, the first case that breaks it.
+
+    Args:
+        path: Of the CSV.
+        batches: Ids and outcomes.
+        cases: Names (threat, attack) of the outcomes' cases, A of them.
+        deltas: The outcomes' E budgets; 0 stands for the clean image, and is left out.
+        variants: The outcomes' V variants. An answer counts as broken by the smallest k of the run.
+
+    The cells are "" where no case breaks the answer, "clean" where it is wrong without any attack, and else
+    "threat: attack".
+    """
+    names = [f"{threat}: {attack}" for threat, attack in cases]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "delta", *(" ".join(str(part) for part in variant if part != "") for variant in variants)])
+    for ids, outcome in batches:
+        broken = ~outcome.hits[..., 0]  # (A, E, N, V)
+        clean = broken[0, deltas.index(0.0)]  # (N, V)
+        first = broken.int().argmax(dim=0)  # (E, N, V), the lowest of those that break
+        any_ = broken.any(dim=0)
+        for n, id in enumerate(ids):
+            for e, delta in enumerate(deltas):
+                if delta == 0:
+                    continue
+                cells = [
+                    "clean" if clean[n, v] else names[first[e, n, v]] if any_[e, n, v] else ""
+                    for v in range(len(variants))
+                ]
+                table.writerow([id, delta, *cells])
+    with sealed(path) as unfinished:
+        unfinished.write_text(text.getvalue(), encoding="utf-8")

@@ -1,0 +1,26 @@
+"""The list of what checks found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lit_knn.checks import Finding
+
+MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red"), "skipped": ("–", "dim")}
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Return one line per finding: a mark, the check, and its sentence."""
+    table = Table(title="Is the evaluation honest?", title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)  # the sentence takes the rest of the line, and more lines if it must
+    for finding in findings:
+        mark, style = MARKS[finding.verdict]
+        table.add_row(Text(mark, style), Text(finding.check, style), Text(finding.sentence))
+    return table

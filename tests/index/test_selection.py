@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.index import Faiss
+
+K = 10
+COMPOSED = {  # factory: search parameters; one for each way in which FAISS takes a selector
+    "Flat": {},
+    "SQ8": {},
+    "IVF16,Flat": {"nprobe": 16},
+    "IVF16,PQ4x4": {"nprobe": 16},
+    "IVF16,RaBitQ,Refine(Flat)": {"nprobe": 16, "k_factor_rf": 8},
+    "PCA6,IVF16,Flat": {"nprobe": 16},
+    "HNSW32": {"efSearch": 256},
+}
+
+
+@pytest.fixture(params=COMPOSED)
+def index(request, small, tmp_path):
+    index = Faiss(factory=request.param, search_parameters=COMPOSED[request.param], device="cpu")
+    index.build(small, "late", tmp_path / "part.faiss")
+    index.load(tmp_path / "part.faiss", small.checksum)
+    return index
+
+
+def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
+    features = small.features("late", np.arange(len(small)))
+    among = np.random.default_rng(0).random(len(small)) < 0.4
+    queries = features[:20] + np.float32(0.01)
+    found = index.search(queries, K, among).ids
+    assert among[found].all()
+    distances = np.linalg.norm(queries[:, None].astype(np.float64) - features, axis=2)  # (N, M)
+    expected = np.where(among, distances, np.inf).argsort(axis=1)[:, :K]
+    shared = np.mean([len(set(a) & set(b)) / K for a, b in zip(found, expected, strict=True)])
+    assert shared >= (1.0 if index.factory in ("Flat", "IVF16,Flat") else 0.6)
+    everything = index.search(queries, K, np.ones(len(small), bool))
+    assert np.array_equal(everything.ids, index.search(queries, K).ids)
+
+
+def test_fewer_rows_than_neighbours(small, tmp_path):
+    index = Faiss(device="cpu")
+    index.build(small, "late", tmp_path / "part.faiss")
+    index.load(tmp_path / "part.faiss", small.checksum)
+    with pytest.raises(UserError, match="has 3 rows and cannot find k = 4"):
+        index.search(small.features("late", np.arange(2)), 4, np.arange(len(small)) < 3)
+
+
+def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
+    index = Faiss(factory="PQ4x4", device="cpu")
+    index.build(small, "late", tmp_path / "part.faiss")
+    index.load(tmp_path / "part.faiss", small.checksum)
+    with pytest.raises(UserError, match="'PQ4x4' cannot search a part of its rows"):
+        index.search(small.features("late", np.arange(2)), 4, np.arange(len(small)) < 30)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.defenses import CBWD, KNN, NoDefense, Query
+from lit_knn.errors import UserError
+from lit_knn.replica import Replica
+
+
+def knn(**changes):
+    return KNN(**{"taps": ["late"], "k": [5], "weightings": [CBWD()], **changes})
+
+
+@pytest.fixture
+def opened(database, classifier, data):
+    database.open(classifier, data)
+    return database
+
+
+@pytest.fixture
+def image(data):
+    return data.on_after_batch_transfer(data.first_queries())["image"][:20]
+
+
+@pytest.fixture
+def stored(data):
+    """The first images of the database itself."""
+    return data.on_after_batch_transfer(next(iter(data.database_batches([0]))))["image"][:20]
+
+
+def test_a_copy_of_everything_answers_as_the_defense(opened, classifier, image):
+    for defense in (knn(), knn(combinations=["hard"]), NoDefense()):
+        expected = defense(Query(image, classifier, opened, defense.needed))[0]
+        assert torch.equal(Replica(classifier, defense, opened).scores(image), expected)
+
+
+def test_only_one_variant_is_copied(opened, classifier):
+    with pytest.raises(UserError, match="one variant of a defense, not 3"):
+        Replica(classifier, KNN(taps=["late"]), opened)
+
+
+def test_features_have_a_graph_and_the_dtype_of_the_image(opened, classifier, image):
+    replica = Replica(classifier.double(), knn(), opened)
+    found = replica.features(image.double().requires_grad_())
+    assert found.requires_grad
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, opened.features(classifier, image.double(), ["late"])[1]["late"])
+
+
+def test_a_row_that_is_the_query_itself_is_left_out(opened, classifier, stored, image):
+    replica = Replica(classifier, knn(), opened)
+    assert (replica.neighbors(stored, 3)[:, 0] == np.arange(20)).mean() > 0.9
+    other = replica.neighbors(stored, 3, exclude_self=True)
+    assert not (other == np.arange(20)[:, None]).any()
+    assert np.array_equal(other[:, :2], replica.neighbors(stored, 3)[:, 1:])
+    assert np.array_equal(replica.neighbors(image, 3, exclude_self=True), replica.neighbors(image, 3))
+
+
+def test_members_by_degrees(opened, classifier, image):
+    replica = Replica(classifier, knn(), opened)
+    near = replica.neighbors(image, 9)
+    membership = (torch.arange(9) < 5).float().expand(20, 9)
+    torch.testing.assert_close(replica.vote(near, membership), replica.scores(image))
+    assert not torch.allclose(replica.vote(near, torch.ones(20, 9)), replica.scores(image))
+
+
+def test_images_of_another_size(opened, classifier, image):
+    replica = Replica(classifier, knn(), opened)
+    ids = replica.neighbors(image, 2)
+    assert replica.images(ids, image).shape == (20, 2, 3, 8, 8)
+    with pytest.raises(UserError, match=r"9×9 and 8×8 pixels: set data\.preprocessing"):
+        replica.images(ids, torch.zeros(20, 3, 9, 9))
+
+
+def test_what_is_no_retrieval_says_so(classifier):
+    replica = Replica(classifier, NoDefense())
+    with pytest.raises(UserError, match="its threat's defense is NoDefense"):
+        replica.k  # noqa: B018
+    with pytest.raises(UserError, match=r"no model\.database"):
+        replica.database  # noqa: B018
