@@ -1,0 +1,90 @@
+"""The same attacks by Foolbox and torchattacks, on the 20 ImageNet and 20 CIFAR-10 images that Foolbox carries.
+
+In float64: where rounding turns a ReLU over, iterates part ways in float32 that agree to 15 digits here. Peers take one
+radius for a batch, so they are given one image at a time.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lit_knn.attacks import CWL2, FGSM, IFGSM, GradientDescent
+from lit_knn.backbones import Classifier
+from lit_knn.perturbation import norm, radius
+
+foolbox = pytest.importorskip("foolbox")
+torchattacks = pytest.importorskip("torchattacks")
+
+CASES = {
+    "imagenet": ("torchvision/squeezenet1_1", {}, 64),
+    "cifar10": ("torchvision/resnet18", {"num_classes": 10}, 32),
+}
+STEPS = 5
+DELTA = 0.06
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request):
+    """A network of random weights, images ``(20, 3, H, W)`` and what the network takes them for."""
+    name, arguments, size = CASES[request.param]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Classifier(network=name, arguments=arguments, channels_last=False).double()
+    reader = foolbox.PyTorchModel(nn.Identity().eval(), (0, 1), device="cpu")
+    image, _ = foolbox.utils.samples(reader, request.param, batchsize=20, shape=(size, size))
+    image = image.double().contiguous()
+    return network, image, network(image).argmax(1)
+
+
+def of_foolbox(attack):
+    return lambda network, image, label, radius: attack(
+        foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=radius
+    )[1]
+
+
+def sign_step(network, image, label, radius):
+    return torchattacks.FGSM(network, eps=radius / math.sqrt(image.numel()))(image, label)
+
+
+def projected(network, image, label, radius):
+    options = {"alpha": 2.5 * radius / STEPS, "steps": STEPS, "random_start": False}
+    # their default adds 1e-10 to the norm of the gradient, which shortens the steps where the network is sure
+    return torchattacks.PGDL2(network, eps=radius, eps_for_division=0, **options)(image, label)
+
+
+FAST = foolbox.attacks.FGM()
+BASIC = foolbox.attacks.L2BasicIterativeAttack(rel_stepsize=1 / STEPS, steps=STEPS)
+PROJECTED = foolbox.attacks.L2ProjectedGradientDescentAttack(rel_stepsize=2.5 / STEPS, steps=STEPS, random_start=False)
+
+
+@pytest.mark.parametrize(
+    ("attack", "peer"),
+    [
+        pytest.param(FGSM(), of_foolbox(FAST), id="FGSM-foolbox"),
+        pytest.param(FGSM(step="sign"), sign_step, id="FGSM-sign-torchattacks"),
+        pytest.param(IFGSM(steps=STEPS), of_foolbox(BASIC), id="IFGSM-foolbox"),
+        pytest.param(GradientDescent(steps=STEPS, random_start=False), of_foolbox(PROJECTED), id="PGD-foolbox"),
+        pytest.param(GradientDescent(steps=STEPS, random_start=False), projected, id="PGD-torchattacks"),
+    ],
+)
+def test_the_same_image_with_a_radius_of_its_own(attack, peer, case):
+    network, image, label = case
+    (ours,) = attack(network, image, label, torch.arange(20), [DELTA])
+    radii = radius(image, DELTA).tolist()
+    assert max(radii) > 1.5 * min(radii)
+    theirs = torch.cat([peer(network, image[i : i + 1], label[i : i + 1], radii[i]) for i in range(20)])
+    assert (norm(theirs - image) > 0.25 * torch.tensor(radii)).all()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_carlini_wagner_finds_norms_no_larger(case):
+    network, image, label = (part[:5] if isinstance(part, torch.Tensor) else part for part in case)
+    options = {"steps": 12, "binary_search_steps": 3}
+    (ours,) = CWL2(**options, step_size=0.03, initial_constant=1)(network, image, label, torch.arange(5), [1.0])
+    attack = foolbox.attacks.L2CarliniWagnerAttack(**options, stepsize=0.03, initial_const=1, abort_early=False)
+    theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
+    assert success.all()
+    assert (network(ours).argmax(1) != label).all()
+    assert norm(ours - image).median() <= 1.02 * norm(theirs - image).median()
