@@ -24,7 +24,8 @@ class ASK(StandIn):
         similarity: ``l2`` for the negative distance, ``cosine`` for the cosine of the angle.
 
     References:
-        Wang et al. 2022 ("ASK: Adversarial soft k-nearest neighbor attack and defense"), Section III.
+        Wang et al. 2022, "ASK: Adversarial soft k-nearest neighbor attack and defense", arXiv:2106.14300; in the
+        authors' code, the class-wise loss.
     Differences from the paper:
         Distances are divided by their mean over all rows of the clean image, so that T has no unit; of the classes
         only the most promising take part, as a thousand are too many; the budget is that of this package.

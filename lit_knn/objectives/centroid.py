@@ -20,7 +20,7 @@ class TargetCentroid(StandIn):
         m: How many rows; by default as many as vote.
 
     References:
-        Sabour et al. 2016, Equation 1 (towards the feature of one image); Bai et al. 2020, Section 3.2 (of several).
+        Sabour et al. 2016, Equation 1, towards the feature of one image.
     """
 
     suffix = "centroid"

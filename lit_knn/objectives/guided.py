@@ -24,7 +24,7 @@ class GuidedNeighbors(StandIn):
         m: How many guides, half of each class.
 
     References:
-        Sitawarin and Wagner 2020 ("Minimum-norm adversarial examples on kNN and kNN-based models"), Section 4.
+        Sitawarin and Wagner 2020, "Minimum-norm adversarial examples on kNN and kNN-based models", arXiv:2003.06559.
     Differences from the paper:
         A given budget instead of the smallest norm: no ‖x* − x‖² in the objective, and so no search for its weight, and
         a constant m. Guides are looked up again at each step instead of each hundredth. The lead of 10⁻⁵ is

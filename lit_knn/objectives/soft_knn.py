@@ -33,7 +33,7 @@ class SoftKNN(StandIn):
         temperature: c.
 
     References:
-        Carlini and Wagner 2017, Section V.A (the margin); Sitawarin and Wagner 2020, Section 4 (guides).
+        Carlini and Wagner 2017, Section V.A (the margin); Sitawarin and Wagner 2020, arXiv:2003.06559 (guides).
     """
 
     suffix = "soft-kNN"
@@ -61,14 +61,14 @@ class SoftKNN(StandIn):
         guides = replica.guides.nearest(features, classes, each)
         guide = guides.ids.flatten(1)  # (N, G·m)
         pool = torch.from_numpy(near).to(guide)
-        counts = guides.present.flatten(1) & ~(guide[:, :, None] == pool[:, None]).any(dim=2)  # each row once
+        twice = (guide[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
+        counts = torch.cat([torch.ones_like(pool, dtype=torch.bool), guides.present.flatten(1) & ~twice], dim=1)
 
         vectors = torch.cat([replica.vectors(near, features), guides.vectors.flatten(1, 2)], dim=1)  # (N, J, D)
         squared = (features[:, None] - vectors).square().sum(dim=2)  # (N, J)
         with torch.no_grad():
             border, width = self._border(squared, near.shape[1], k, guides.present.flatten(1))
-        membership = torch.sigmoid((border - squared) / width)
-        membership = torch.cat([membership[:, : near.shape[1]], membership[:, near.shape[1] :] * counts], dim=1)
+        membership = torch.sigmoid((border - squared) / width) * counts
         scores = replica.vote(np.concatenate([near, guide.cpu().numpy()], axis=1), membership)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny)
 
@@ -78,5 +78,6 @@ class SoftKNN(StandIn):
         border = (ordered[:, k - 1 : k] + ordered[:, min(k, near - 1), None]) / 2
         guide = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
         width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], guide - border)
-        least = torch.finfo(squared.dtype).eps * ordered[:, -1:]  # where all are at one distance
+        number = torch.finfo(squared.dtype)
+        least = (number.eps * ordered[:, -1:]).clamp_min(number.tiny**0.5)  # where all are at one distance, or at none
         return border, self.temperature * torch.maximum(width, least)

@@ -1,9 +1,14 @@
-"""A white-box attacker of the digits: a copy of a kNN defense over the real database, in float64."""
+"""A white-box attacker of the digits, in float64; and one of rows made by hand, whose features are their pixels."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
+from lit_knn.ballots import Ballots
 from lit_knn.defenses import CBWD, KNN
+from lit_knn.index import Neighbors
 from lit_knn.replica import Replica
 from lit_knn.victim import Victim
 
@@ -59,3 +64,73 @@ def part():
         return Victim(victim.model, victim.image[rows], victim.label[rows], victim.id[rows], victim.replica)
 
     return call
+
+
+class PixelNetwork:
+    """Features and logits are the pixels."""
+
+    calls = 0
+
+    def __call__(self, image):
+        self.calls += 1
+        return image.flatten(1)
+
+    def activations(self, image, taps):
+        return {tap: image.flatten(1) for tap in taps}
+
+    def tapped(self, image, taps):
+        return self(image), self.activations(image, taps)
+
+
+class Rows:
+    """A database of images ``(M, 3, 1, 1)``, searched by brute force."""
+
+    among = None
+
+    def __init__(self, image, ballots, weights):
+        self._image, self._ballots, self._weights, self.store = image, ballots, weights, self
+        self.schema = SimpleNamespace(num_classes=ballots.num_classes)
+
+    def __len__(self):
+        return len(self._image)
+
+    def features(self, tap, ids):
+        return self._image.flatten(1).float().numpy()[ids]
+
+    def tap(self, name):
+        return name
+
+    def project(self, tap, pooled):
+        return pooled
+
+    def search(self, tap, features, k):
+        rows = self.features(tap, np.arange(len(self)))
+        distance = np.linalg.norm(features.detach().double().numpy()[:, None] - rows, axis=2)
+        ids = np.argsort(distance, axis=1, kind="stable")[:, :k]
+        return Neighbors(ids, np.take_along_axis(distance, ids, 1).astype(np.float32))
+
+    def images(self, ids, device):
+        return self._image[ids]
+
+    def ballots(self, ids, device):
+        probability, label, classes = self._ballots
+        return Ballots(probability[ids], None if label is None else label[ids], classes)
+
+    def weights(self, name, *, ids, device):
+        return self._weights[ids]
+
+
+@pytest.fixture
+def by_hand():
+    """Build a victim of points ``(N, 3)``, all of class 0, before rows ``(M, 3)`` of 3 classes."""
+
+    def build(points, rows, vote, *, k, combination="soft", ballots=None, weights=None, dtype=torch.float64):
+        points, rows = (torch.as_tensor(part).to(dtype)[..., None, None] for part in (points, rows))
+        ballots = ballots or Ballots(torch.eye(3)[torch.as_tensor(vote)], None, 3)
+        weights = torch.ones(len(rows)) if weights is None else torch.as_tensor(weights)
+        defense = KNN(taps=["pixels"], k=[k], weightings=[CBWD()], combinations=[combination])
+        network, label = PixelNetwork(), torch.zeros(len(points), dtype=torch.int64)
+        replica = Replica(network, defense, Rows(rows, ballots, weights))
+        return Victim(network, points, label, torch.arange(len(points)), replica)
+
+    return build

@@ -42,6 +42,22 @@ def test_sharing_the_perturbation_is_the_loss_of_moved_neighbours(victim, slope)
     torch.testing.assert_close(slope(score, image), slope(explicit, image), rtol=1e-8, atol=1e-10)
 
 
+def test_as_printed_it_is_the_shared_perturbation_to_first_order(victim, slope):
+    shared, printed = (NeighborPrediction(reading=reading, gamma=0.3) for reading in ("shared_delta", "literal"))
+    torch.testing.assert_close(shared.bind(victim)(victim.image), printed.bind(victim)(victim.image))
+    torch.testing.assert_close(slope(shared.bind(victim), victim.image), slope(printed.bind(victim), victim.image))
+
+
+def test_the_neighbours_cost_once_for_all_radii_restarts_and_steps(by_hand):
+    points, rows = torch.rand(24, 3, generator=torch.Generator().manual_seed(0)).split([4, 20])
+    before = by_hand(points, rows, [0, 1] * 10, k=6)
+    attack = PGD(steps=3, restarts=2, objective=NeighborPrediction())
+    list(attack(before.model, before.image, before.label, before.id, [0.05, 0.1], before.defense))
+    radii, restarts, steps, neighbors = 2, 2, 3, 6
+    choosing = radii * restarts  # a pass of the defense's network for each candidate
+    assert before.model.calls == neighbors + radii * restarts * steps + choosing
+
+
 def test_retrieval_adds_the_soft_vote(victim):
     found = NeighborPrediction(reading="retrieval", gamma=0.5).bind(victim)(victim.image)
     expected = victim.cross_entropy(victim.image) + 0.5 * SoftKNN().bind(victim)(victim.image)

@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from lit_knn.attacks import PGD
+from lit_knn.attacks.gradient import gradient
+from lit_knn.ballots import Ballots
 from lit_knn.errors import UserError
 from lit_knn.objectives import ASK, DefenseMargin, FeatureSpace, GuidedNeighbors, SoftKNN, TargetCentroid
 
@@ -46,3 +49,65 @@ def test_each_image_on_its_own(victim, part):
 def test_settings(settings):
     with pytest.raises(UserError, match="SoftKNN has pool"):
         SoftKNN(**settings)
+
+
+# ---------------------------------------------------------------- points placed by hand
+
+POINTS = (
+    np.array(
+        [[0, 0, 1], [0, 0, 2], [0, 2, 2], [3, 0, 0], [0, 3, 1], [6, 0, 0], [7, 0, 0], [0, 9, 0], [0, 8, 3], [9, 9, 9]]
+    )
+    / 10
+)
+VOTE = np.array([0, 0, 0, 0, 0, 1, 1, 2, 2, 2])
+WEIGHT = np.array([1, 2, 3, 1, 0.5, 2, 1, 1, 4, 9])
+SOFTMAX = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])[VOTE]
+
+
+def defined(point, votes, *, c):
+    """Return the scores by the definition: the eight nearest rows, both guides of each wrong class, K = 2."""
+    squared = ((point - POINTS) ** 2).sum(1)
+    order = np.argsort(squared)
+    border = squared[order[1:3]].mean()
+    guides = np.concatenate([order[VOTE[order] == wrong][:2] for wrong in (1, 2)])
+    width = c * max(squared[order[1]] - squared[order[0]], squared[guides].min() - border)
+    members = sorted({*order[:8].tolist(), *guides.tolist()})
+    share = WEIGHT[members] / (1 + np.exp(-(border - squared[members]) / width))
+    return share @ votes[members] / share.sum()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("combination", ["soft", "hard"])
+def test_the_definition_in_numpy(by_hand, packed, combination):
+    """A guide of the pool counts once; packed rows list one class and leave the rest to the two others."""
+    points = np.array([[0.1, 0.1, 0.1], [0.52, 0.1, 0], [0, 0.7, 0.2]])
+    votes, ballots = SOFTMAX, Ballots(torch.tensor(SOFTMAX).float(), None, 3)
+    if packed:
+        ballots = Ballots(torch.tensor(SOFTMAX.max(1, keepdims=True)).float(), torch.tensor(VOTE)[:, None], 3)
+        votes = np.where(np.eye(3)[VOTE] > 0, SOFTMAX, (1 - SOFTMAX.max(1, keepdims=True)) / 2)
+    if combination == "hard":
+        votes = np.eye(3)[VOTE]
+    before = by_hand(points, POINTS, VOTE, k=2, combination=combination, ballots=ballots, weights=WEIGHT)
+    value = SoftKNN(pool=8, guides=2, temperature=0.4).bind(before)(before.image).numpy()
+    scores = np.stack([defined(point, votes, c=0.4) for point in points])
+    np.testing.assert_allclose(value, np.log(scores[:, 1:].max(1) / scores[:, 0]), rtol=1e-4)
+    assert value[0] < 0 < value[1]  # among its own class, and next to another
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_far_class_pulls_though_the_neighbourhood_is_small(by_hand, dtype):
+    """At the neighbourhood's own temperature the far row would count exp(−10⁴), which is nothing."""
+    near = 0.01 * torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    rows = torch.cat([near, torch.tensor([[1.0, 0, 0]])])
+    before = by_hand([[0.005] * 3], rows, [0] * 50 + [1], k=5, combination="hard", dtype=dtype)
+    value, ascent = gradient(before, SoftKNN(pool=20).bind(before), before.image)
+    assert -50 < value.item() < 0
+    assert ascent.flatten()[0] / ascent.norm() > 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_that_all_are_the_query_leave_a_finite_gradient(by_hand, dtype):
+    before = by_hand([[0.5] * 3], np.full((18, 3), 0.5), [0, 1] * 9, k=3, dtype=dtype)
+    value, ascent = gradient(before, SoftKNN().bind(before), before.image)  # raises where it is not finite
+    assert value.isfinite().all()
+    assert (ascent == 0).all()
