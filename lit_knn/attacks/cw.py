@@ -30,8 +30,8 @@ class CWL2(Attack):
 
     One search of ``binary_search_steps · steps`` gradients serves every Δ:
 
-    - ``min_norm``: what was found, shortened to Δ where it is longer. Such an image is lost where Δ is at least the
-      norm found, so accuracy as a function of Δ is the share of images with a larger norm.
+    - ``min_norm``: what was found, shortened to Δ where it is longer. Accuracy as a function of Δ is then the share of
+      images whose norm found is larger, or less where the search left room and a shortened one is enough as well.
     - ``paper``: what was found, stretched or shortened to exactly Δ. Guo et al. multiply all perturbations by one
       number, so that Δ is met on average; here each image has its own.
 

@@ -21,7 +21,7 @@ CASES = {
     "imagenet": ("torchvision/squeezenet1_1", {}, 64),
     "cifar10": ("torchvision/resnet18", {"num_classes": 10}, 32),
 }
-STEPS = 5
+STEPS = 4
 DELTA = 0.06
 
 
