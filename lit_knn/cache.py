@@ -22,11 +22,11 @@ from typing import NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.cached_batch import PERTURBATION, BatchFile, Columns, batch_name, halve, move
+from lit_knn.cached_batch import PERTURBATION, BatchFile, Columns, halve, move
 from lit_knn.data import ImageData
 from lit_knn.defenses import Query, Seen
 from lit_knn.errors import UserError
@@ -93,42 +93,63 @@ class AdversarialCache:
         return CachedCase(path.parent, origin, taps, images=self.images)
 
 
-def origin(
-    threat: Threat, attack: Attack, replica: Replica | None, classifier: Classifier, data: ImageData, precision: str
-) -> Fingerprint:
-    """Return what the attacked images of a case, and their activations, depend on besides Δ and batch.
+def origins(
+    cases: Sequence[tuple[Threat, Attack]],
+    replicas: Mapping[str, Replica | None],
+    classifier: Classifier,
+    hashes: Mapping[nn.Module, str],
+    data: ImageData,
+    *,
+    precision: str,
+) -> dict[tuple[str, str], Fingerprint]:
+    """Return what the attacked images of each case, and their activations, depend on besides Δ and batch.
 
     Versions of PyTorch, devices and numbers of threads are left out: they change last bits, not what is measured. The
     version of this package is in, since another one may mean something else by the same attack; an attack of your own
     that has changed under the same name and settings needs another folder.
 
     Args:
-        threat: Says which network is attacked.
-        attack: What is run; what tables call it does not matter.
-        replica: The attacker's copy of the defense, if they hold one: then x* depends on their view of the database.
+        cases: Threats say which network is attacked, attacks what is run; what tables call it does not matter.
+        replicas: By name of the threat, the attacker's copy of the defense, if they hold one: then x* depends on their
+            view of the database.
         classifier: The defended classifier.
+        hashes: Of it and of each attacked network.
         data: Says what the queries are.
         precision: Of the Trainer.
     """
-    described = {name: value for name, value in describe(attack).items() if name != "name"}
-    parts = {
+    shared = {
         "lit_knn": metadata.version("lit_knn"),
-        "attack": json.dumps(described, sort_keys=True),
-        "attacked": threat.attacked(classifier).fingerprint(),
-        "classifier": classifier.fingerprint(),
+        "classifier": hashes[classifier],
         "queries": data.queries.identity(),
         "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
         "precision": precision,
     }
-    if replica is not None:
-        parts["copy"] = json.dumps(describe(replica.defense), sort_keys=True)
-        if replica.defense.needed:
-            database = replica.database
-            parts["copy's store"] = database.store.checksum
-            parts["copy's index"] = json.dumps(describe(database.index), sort_keys=True)
-            among = np.ones(len(database.store), bool) if database.among is None else database.among
-            parts["copy's rows"] = f"{among.sum()}-{hashlib.sha256(np.packbits(among).tobytes()).hexdigest()[:16]}"
+    copies = {name: {} if replica is None else _copy(replica) for name, replica in replicas.items()}
+    return {
+        (threat.name, attack.name): {
+            **shared,
+            "attack": _json({name: value for name, value in describe(attack).items() if name != "name"}),
+            "attacked": hashes[threat.attacked(classifier)],
+            **copies[threat.name],
+        }
+        for threat, attack in cases
+    }
+
+
+def _copy(replica: Replica) -> Fingerprint:
+    """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
+    parts = {"copy": _json(describe(replica.defense))}
+    if replica.defense.needed:
+        database = replica.database
+        among = np.ones(len(database.store), bool) if database.among is None else database.among
+        parts["copy's store"] = database.store.checksum
+        parts["copy's index"] = _json(describe(database.index))
+        parts["copy's rows"] = f"{among.sum()}-{hashlib.sha256(np.packbits(among).tobytes()).hexdigest()[:16]}"
     return parts
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 class CachedCase:
@@ -149,8 +170,8 @@ class CachedCase:
 
     def sweep(
         self,
+        batch: str,
         image: Tensor,
-        label: Tensor,
         id: Tensor,
         deltas: Sequence[float],
         *,
@@ -161,8 +182,8 @@ class CachedCase:
         """Yield what comes of a batch at each Δ, attacking only where that is not known yet.
 
         Args:
+            batch: Its name, see :func:`lit_knn.cached_batch.batch_name`.
             image: ``(N, 3, H, W)`` float in [0, 1], clean.
-            label: ``(N,)`` int64.
             id: ``(N,)`` int64.
             deltas: Each Δ in (0, 1], all different.
             attack: Attacks the batch, lazily.
@@ -172,7 +193,6 @@ class CachedCase:
         Raises:
             UserError: If a file is damaged, or of something else.
         """
-        batch = batch_name(image, label, id)
         files = [
             BatchFile(self.folder / f"delta-{delta!r}" / batch, self._origin | {"delta": repr(delta)}, image, id)
             for delta in deltas

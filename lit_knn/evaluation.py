@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
-from lit_knn.cache import AdversarialCache, Attacked, CachedCase, origin
+from lit_knn.cache import AdversarialCache, Attacked, CachedCase, origins
+from lit_knn.cached_batch import batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
@@ -25,7 +26,7 @@ from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
 from lit_knn.replica import Replica
 from lit_knn.report import Row
-from lit_knn.threat import GrayBox, Threat
+from lit_knn.threat import GrayBox, Threat, pair
 
 WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 
@@ -79,7 +80,7 @@ class Evaluation(pl.LightningModule):
                 f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
             )
         self.cache = cache
-        self.cases = _cases(self.threats, attacks)
+        self.cases = pair(self.threats, attacks)
         self._replicas: dict[str, Replica | None] = {}
         self._kept: dict[tuple[str, str], CachedCase] = {}
         self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
@@ -117,10 +118,10 @@ class Evaluation(pl.LightningModule):
 
     def fingerprints(self) -> Fingerprint:
         """Return what the outcomes depend on, as far as it is not in the configuration."""
-        store = self.required_database.store if self.needed else None
+        store, hashes = self.required_database.store if self.needed else None, self._hashes()
         return {
-            "classifier": self.classifier.fingerprint(),
-            **{f"attacked by {t.name}": t.attacked(self.classifier).fingerprint() for t in self.threats},
+            "classifier": hashes[self.classifier],
+            **{f"attacked by {t.name}": hashes[t.attacked(self.classifier)] for t in self.threats},
             **{f"attack {attack.name}": json.dumps(describe(attack), sort_keys=True) for attack in self.attacks},
             "deltas": json.dumps(self.deltas),
             "defenses": json.dumps([*self.variants, self.topk]),
@@ -128,6 +129,17 @@ class Evaluation(pl.LightningModule):
             **({"store": store.checksum} if store else {}),
             **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
         }
+
+    def _hashes(self) -> dict[nn.Module, str]:
+        """Hash each network of the run once, by however many threats it is attacked."""
+        networks = {self.classifier, *(threat.attacked(self.classifier) for threat in self.threats)}
+        return {network: network.fingerprint() for network in networks}
+
+    def replica(self, threat: Threat) -> Replica | None:
+        """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
+        if threat.name not in self._replicas:
+            self._replicas[threat.name] = threat.replica(self.classifier, self.database)
+        return self._replicas[threat.name]
 
     @property
     def data(self) -> ImageData:
@@ -141,12 +153,14 @@ class Evaluation(pl.LightningModule):
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
         if self.needed:
             self.required_database.open(self.classifier, self.data)
-        self._replicas = {threat.name: threat.replica(self.classifier, self.database) for threat in self.threats}
+        self._replicas.clear()  # they are of the database as it was opened before
+        replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
-            taps, precision = {name: self.required_database.tap(name) for name in self.needed}, self.trainer.precision
-            for threat, attack in self.cases:
-                depends = origin(threat, attack, self._replicas[threat.name], self.classifier, self.data, precision)
-                self._kept[threat.name, attack.name] = self.cache.case(depends, taps)
+            taps = {name: self.required_database.tap(name) for name in self.needed}
+            depends = origins(
+                self.cases, replicas, self.classifier, self._hashes(), self.data, precision=self.trainer.precision
+            )
+            self._kept = {case: self.cache.case(origin, taps) for case, origin in depends.items()}
 
     def on_test_start(self) -> None:
         """Start counting from nothing."""
@@ -175,27 +189,29 @@ class Evaluation(pl.LightningModule):
             id: ``(N,)`` int64.
         """
         clean = self.answer(self.look(image, image), label)
+        batch = batch_name(image, label, id) if self.cache else ""
         cases = []
         for threat, attack in self.cases:
-            attacked = self.sweep(threat, attack, image, label, id)
+            attacked = self.sweep(threat, attack, image, label, id, batch)
             answers = [clean, *(self.answer(found, label) for found in attacked)]
             cases.append([torch.stack(parts) for parts in zip(*answers, strict=True)])  # (E, N, ...)
         return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
 
-    def sweep(self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor) -> Iterator[Attacked]:
+    def sweep(
+        self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, batch: str
+    ) -> Iterator[Attacked]:
         """Attack a batch in one case at every Δ, as far as the cache does not know what comes of it."""
         run, look = partial(self.attacked, threat, attack, image, label, id), partial(self.look, image)
         if self.cache is None:
             return map(look, run(self.deltas[1:]))
         kept = self._kept[threat.name, attack.name]
-        return kept.sweep(image, label, id, self.deltas[1:], attack=run, look=look, query=self.query)
+        return kept.sweep(batch, image, id, self.deltas[1:], attack=run, look=look, query=self.query)
 
     def attacked(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, deltas: Sequence[float]
     ) -> Iterator[Tensor]:
         """Return a batch attacked in one case: ``(N, 3, H, W)`` for each Δ."""
-        model, replica = threat.attacked(self.classifier), self._replicas.get(threat.name)
-        return attack(model, image, label, id, deltas, replica)
+        return attack(threat.attacked(self.classifier), image, label, id, deltas, self.replica(threat))
 
     def look(self, image: Tensor, adversarial: Tensor) -> Attacked:
         """Return what defenses may ask of ``adversarial (N, 3, H, W)``, and how far it is from ``image``."""
@@ -232,17 +248,3 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.audit.verify(self.data.expected_query_ids())
         self.results = self.accuracy.rows()
-
-
-def _cases(threats: Sequence[Threat], attacks: Sequence[Attack]) -> list[tuple[Threat, Attack]]:
-    """Pair each threat with the attacks that look at the defense if it does, and with the others if it does not."""
-    cases = [(t, a) for t, a in product(threats, attacks) if t.aware == a.objective.aware]
-    for attack in attacks:
-        if all(attack is not used for _, used in cases):
-            wanted = "WhiteBox" if attack.objective.aware else "GrayBox or BlackBox"
-            raise UserError(f"attack {attack.name} needs a threat that the evaluation does not have: add {wanted}")
-    for threat in threats:
-        if all(threat is not used for used, _ in cases):
-            kind = "looks at the defense" if threat.aware else "does without a copy of the defense"
-            raise UserError(f"threat {threat.name} has nothing to do: no attack of the evaluation {kind}")
-    return cases

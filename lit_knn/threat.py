@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -12,6 +14,9 @@ from lit_knn.database import Database
 from lit_knn.defenses import CBWD, KNN, Defense
 from lit_knn.errors import UserError
 from lit_knn.replica import Replica
+
+if TYPE_CHECKING:
+    from lit_knn.attacks import Attack
 
 
 class Threat(nn.Module, ABC):
@@ -161,6 +166,24 @@ class WhiteBox(Threat):
                 f"WhiteBox shares {shared:,} rows with the defense, which has {theirs:,}: lower rows or overlap"
             )
         return Replica(defended, self.defense, database.view(theirs - shared, theirs - shared + rows))
+
+
+def pair(threats: Sequence[Threat], attacks: Sequence[Attack]) -> list[tuple[Threat, Attack]]:
+    """Pair each threat with the attacks that look at the defense if it does, and with the others if it does not.
+
+    Raises:
+        UserError: If one of them is left alone.
+    """
+    cases = [(t, a) for t, a in product(threats, attacks) if t.aware == a.objective.aware]
+    for attack in attacks:
+        if all(attack is not used for _, used in cases):
+            wanted = "WhiteBox" if attack.objective.aware else "GrayBox or BlackBox"
+            raise UserError(f"attack {attack.name} needs a threat that the evaluation does not have: add {wanted}")
+    for threat in threats:
+        if all(threat is not used for used, _ in cases):
+            kind = "looks at the defense" if threat.aware else "does without a copy of the defense"
+            raise UserError(f"threat {threat.name} has nothing to do: no attack of the evaluation {kind}")
+    return cases
 
 
 def _headline(defense: KNN, tap: str) -> KNN:

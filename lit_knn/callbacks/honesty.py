@@ -53,8 +53,7 @@ class HonestyChecks(Callback):
         if not trainer.is_global_zero:
             return
         evaluation = cast("Evaluation", pl_module)
-        batch = evaluation.transfer_batch_to_device(evaluation.data.first_queries(), evaluation.device, 0)
-        batch = evaluation.data.on_after_batch_transfer(batch, 0)
+        batch = evaluation.data.first_images(evaluation.device)
         image, label, id = (batch[name][: self.images] for name in ("image", "label", "id"))
         findings = run_checks(self.checks, Evidence(evaluation.results, evaluation, image, label, id))
         with sealed(cast("EvalTrainer", trainer).run_folder / CHECKS_FILE) as unfinished:

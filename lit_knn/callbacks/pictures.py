@@ -36,9 +36,7 @@ class NeighbourPictures(Callback):
         evaluation = cast("Evaluation", pl_module)
         if not trainer.is_global_zero or not evaluation.needed:
             return
-        batch = evaluation.data.first_queries()
-        batch = evaluation.transfer_batch_to_device(batch, evaluation.device, 0)
-        batch = evaluation.data.on_after_batch_transfer(batch, 0)
+        batch = evaluation.data.first_images(evaluation.device)
         deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
         sizes = [delta for delta in deltas if delta > 0]
         right = evaluation.classifier(batch["image"]).argmax(dim=-1) == batch["label"]

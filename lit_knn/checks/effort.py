@@ -69,7 +69,7 @@ class MoreEffort(Check):
         """Return the accuracy under a threat's attacks with their own effort, and with each larger one."""
         evaluation = evidence.evaluation
         model = threat.attacked(evaluation.classifier)
-        replica = threat.replica(evaluation.classifier, evaluation.database)
+        replica = evaluation.replica(threat)
 
         @torch.no_grad()
         def right(image: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Planted(Check):
         evaluation = evidence.evaluation
         suites: dict[Threat, list[Attack]] = {}
         for threat, attack in evaluation.cases:
-            replica = threat.replica(evaluation.classifier, evaluation.database)
+            replica = evaluation.replica(threat)
             if replica is not None and isinstance(replica.defense, KNN):
                 suites.setdefault(threat, []).append(attack)
         if not suites:
@@ -92,7 +92,7 @@ class Planted(Check):
         """Return how many images one threat's attacks find."""
         evaluation = evidence.evaluation
         model = threat.attacked(evaluation.classifier)
-        original = cast(Replica, threat.replica(evaluation.classifier, evaluation.database))
+        original = cast(Replica, evaluation.replica(threat))
         found = torch.zeros(len(attacks), len(evidence.image), dtype=torch.bool)
         control, realised = [], []
         for n in range(len(evidence.image)):

@@ -136,6 +136,10 @@ class ImageData(pl.LightningDataModule):
         """Return the first batch of a run, whatever the number of processes."""
         return next(iter(self._query_batches(0, 1)))
 
+    def first_images(self, device: torch.device) -> Batch:
+        """Return the same as a test step meets it: float32 in [0, 1], on a device."""
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(self.first_queries(), device, 0))
+
     @property
     def class_names(self) -> list[str]:
         """Names of the queries' classes in the order of the labels; empty if unknown."""
