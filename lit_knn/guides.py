@@ -69,41 +69,18 @@ class Guides:
         self.present = torch.from_numpy(chosen >= 0)
         self.vectors = torch.from_numpy(store.features(tap, self.ids.numpy()))
 
-    def nearest(self, features: Tensor, classes: Tensor, m: int) -> Found:
-        """Return the rows of chosen classes that lie next to features.
-
-        Args:
-            features: ``(N, D)`` float.
-            classes: ``(N, G)`` int64.
-            m: How many of each class; the size P of the largest class if that is smaller.
-        """
+    def around(self, features: Tensor) -> Around:
+        """Measure how far all rows are from features ``(N, D)``, for any number of questions about them."""
         with torch.no_grad():
-            distances = self._squared(features)  # (N, C, P)
-            chosen = distances.gather(1, classes[..., None].expand(-1, -1, distances.shape[-1]))  # (N, G, P)
-            near = chosen.topk(min(m, chosen.shape[-1]), dim=-1, largest=False)
-        where = classes[..., None], near.indices  # (N, G, m)
-        return Found(self.ids[where], self.vectors[where], near.values.isfinite())
+            return Around(self, self._squared(features))
+
+    def nearest(self, features: Tensor, classes: Tensor, m: int) -> Found:
+        """Return the rows of chosen classes next to features ``(N, D)``; see :meth:`Around.nearest`."""
+        return self.around(features).nearest(classes, m)
 
     def wrong(self, features: Tensor, label: Tensor, count: int, m: int) -> Tensor:
-        """Return the wrong classes whose m nearest rows lie closest on average, closest first.
-
-        Args:
-            features: ``(N, D)`` float.
-            label: ``(N,)`` int64, the true classes.
-            count: How many classes; C − 1 if that is smaller.
-            m: How many rows; all of a class that has fewer.
-
-        Returns:
-            ``(N, count)`` int64. Classes without rows come last; the first one always has some.
-        """
-        with torch.no_grad():
-            distances = self._squared(features)  # (N, C, P)
-            near = distances.topk(min(m, distances.shape[-1]), dim=-1, largest=False).values  # (N, C, m)
-            there = near.isfinite()
-            mean = torch.where(there, near, 0).sum(-1) / there.sum(-1)  # (N, C); NaN for a class without rows
-            mean = mean.nan_to_num(nan=torch.finfo(mean.dtype).max).scatter(1, label[:, None], torch.inf)
-            ranked: Tensor = mean.argsort(dim=1, stable=True)  # (N, C), the true class last
-        return ranked[:, : min(count, ranked.shape[1] - 1)]
+        """Return the wrong classes nearest to features ``(N, D)``; see :meth:`Around.wrong`."""
+        return self.around(features).wrong(label, count, m)
 
     def _squared(self, features: Tensor) -> Tensor:
         """Return squared distances ``(N, C, P)``, to the rounding of the largest norm; infinite for no row."""
@@ -112,3 +89,45 @@ class Guides:
         flat = self.vectors.flatten(0, 1)  # (C·P, D)
         squared = (features**2).sum(1, keepdim=True) - 2 * features @ flat.T + (flat**2).sum(1)  # (N, C·P)
         return squared.view(-1, *self.present.shape).masked_fill(~self.present, torch.inf)
+
+
+class Around(NamedTuple):
+    """The rows as seen from N features.
+
+    Attributes:
+        guides: Whose rows.
+        squared: ``(N, C, P)`` float, squared distances; infinite where a class has no such row.
+    """
+
+    guides: Guides
+    squared: Tensor
+
+    def nearest(self, classes: Tensor, m: int) -> Found:
+        """Return the rows of chosen classes that lie nearest.
+
+        Args:
+            classes: ``(N, G)`` int64.
+            m: How many of each class; the size P of the largest class if that is smaller.
+        """
+        chosen = self.squared.gather(1, classes[..., None].expand(-1, -1, self.squared.shape[-1]))  # (N, G, P)
+        near = chosen.topk(min(m, chosen.shape[-1]), dim=-1, largest=False)
+        where = classes[..., None], near.indices  # (N, G, m)
+        return Found(self.guides.ids[where], self.guides.vectors[where], near.values.isfinite())
+
+    def wrong(self, label: Tensor, count: int, m: int) -> Tensor:
+        """Return the wrong classes whose m nearest rows lie closest on average, closest first.
+
+        Args:
+            label: ``(N,)`` int64, the true classes.
+            count: How many classes; C − 1 if that is smaller.
+            m: How many rows; all of a class that has fewer.
+
+        Returns:
+            ``(N, count)`` int64. Classes without rows come last; the first one always has some.
+        """
+        near = self.squared.topk(min(m, self.squared.shape[-1]), dim=-1, largest=False).values  # (N, C, m)
+        there = near.isfinite()
+        mean = torch.where(there, near, 0).sum(-1) / there.sum(-1)  # (N, C); NaN for a class without rows
+        mean = mean.nan_to_num(nan=torch.finfo(mean.dtype).max).scatter(1, label[:, None], torch.inf)
+        ranked = mean.argsort(dim=1, stable=True)  # (N, C), the true class last
+        return ranked[:, : min(count, ranked.shape[1] - 1)]

@@ -126,15 +126,25 @@ class Attack(ABC):
         def prepared(target: int) -> Perturb:
             return self.prepare(victim, self.objective.bind(victim, target))
 
+        @cache
+        def choice() -> Score:
+            return self.objective.choice(victim)
+
         for delta in deltas:
             with torch.enable_grad():  # never open across a yield, where it would leak into the caller
-                best = self._best(victim, prepared, image, delta)
+                best = self._best(victim, prepared, choice, image, delta)
             yield best
 
-    def _best(self, victim: Victim, prepared: Callable[[int], Perturb], image: Tensor, delta: float) -> Tensor:
+    def _best(
+        self,
+        victim: Victim,
+        prepared: Callable[[int], Perturb],
+        choice: Callable[[], Score],
+        image: Tensor,
+        delta: float,
+    ) -> Tensor:
         """Keep, for each image, the restart and target that the objective would choose."""
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
-        choice = self.objective.choice(victim)
         runs = [target for target in range(self.objective.targets) for _ in range(self.restarts)]
         for number, target in enumerate(runs):
             found = prepared(target)(radius(image, delta), Noise(self.seed, victim.id, number)).detach()
@@ -142,7 +152,7 @@ class Attack(ABC):
             if len(runs) == 1:
                 return found
             with torch.no_grad():
-                value = choice(found)  # (N,)
+                value = choice()(found)  # (N,)
             victim.require_finite(value, f"the objective of {self.name}")
             best = torch.where((value > highest).view(-1, 1, 1, 1), found, best)
             highest = torch.maximum(value, highest)

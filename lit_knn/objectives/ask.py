@@ -57,8 +57,9 @@ class ASK(StandIn):
         k = self.k or replica.k
         with torch.no_grad():
             clean = replica.features(victim.image)  # (N, D)
-            wrong = replica.guides.wrong(clean, victim.label, self.classes - 1, k)  # (N, G − 1)
-            found = replica.guides.nearest(clean, torch.cat([victim.label[:, None], wrong], dim=1), k)
+            around = replica.guides.around(clean)
+            wrong = around.wrong(victim.label, self.classes - 1, k)  # (N, G − 1)
+            found = around.nearest(torch.cat([victim.label[:, None], wrong], dim=1), k)
             scale = _mean(_distance(clean, found.vectors), found.present, (1, 2))[:, None, None]  # (N, 1, 1)
 
         def score(image: Tensor) -> Tensor:

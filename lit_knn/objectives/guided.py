@@ -46,8 +46,9 @@ class GuidedNeighbors(StandIn):
 
         def score(image: Tensor) -> Tensor:
             features = replica.features(image)  # (N, D)
-            wrong = replica.guides.wrong(features, victim.label, 1, each)  # (N, 1)
-            guides = replica.guides.nearest(features, torch.cat([victim.label[:, None], wrong], dim=1), each)
+            around = replica.guides.around(features)
+            wrong = around.wrong(victim.label, 1, each)  # (N, 1)
+            guides = around.nearest(torch.cat([victim.label[:, None], wrong], dim=1), each)
             with torch.no_grad():
                 nearest = replica.vectors(replica.nearest(features, replica.k), features)  # (N, K, D)
                 border = (features[:, None] - nearest).square().sum(dim=2).amax(dim=1)[:, None, None]  # (N, 1, 1)

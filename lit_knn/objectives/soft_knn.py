@@ -57,8 +57,8 @@ class SoftKNN(StandIn):
         features = replica.features(image)  # (N, D)
         near = replica.nearest(features, min(max(4 * k, self.pool), replica.rows))  # (N, L)
         each = self.guides or k
-        classes = replica.guides.wrong(features, victim.label, WRONG_CLASSES, each)  # (N, G)
-        guides = replica.guides.nearest(features, classes, each)
+        around = replica.guides.around(features)
+        guides = around.nearest(around.wrong(victim.label, WRONG_CLASSES, each), each)  # (N, G, m)
         guide = guides.ids.flatten(1)  # (N, G·m)
         pool = torch.from_numpy(near).to(guide)
         twice = (guide[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
