@@ -7,12 +7,13 @@ They belong to one run, database, K and weighting included; :mod:`lit_knn.cache`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.errors import UserError
@@ -75,13 +76,13 @@ class Outcomes:
         with np.load(path, allow_pickle=False) as file:
             if not np.array_equal(file["id"], id.cpu().numpy()):
                 raise UserError(f"{path} holds other queries than the batch that starts with the same one; delete it")
-            return Outcome(*(torch.from_numpy(file[name]).to(id.device) for name in Outcome._fields))
+            return Outcome(*(value.to(id.device) for value in _outcome(file)))
 
     def __iter__(self) -> Iterator[tuple[list[int], Outcome]]:
         """Yield the ids and the outcome of each finished batch, by the first id."""
         for path in sorted(self.folder.glob("*.npz")):
             with np.load(path, allow_pickle=False) as file:
-                yield file["id"].tolist(), Outcome(*(torch.from_numpy(file[name]) for name in Outcome._fields))
+                yield file["id"].tolist(), _outcome(file)
 
     def save(self, id: Tensor, outcome: Outcome) -> None:
         """Keep the outcome of a batch."""
@@ -91,3 +92,7 @@ class Outcomes:
 
     def _path(self, id: Tensor) -> Path:
         return self.folder / f"{int(id[0]):09d}-{len(id)}.npz"
+
+
+def _outcome(file: Mapping[str, NDArray[Any]]) -> Outcome:
+    return Outcome(*(torch.from_numpy(file[name]) for name in Outcome._fields))

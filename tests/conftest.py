@@ -143,3 +143,10 @@ def data() -> ImageData:
 def database(database_path: Path) -> Database:
     """The database of `database_path`, not opened yet."""
     return Database(path=database_path, taps=[Tap(**tap) for tap in TAPS])
+
+
+@pytest.fixture
+def opened(database: Database, classifier: Classifier, data: ImageData) -> Database:
+    """The same, opened."""
+    database.open(classifier, data)
+    return database

@@ -15,12 +15,6 @@ from .conftest import NETWORK, TAPS
 
 
 @pytest.fixture
-def opened(database, classifier, data):
-    database.open(classifier, data)
-    return database
-
-
-@pytest.fixture
 def image(data):
     """The first batch of the database, as the network sees it."""
     return data.on_after_batch_transfer(next(iter(data.database_batches([0]))))["image"]

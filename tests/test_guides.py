@@ -7,12 +7,6 @@ from lit_knn.guides import Guides
 
 
 @pytest.fixture
-def opened(database, classifier, data):
-    database.open(classifier, data)
-    return database
-
-
-@pytest.fixture
 def rows(opened):
     """Votes and features of all rows, in float64."""
     softmax = opened.store.softmax_rows(np.arange(len(opened.store)))

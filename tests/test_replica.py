@@ -12,12 +12,6 @@ def knn(**changes):
 
 
 @pytest.fixture
-def opened(database, classifier, data):
-    database.open(classifier, data)
-    return database
-
-
-@pytest.fixture
 def image(data):
     return data.on_after_batch_transfer(data.first_queries())["image"][:20]
 

@@ -11,13 +11,12 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import direction, gradient
 from lit_knn.errors import UserError
-from lit_knn.objectives import EOT, DefenseMargin, Margin, Objective, Score, SoftKNN, TargetedDLR
+from lit_knn.objectives import Margin, Objective, Score
 from lit_knn.perturbation import norm, project
 from lit_knn.victim import Victim
 
 Mode = Literal["min_norm", "paper"]
 
-MARGINS = (Margin, DefenseMargin, SoftKNN, TargetedDLR)  # whose sign says whether the answer is wrong
 INSIDE = 1 - 1e-6  # black and white lie at infinity in tanh space: start just before them
 
 
@@ -75,12 +74,10 @@ class CWL2(Attack):
                 f"initial_constant: {initial_constant}, confidence: {confidence}; "
                 "all must be above 0, confidence may be 0"
             )
-        climbed = self.objective.objective if isinstance(self.objective, EOT) else self.objective
-        if not isinstance(climbed, MARGINS):
-            accepted = ", ".join(margin.__name__ for margin in MARGINS)
+        if not self.objective.signed:
             raise UserError(
                 f"{self.name} needs an objective that is above 0 where the answer is wrong, which "
-                f"{type(climbed).__name__} is not; {accepted} are accepted"
+                f"{type(self.objective).__name__} is not; Margin, DefenseMargin, SoftKNN and TargetedDLR are accepted"
             )
         self.mode: Mode = mode
         self.confidence = confidence

@@ -15,6 +15,7 @@ from lit_knn.checks.rows import percent
 from lit_knn.database import Database
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
+from lit_knn.objectives.classifier import without_true
 from lit_knn.perturbation import normalized_l2, project, radius
 from lit_knn.replica import Replica
 from lit_knn.threat import Threat
@@ -120,7 +121,7 @@ class Planted(Check):
         rows = torch.cat([points, image])  # the planted one first
         features = torch.cat([original.features(part) for part in rows.split(AT_ONCE)])
         logits = original.classifier(image)
-        wrong = logits.scatter(1, label[:, None], -torch.inf).argmax(dim=1)  # (1,): what the network finds likeliest
+        wrong = without_true(logits, label).argmax(dim=1)  # (1,): what the network finds likeliest
         vote = torch.cat([wrong, label.expand(len(rows) - 1)])
         database = PlantedDatabase(original.database, features, vote, rows)
         copy = original.retrieval

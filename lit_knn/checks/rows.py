@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from lit_knn.defenses import Variant
-from lit_knn.report.record import Row
+from lit_knn.report.record import Row, variant
 from lit_knn.threat import GrayBox, Threat, WhiteBox
 
 Key = TypeVar("Key", bound=Hashable)
@@ -30,11 +30,6 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Ro
 def cell(row: Row) -> tuple[Variant, float]:
     """Return what is attacked and how hard: the key under which attacks can be compared."""
     return variant(row), row["delta"]
-
-
-def variant(row: Row) -> Variant:
-    """Return the line of the results table that a row belongs to."""
-    return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
 
 
 def strongest(rows: Iterable[Row]) -> Row:

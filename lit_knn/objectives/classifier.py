@@ -30,6 +30,7 @@ class Margin(Objective):
     """
 
     suffix = "margin"
+    signed = True
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the margin of each image."""
@@ -45,5 +46,9 @@ def margin(scores: Tensor, label: Tensor) -> Tensor:
         label: ``(N,)`` int64.
     """
     true = scores.gather(1, label[:, None])  # (N, 1)
-    wrong = scores.scatter(1, label[:, None], -torch.inf)
-    return wrong.amax(dim=1) - true[:, 0]
+    return without_true(scores, label).amax(dim=1) - true[:, 0]
+
+
+def without_true(scores: Tensor, label: Tensor) -> Tensor:
+    """Return scores ``(N, C)`` with −∞ for the true classes ``(N,)``: the largest is that of a wrong one."""
+    return scores.scatter(1, label[:, None], -torch.inf)

@@ -16,6 +16,7 @@ class DefenseMargin(Objective):
 
     suffix = "defense"
     aware = True
+    signed = True
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the margin of each image."""

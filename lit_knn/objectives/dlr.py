@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.objectives.base import Objective, Score
-from lit_knn.objectives.classifier import margin
+from lit_knn.objectives.classifier import Margin, without_true
 from lit_knn.victim import Victim
 
 
@@ -23,6 +23,7 @@ class TargetedDLR(Objective):
     """
 
     suffix = "DLR-T"
+    signed = True
 
     def __init__(self, *, targets: int = 9) -> None:
         if targets < 1:
@@ -39,14 +40,13 @@ class TargetedDLR(Objective):
             clean = victim.logits(victim.image)  # (N, C)
         if (classes := clean.shape[1]) < 4:
             raise UserError(f"TargetedDLR compares the four largest logits, but the network has {classes} classes")
-        wrong = clean.scatter(1, victim.label[:, None], -torch.inf)
-        ranked = wrong.argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
+        ranked = without_true(clean, victim.label).argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
         aim = ranked[:, target % (classes - 1)]
         return lambda image: targeted_ratio(victim.logits(image), victim.label, aim)
 
     def choice(self, victim: Victim) -> Score:
         """Return the network's margin, which says of any target whether the network is wrong."""
-        return lambda image: margin(victim.logits(image), victim.label)
+        return Margin().bind(victim)
 
 
 def targeted_ratio(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class EOT(Objective):
             )
         self.objective, self.draws, self.evaluations = objective, draws, evaluations
         self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
-        self.aware, self.targets = objective.aware, objective.targets
+        self.aware, self.signed, self.targets = objective.aware, objective.signed, objective.targets
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the mean over ``draws``."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lit_knn.sealing import sealed
 
 if TYPE_CHECKING:
@@ -41,18 +43,13 @@ def write_breaks(
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["id", "delta", *(" ".join(str(part) for part in variant if part != "") for variant in variants)])
     for ids, outcome in batches:
-        broken = ~outcome.hits[..., 0]  # (A, E, N, V)
+        broken = ~outcome.hits[..., 0].numpy()  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
-        first = broken.int().argmax(dim=0)  # (E, N, V), the lowest of those that break
-        any_ = broken.any(dim=0)
+        first = broken.argmax(axis=0)  # (E, N, V), the lowest of those that break
+        cells = np.where(clean, "clean", np.where(broken.any(axis=0), np.array(names)[first], ""))  # (E, N, V)
         for n, id in enumerate(ids):
-            for e, delta in enumerate(deltas):
-                if delta == 0:
-                    continue
-                cells = [
-                    "clean" if clean[n, v] else names[first[e, n, v]] if any_[e, n, v] else ""
-                    for v in range(len(variants))
-                ]
-                table.writerow([id, delta, *cells])
+            for delta, line in zip(deltas, cells[:, n], strict=True):
+                if delta > 0:
+                    table.writerow([id, delta, *line])
     with sealed(path) as unfinished:
         unfinished.write_text(text.getvalue(), encoding="utf-8")

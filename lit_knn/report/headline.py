@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_knn.report.record import Row
+from lit_knn.defenses.base import Variant
+from lit_knn.report.record import Row, variant
 
 PREFERRED = {"weighting": "CBW-D", "combination": "soft"}  # the best of the paper's Table 4
 
@@ -33,18 +34,6 @@ class Headline(NamedTuple):
     hidden: int
 
 
-class _Variant(NamedTuple):
-    defense: str
-    tap: str
-    k: int | str
-    weighting: str
-    combination: str
-
-    @classmethod
-    def of(cls, row: Row) -> _Variant:
-        return cls(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
-
-
 def headline(results: Sequence[Row]) -> Headline:
     """Choose one variant per defense and tap: the largest K, CBW-D and soft where they exist, at the smallest k.
 
@@ -52,7 +41,7 @@ def headline(results: Sequence[Row]) -> Headline:
         results: Rows of a record, at least one.
     """
     topk = min(row["topk"] for row in results)
-    variants = list(dict.fromkeys(_Variant.of(row) for row in results))
+    variants = list(dict.fromkeys(variant(row) for row in results))
     chosen = _chosen(variants)
     varying = {field for field in ("k", "weighting", "combination") if len(_values(chosen, field)) > 1}
     shared = ", ".join(
@@ -62,14 +51,14 @@ def headline(results: Sequence[Row]) -> Headline:
     for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
         here = [r for r in results if (r["threat"], r["attack"], r["topk"]) == (threat, attack, topk)]
         lines = [
-            Line(_label(v, varying), sorted((r for r in here if _Variant.of(r) == v), key=lambda row: row["delta"]))
+            Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
             for v in chosen
         ]
         panels.append(Panel(f"{threat.replace('_', ' ')}, {attack}", [line for line in lines if line.rows]))
     return Headline(panels, topk, shared, len(variants) - len(chosen))
 
 
-def _chosen(variants: Sequence[_Variant]) -> list[_Variant]:
+def _chosen(variants: Sequence[Variant]) -> list[Variant]:
     chosen = []
     for family in dict.fromkeys((v.defense, v.tap) for v in variants):
         group = [v for v in variants if (v.defense, v.tap) == family]
@@ -80,16 +69,16 @@ def _chosen(variants: Sequence[_Variant]) -> list[_Variant]:
     return chosen
 
 
-def _values(variants: Sequence[_Variant], field: str) -> list[str]:
+def _values(variants: Sequence[Variant], field: str) -> list[str]:
     """Return the different values of a field in words, without the blanks of defenses that have none."""
     return list(dict.fromkeys(_word(v, field) for v in variants if getattr(v, field) != ""))
 
 
-def _word(variant: _Variant, field: str) -> str:
+def _word(variant: Variant, field: str) -> str:
     value = getattr(variant, field)
     return f"K={value}" if field == "k" else str(value)
 
 
-def _label(variant: _Variant, varying: set[str]) -> str:
+def _label(variant: Variant, varying: set[str]) -> str:
     shown = [field for field in variant._fields if field in ("defense", "tap") or field in varying]
     return " ".join(_word(variant, field) for field in shown if getattr(variant, field) != "")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+from lit_knn.defenses.base import Variant
 from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
 
@@ -40,6 +41,11 @@ class Row(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
+
+
+def variant(row: Row) -> Variant:
+    """Return the line of the results table that a row belongs to."""
+    return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
 
 
 @dataclass(frozen=True, kw_only=True)
