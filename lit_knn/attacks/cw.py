@@ -77,7 +77,7 @@ class CWL2(Attack):
         if not self.objective.signed:
             raise UserError(
                 f"{self.name} needs an objective that is above 0 where the answer is wrong, which "
-                f"{type(self.objective).__name__} is not; Margin, DefenseMargin, SoftKNN and TargetedDLR are accepted"
+                f"{type(self.objective).__name__} is not; Margin, DefenseMargin and TargetedDLR are accepted"
             )
         self.mode: Mode = mode
         self.confidence = confidence

@@ -14,7 +14,7 @@ class GradientMasking(Check):
     black box attacks a network of its own, whose accuracy is no result of the run.
 
     References:
-        Athalye et al. 2018, Section 3.1; Carlini et al. 2019 (gradient-free attacks).
+        Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019 (gradient-free attacks).
     """
 
     name = "gradients are not masked"

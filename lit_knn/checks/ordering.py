@@ -21,7 +21,7 @@ class ThreatOrder(Check):
     are then worse than none; a gray box above a white box is a warning, as the run still reports the gray box.
 
     References:
-        Carlini et al. 2019; Athalye et al. 2018, Section 3.1 (black-box attacks better than white-box).
+        Carlini et al. 2019; Athalye et al. 2018, arXiv:1802.00420 (black-box attacks better than white-box).
     """
 
     name = "white box ≥ gray box ≥ black box"

@@ -18,7 +18,7 @@ class ReachesZero(Check):
         tolerance: Accuracy that counts as none.
 
     References:
-        Carlini et al. 2019 (unbounded attacks reach 0 %); Athalye et al. 2018, Section 3.1.
+        Carlini et al. 2019 (unbounded attacks reach 0 %); Athalye et al. 2018, arXiv:1802.00420.
     """
 
     name = "accuracy reaches zero"

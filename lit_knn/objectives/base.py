@@ -19,7 +19,7 @@ class Objective(ABC):
     Attributes:
         suffix: What it adds to the name of the attack; "" for the cross-entropy, which goes without saying.
         aware: Whether it looks at the defense, and so needs a threat that knows it.
-        signed: Whether it is a margin, above 0 where the answer is wrong, or stands in for one.
+        signed: Whether a value above 0 means that the answer is wrong.
         targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
     """
 

@@ -21,27 +21,28 @@ class GuidedNeighbors(StandIn):
     the one whose guides are nearest on average.
 
     Args:
-        m: How many guides, half of each class.
+        m: How many guides, half of each class; by default 2 K, enough to replace all K neighbours.
 
     References:
         Sitawarin and Wagner 2020, "Minimum-norm adversarial examples on kNN and kNN-based models", arXiv:2003.06559.
     Differences from the paper:
-        A given budget instead of the smallest norm: no ‖x* − x‖² in the objective, and so no search for its weight, and
-        a constant m. Guides are looked up again at each step instead of each hundredth. The lead of 10⁻⁵ is
-        relative to η. Classes are those that rows vote for, not their labels.
+        A given budget instead of the smallest norm: no ‖x* − x‖² in the objective, and so no search for its weight,
+        and a constant m. Guides are looked up again at each step instead of each hundredth. The lead of 10⁻⁵ is relative
+        to η. Classes are those that rows vote for, not their labels.
     """
 
     suffix = "S&W"
 
-    def __init__(self, *, m: int = 100) -> None:
-        if m < 2:
+    def __init__(self, *, m: int | None = None) -> None:
+        if m is not None and m < 2:
             raise UserError(f"GuidedNeighbors has m: {m}; 2 or more are accepted")
         self.m = m
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the objective of each image; everything depends on the changed ones."""
         del target
-        replica, each = victim.defense, self.m // 2
+        replica = victim.defense
+        each = replica.k if self.m is None else self.m // 2
         sign = torch.tensor([1.0, -1.0], device=victim.image.device)[:, None]  # of the true and the wrong class
 
         def score(image: Tensor) -> Tensor:

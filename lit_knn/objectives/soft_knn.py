@@ -37,7 +37,6 @@ class SoftKNN(StandIn):
     """
 
     suffix = "soft-kNN"
-    signed = True
 
     def __init__(self, *, pool: int = 200, guides: int | None = None, temperature: float = 0.25) -> None:
         if pool < 1 or (guides is not None and guides < 1) or temperature <= 0:

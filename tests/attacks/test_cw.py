@@ -8,7 +8,7 @@ from torch import nn
 
 from lit_knn.attacks import CWL2
 from lit_knn.errors import UserError
-from lit_knn.objectives import EOT, CrossEntropy, FeatureSpace, Margin, margin
+from lit_knn.objectives import EOT, CrossEntropy, FeatureSpace, Margin, SoftKNN, margin
 from lit_knn.perturbation import norm, normalized_l2
 
 QUICK = {"steps": 40, "binary_search_steps": 5, "step_size": 0.05, "initial_constant": 0.01}
@@ -197,7 +197,7 @@ def test_names_say_what_is_not_the_default():
     assert CWL2(name="CW").name == "CW"
 
 
-@pytest.mark.parametrize("objective", [CrossEntropy(), FeatureSpace(), EOT(objective=CrossEntropy())])
+@pytest.mark.parametrize("objective", [CrossEntropy(), FeatureSpace(), SoftKNN(), EOT(objective=CrossEntropy())])
 def test_objectives_whose_sign_says_nothing_are_refused(objective):
     with pytest.raises(UserError, match=r"needs an objective that is above 0 where the answer is wrong"):
         CWL2(objective=objective)
