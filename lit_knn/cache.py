@@ -20,7 +20,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -140,11 +139,7 @@ def _copy(replica: Replica) -> Fingerprint:
     """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
     parts = {"copy": _json(describe(replica.defense))}
     if replica.defense.needed:
-        database = replica.database
-        among = np.ones(len(database.store), bool) if database.among is None else database.among
-        parts["copy's store"] = database.store.checksum
-        parts["copy's index"] = _json(describe(database.index))
-        parts["copy's rows"] = f"{among.sum()}-{hashlib.sha256(np.packbits(among).tobytes()).hexdigest()[:16]}"
+        parts |= {f"copy's {name}": value for name, value in replica.gallery.identity().items()}
     return parts
 
 

@@ -17,7 +17,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, origins
 from lit_knn.cached_batch import batch_name
 from lit_knn.data import Batch, ImageData
-from lit_knn.database import Database
+from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, describe
@@ -65,6 +65,7 @@ class Evaluation(pl.LightningModule):
         threats = [part for threat in threats or [GrayBox()] for part in threat.against(self.defenses)]
         self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
         self.database = database
+        self.gallery: StoredGallery | None = None  # the database, once a test has opened it
         self.topk = topk
         if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
             raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {deltas}")
@@ -118,7 +119,7 @@ class Evaluation(pl.LightningModule):
 
     def fingerprints(self) -> Fingerprint:
         """Return what the outcomes depend on, as far as it is not in the configuration."""
-        store, hashes = self.required_database.store if self.needed else None, self._hashes()
+        hashes = self._hashes()
         return {
             "classifier": hashes[self.classifier],
             **{f"attacked by {t.name}": hashes[t.attacked(self.classifier)] for t in self.threats},
@@ -126,7 +127,7 @@ class Evaluation(pl.LightningModule):
             "deltas": json.dumps(self.deltas),
             "defenses": json.dumps([*self.variants, self.topk]),
             "queries": self.data.queries.identity(),
-            **({"store": store.checksum} if store else {}),
+            **({"store": self.gallery.store.checksum} if self.gallery else {}),
             **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
         }
 
@@ -138,7 +139,7 @@ class Evaluation(pl.LightningModule):
     def replica(self, threat: Threat) -> Replica | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
         if threat.name not in self._replicas:
-            self._replicas[threat.name] = threat.replica(self.classifier, self.database)
+            self._replicas[threat.name] = threat.replica(self.classifier, self.gallery)
         return self._replicas[threat.name]
 
     @property
@@ -151,12 +152,11 @@ class Evaluation(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
-        if self.needed:
-            self.required_database.open(self.classifier, self.data)
+        self.gallery = self.required_database.open(self.classifier, self.data) if self.needed else None
         self._replicas.clear()  # they are of the database as it was opened before
         replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
-            taps = {name: self.required_database.tap(name) for name in self.needed}
+            taps = {name: self.required_database.taps[name] for name in self.needed}
             depends = origins(
                 self.cases, replicas, self.classifier, self._hashes(), self.data, precision=self.trainer.precision
             )
@@ -224,7 +224,7 @@ class Evaluation(pl.LightningModule):
 
     def query(self, image: Tensor | None, seen: Seen | None = None) -> Query:
         """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
-        return Query(image, self.classifier, self.database, self.needed, seen)
+        return Query(image, self.classifier, self.gallery, self.needed, seen)
 
     def answer(self, attacked: Attacked, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Let every defense answer.

@@ -106,6 +106,7 @@ class Extraction(_DatabasePass):
         classifier: Gives logits and tapped activations.
         database: Says which, and where to write.
         data: Gives the images.
+        projections: Of each tap.
         shards: What is still to be done, by all processes together.
         fingerprint: Written into every shard.
     """
@@ -115,10 +116,12 @@ class Extraction(_DatabasePass):
         classifier: Classifier,
         database: Database,
         data: ImageData,
+        projections: Mapping[str, Projection],
         shards: Sequence[int],
         fingerprint: Fingerprint,
     ) -> None:
         super().__init__(classifier, database, data)
+        self._projections = projections
         self._shards, self._fingerprint = shards, fingerprint
         self._shard = -1
         self._schema: Schema | None = None
@@ -134,7 +137,8 @@ class Extraction(_DatabasePass):
         self._shard = batch["shard"]
         self._failed += batch["failed"]
         if len(batch["id"]):
-            logits, features = self.database.features(self.classifier, batch["image"])
+            logits, pooled = self.classifier.tapped(batch["image"], list(self.database.taps.values()))
+            features = {name: self._projections[name].to(rows.device)(rows) for name, rows in pooled.items()}
             softmax = logits.float().softmax(dim=-1)
             weights = stored_weights(softmax)
             self._open(softmax, features, weights).append(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_knn.database import Database
+from lit_knn.database import Gallery
 from lit_knn.errors import UserError
 
 MOST = 100_000  # rows in all: 100 MB at 256 dimensions, and a product with them costs less than a forward pass
@@ -32,7 +32,7 @@ class Guides:
     """A sample of the rows that vote for each class, with their features in memory.
 
     Args:
-        database: Opened; only the rows of its view are taken.
+        gallery: Of which rows are taken.
         tap: Whose features.
         most: Largest number of rows in all, evenly spread over the classes.
         seed: Of the sample of a class that has more rows than that.
@@ -46,16 +46,15 @@ class Guides:
         UserError: If all rows vote for one class.
     """
 
-    def __init__(self, database: Database, tap: str, *, most: int = MOST, seed: int = 0) -> None:
-        store = database.store
-        rows = np.arange(len(store)) if database.among is None else np.flatnonzero(database.among)
+    def __init__(self, gallery: Gallery, tap: str, *, most: int = MOST, seed: int = 0) -> None:
+        rows = gallery.ids
         vote = np.concatenate(
             [
-                database.ballots(part[:, None], torch.device("cpu")).predictions()[:, 0].numpy()
+                gallery.ballots(part[:, None], torch.device("cpu")).predictions()[:, 0].numpy()
                 for part in np.array_split(rows, max(len(rows) // 65_536, 1))
             ]
         )  # (M,)
-        classes = store.schema.num_classes
+        classes = gallery.num_classes
         counts = np.bincount(vote, minlength=classes)
         if (counts > 0).sum() < 2:
             raise UserError("all rows of the attacker's database vote for one class: there is no other to be drawn to")
@@ -67,7 +66,7 @@ class Guides:
             chosen[number, : len(mine)] = np.sort(mine)
         self.ids = torch.from_numpy(chosen.clip(min=0))
         self.present = torch.from_numpy(chosen >= 0)
-        self.vectors = torch.from_numpy(store.features(tap, self.ids.numpy()))
+        self.vectors = torch.from_numpy(gallery.vectors(tap, self.ids.numpy()))
 
     def around(self, features: Tensor) -> Around:
         """Measure how far all rows are from features ``(N, D)``, for any number of questions about them."""

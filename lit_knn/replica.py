@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
-from lit_knn.database import Database
+from lit_knn.database import Gallery
 from lit_knn.defenses import KNN, Defense, Query
 from lit_knn.defenses.knn import COMBINE
 from lit_knn.defenses.vote import coefficients
@@ -26,20 +26,20 @@ class Replica:
     Args:
         classifier: The defended classifier.
         defense: What answers, with one variant.
-        database: The attacker's view, opened; None for a defense without retrieval.
+        gallery: The attacker's view of the database; None for a defense without retrieval.
 
     Raises:
         UserError: If the defense has several variants.
     """
 
-    def __init__(self, classifier: Classifier, defense: Defense, database: Database | None = None) -> None:
+    def __init__(self, classifier: Classifier, defense: Defense, gallery: Gallery | None = None) -> None:
         if len(defense.variants) != 1:
             raise UserError(f"a white-box attacker copies one variant of a defense, not {len(defense.variants)}")
-        self.classifier, self.defense, self._database = classifier, defense, database
+        self.classifier, self.defense, self._gallery = classifier, defense, gallery
 
     def scores(self, image: Tensor) -> Tensor:
         """Return the defense's scores ``(N, C)``; with a graph where the defense is differentiable."""
-        return self.defense(Query(image, self.classifier, self._database, self.defense.needed))[0]
+        return self.defense(Query(image, self.classifier, self._gallery, self.defense.needed))[0]
 
     # ---------------------------------------------------------------- retrieval
 
@@ -57,11 +57,11 @@ class Replica:
         return self.defense
 
     @property
-    def database(self) -> Database:
+    def gallery(self) -> Gallery:
         """The attacker's view of the database."""
-        if self._database is None:
+        if self._gallery is None:
             raise UserError("a defense asks for neighbours, but the configuration has no model.database")
-        return self._database
+        return self._gallery
 
     @property
     def tap(self) -> str:
@@ -73,16 +73,10 @@ class Replica:
         """How many neighbours vote."""
         return self.retrieval.k[0]
 
-    @property
-    def rows(self) -> int:
-        """How many rows the attacker can search."""
-        among = self.database.among
-        return len(self.database.store) if among is None else int(among.sum())
-
     def features(self, image: Tensor) -> Tensor:
         """Return projected features ``(N, D)``, in the dtype of the image and with a graph."""
-        pooled = self.classifier.activations(image, [self.database.tap(self.tap)])
-        return self.database.project(self.tap, pooled[self.tap])
+        pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
+        return self.gallery.project(self.tap, pooled[self.tap])
 
     def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
         """Return the rows ``(N, k)`` next to features ``(N, D)``, nearest first.
@@ -94,8 +88,8 @@ class Replica:
                 feature the gradient of a distance is zero.
         """
         if not exclude_self:
-            return self.database.search(self.tap, features, k).ids
-        found = self.database.search(self.tap, features, k + 1)
+            return self.gallery.search(self.tap, features, k).ids
+        found = self.gallery.search(self.tap, features, k + 1)
         length = torch.linalg.vector_norm(features.detach().float(), dim=1).cpu().numpy()
         itself = found.distances[:, 0] <= ROUNDING * length  # (N,)
         return np.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
@@ -107,7 +101,7 @@ class Replica:
 
     def vectors(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
         """Return the stored features of rows ``(N, K)``: ``(N, K, D)`` on the device and in the dtype of ``like``."""
-        return torch.from_numpy(self.database.store.features(self.tap, ids)).to(like)
+        return torch.from_numpy(self.gallery.vectors(self.tap, ids)).to(like)
 
     def images(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
         """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` on the device and in the dtype of ``like``.
@@ -119,7 +113,7 @@ class Replica:
         Raises:
             UserError: If they differ from ``like`` in size, or one cannot be read.
         """
-        images = self.database.images(ids, like.device).to(like)
+        images = self.gallery.images(ids, like.device).to(like)
         if images.shape[2:] != like.shape[1:]:
             sizes = " and ".join("×".join(map(str, part.shape[-2:])) for part in (like, images))
             raise UserError(f"queries and database differ in size, {sizes} pixels: set data.preprocessing")
@@ -132,9 +126,9 @@ class Replica:
             ids: ``(N, J)`` int64.
             membership: ``(N, J)`` float, at least 0; 1 for the K neighbours and 0 for others is the defense itself.
         """
-        ballots = self.database.ballots(ids, membership.device)
+        ballots = self.gallery.ballots(ids, membership.device)
         ballots = ballots._replace(probability=ballots.probability.to(membership))
-        stored = partial(self.database.weights, ids=ids, device=membership.device)
+        stored = partial(self.gallery.weights, ids=ids, device=membership.device)
         weights = self.retrieval.weightings[0](ballots, stored).to(membership)
         shares = coefficients((membership * weights)[None], [ids.shape[1]])  # (1, N, J)
         return COMBINE[self.retrieval.combinations[0]](shares, ballots)[0]
@@ -142,4 +136,4 @@ class Replica:
     @cached_property
     def guides(self) -> Guides:
         """Rows of each class, to be drawn towards or pushed away from."""
-        return Guides(self.database, self.tap)
+        return Guides(self.gallery, self.tap)

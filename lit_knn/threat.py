@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lit_knn.backbones import Classifier, Ensemble
-from lit_knn.database import Database
+from lit_knn.database import StoredGallery
 from lit_knn.defenses import CBWD, KNN, Defense
 from lit_knn.errors import UserError
 from lit_knn.replica import Replica
@@ -48,14 +48,14 @@ class Threat(nn.Module, ABC):
         del defenses
         return [self]
 
-    def replica(self, defended: Classifier, database: Database | None) -> Replica | None:
+    def replica(self, defended: Classifier, gallery: StoredGallery | None) -> Replica | None:
         """Return the attacker's copy of the defense; None if they do not know it.
 
         Args:
             defended: The classifier behind the defense.
-            database: The defense's, opened; None if it needs none.
+            gallery: The defense's; None if it needs none.
         """
-        del defended, database
+        del defended, gallery
         return None
 
 
@@ -152,20 +152,20 @@ class WhiteBox(Threat):
             for tap, copy in copies.items()
         ]
 
-    def replica(self, defended: Classifier, database: Database | None) -> Replica | None:
+    def replica(self, defended: Classifier, gallery: StoredGallery | None) -> Replica | None:
         """Return a copy over the attacker's view of the database."""
         if self.defense is None:
             raise RuntimeError("a white box is taken `against` the defenses of a run first")
-        if database is None or not self.defense.needed:
+        if gallery is None or not self.defense.needed:
             return Replica(defended, self.defense)
-        theirs = database.rows or len(database.store)
+        theirs = len(gallery)
         rows = self.rows or theirs
         shared = round(self.overlap * rows)
         if shared > theirs:
             raise UserError(
                 f"WhiteBox shares {shared:,} rows with the defense, which has {theirs:,}: lower rows or overlap"
             )
-        return Replica(defended, self.defense, database.view(theirs - shared, theirs - shared + rows))
+        return Replica(defended, self.defense, gallery.view(theirs - shared, theirs - shared + rows))
 
 
 def pair(threats: Sequence[Threat], attacks: Sequence[Attack]) -> list[tuple[Threat, Attack]]:

@@ -99,13 +99,13 @@ class EvalTrainer(Trainer):
                 for tap, projection in fitting.projections().items():
                     projection.save(database.projection_path(tap), origins[tap])
             self.strategy.barrier("projections saved")
-        fingerprint = database.fingerprint(classifier, datamodule)
+        projections, fingerprint = database.fitted(classifier, datamodule)
         shards = range(len(datamodule.database_source.shard_names()))
         pending = database.unsealed(shards, fingerprint)
         if self.is_global_zero:
             log.info("%d of %d shards are sealed in %s", len(shards) - len(pending), len(shards), database.path)
         if pending:
-            extraction = Extraction(classifier, database, datamodule, pending, fingerprint)
+            extraction = Extraction(classifier, database, datamodule, projections, pending, fingerprint)
             try:
                 self.predict(extraction, return_predictions=False)
             finally:

@@ -14,7 +14,7 @@ import yaml
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.cli import main
 from lit_knn.data import Digits, ImageData
-from lit_knn.database import Database
+from lit_knn.database import Database, StoredGallery
 
 NETWORK = {"network": "lit_knn.backbones.digits.digits_resnet", "mean": [0.5] * 3, "std": [0.5] * 3}
 TAPS = [
@@ -146,7 +146,6 @@ def database(database_path: Path) -> Database:
 
 
 @pytest.fixture
-def opened(database: Database, classifier: Classifier, data: ImageData) -> Database:
+def gallery(database: Database, classifier: Classifier, data: ImageData) -> StoredGallery:
     """The same, opened."""
-    database.open(classifier, data)
-    return database
+    return database.open(classifier, data)

@@ -58,17 +58,17 @@ def test_accuracies_are_those_of_a_plain_loop(classifier, data):
     assert expected[0] > expected[1] > expected[2]  # the attack does something
 
 
-def test_neighbours_vote_as_in_numpy(classifier, data, database):
+def test_neighbours_vote_as_in_numpy(classifier, data, database, gallery):
     """k = 1 without weights: the prediction is that of the nearest stored row."""
     rows = test(build(classifier, database), data)
     clean = {(row["tap"], row["k"], row["weighting"]): row for row in rows if row["delta"] == 0 and row["topk"] == 1}
-    store = database.store
+    store = gallery.store
     batches = [data.on_after_batch_transfer(batch) for batch in data.test_dataloader()]
     image, label = (torch.cat([batch[part] for batch in batches]) for part in ("image", "label"))
     softmax = torch.from_numpy(store.softmax_rows(torch.arange(len(store)).numpy())).float()
     for tap in ("early", "late"):
         stored = torch.cat([torch.from_numpy(block) for _, block in store.feature_blocks(tap)])
-        features = database.features(classifier, image)[1][tap]
+        features = gallery.project(tap, classifier.activations(image, [gallery.tap(tap)])[tap])
         nearest = torch.cdist(features.double(), stored.double()).argmin(1)
         expected = int((softmax[nearest].argmax(1) == label).sum())
         assert clean[tap, 1, "UW"]["correct"] == expected

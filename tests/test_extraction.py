@@ -92,9 +92,9 @@ def test_projections_may_be_fitted_on_a_part(tmp_path, classifier, data):
     taps = [Tap(**tap) for tap in TAPS]
     database = Database(path=tmp_path / "d", taps=taps, projection_rows=100)
     store = extract(database, classifier, data, tmp_path)
-    database.fingerprint(classifier, data)
+    projections, _ = database.fitted(classifier, data)
     assert len(store) == 1297  # all rows are written
-    assert {projection.rows for projection in database._projections.values()} == {len(range(0, 1297, 12))}
+    assert {projection.rows for projection in projections.values()} == {len(range(0, 1297, 12))}
 
 
 def test_packed_rows_on_request(tmp_path, classifier, data):

@@ -22,27 +22,29 @@ def stored(data):
     return data.on_after_batch_transfer(next(iter(data.database_batches([0]))))["image"][:20]
 
 
-def test_a_copy_of_everything_answers_as_the_defense(opened, classifier, image):
+def test_a_copy_of_everything_answers_as_the_defense(gallery, classifier, image):
     for defense in (knn(), knn(combinations=["hard"]), NoDefense()):
-        expected = defense(Query(image, classifier, opened, defense.needed))[0]
-        assert torch.equal(Replica(classifier, defense, opened).scores(image), expected)
+        expected = defense(Query(image, classifier, gallery, defense.needed))[0]
+        assert torch.equal(Replica(classifier, defense, gallery).scores(image), expected)
 
 
-def test_only_one_variant_is_copied(opened, classifier):
+def test_only_one_variant_is_copied(gallery, classifier):
     with pytest.raises(UserError, match="one variant of a defense, not 3"):
-        Replica(classifier, KNN(taps=["late"]), opened)
+        Replica(classifier, KNN(taps=["late"]), gallery)
 
 
-def test_features_have_a_graph_and_the_dtype_of_the_image(opened, classifier, image):
-    replica = Replica(classifier.double(), knn(), opened)
+def test_features_have_a_graph_and_the_dtype_of_the_image(gallery, classifier, image):
+    replica = Replica(classifier.double(), knn(), gallery)
     found = replica.features(image.double().requires_grad_())
     assert found.requires_grad
     assert found.dtype == torch.float64
-    torch.testing.assert_close(found, opened.features(classifier, image.double(), ["late"])[1]["late"])
+    torch.testing.assert_close(
+        found, gallery.project("late", classifier.activations(image.double(), [gallery.tap("late")])["late"])
+    )
 
 
-def test_a_row_that_is_the_query_itself_is_left_out(opened, classifier, stored, image):
-    replica = Replica(classifier, knn(), opened)
+def test_a_row_that_is_the_query_itself_is_left_out(gallery, classifier, stored, image):
+    replica = Replica(classifier, knn(), gallery)
     assert (replica.neighbors(stored, 3)[:, 0] == np.arange(20)).mean() > 0.9
     other = replica.neighbors(stored, 3, exclude_self=True)
     assert not (other == np.arange(20)[:, None]).any()
@@ -50,16 +52,16 @@ def test_a_row_that_is_the_query_itself_is_left_out(opened, classifier, stored, 
     assert np.array_equal(replica.neighbors(image, 3, exclude_self=True), replica.neighbors(image, 3))
 
 
-def test_members_by_degrees(opened, classifier, image):
-    replica = Replica(classifier, knn(), opened)
+def test_members_by_degrees(gallery, classifier, image):
+    replica = Replica(classifier, knn(), gallery)
     near = replica.neighbors(image, 9)
     membership = (torch.arange(9) < 5).float().expand(20, 9)
     torch.testing.assert_close(replica.vote(near, membership), replica.scores(image))
     assert not torch.allclose(replica.vote(near, torch.ones(20, 9)), replica.scores(image))
 
 
-def test_images_of_another_size(opened, classifier, image):
-    replica = Replica(classifier, knn(), opened)
+def test_images_of_another_size(gallery, classifier, image):
+    replica = Replica(classifier, knn(), gallery)
     ids = replica.neighbors(image, 2)
     assert replica.images(ids, image).shape == (20, 2, 3, 8, 8)
     with pytest.raises(UserError, match=r"9×9 and 8×8 pixels: set data\.preprocessing"):
@@ -71,4 +73,4 @@ def test_what_is_no_retrieval_says_so(classifier):
     with pytest.raises(UserError, match="its threat's defense is NoDefense"):
         replica.k  # noqa: B018
     with pytest.raises(UserError, match=r"no model\.database"):
-        replica.database  # noqa: B018
+        replica.gallery  # noqa: B018

@@ -19,7 +19,7 @@ from bench import Line, Target, in_turn, parser, report
 from torch import Tensor
 
 from lit_knn.backbones import Tap
-from lit_knn.database import Database
+from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import KNN, Query, stored_weights
 from lit_knn.index import Faiss
 from lit_knn.index.faiss_library import load_faiss
@@ -35,7 +35,7 @@ class FeatureQuery(Query):
         return self.image
 
 
-def build(database: Database, *, rows: int, dimension: int, classes: int) -> None:
+def build(database: Database, *, rows: int, dimension: int, classes: int) -> StoredGallery:
     """Write a sealed store of random features and predictions and its index, and open both."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(rows, dimension, generator=generator)
@@ -57,8 +57,8 @@ def build(database: Database, *, rows: int, dimension: int, classes: int) -> Non
         writer.seal()
     write_manifest(database.store_path, [0])
     database.index.build(Store(database.store_path), "tap", database.index_path("tap"))
-    with mock.patch.object(Database, "fingerprint", return_value={}):  # no images, no network, no projections
-        database.open(None, None)
+    with mock.patch.object(Database, "fitted", return_value=({}, {})):  # no images, no network, no projections
+        return database.open(None, None)
 
 
 def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:
@@ -66,7 +66,7 @@ def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:
     cuda = options.device == "cuda"
     index = Faiss(factory=options.factory, device="auto" if cuda else "cpu")
     database = Database(path=folder, taps=[Tap("tap")], index=index)
-    build(database, rows=options.rows, dimension=options.dimension, classes=classes)
+    gallery = build(database, rows=options.rows, dimension=options.dimension, classes=classes)
     faiss = load_faiss()
     bare = faiss.read_index(str(database.index_path("tap")))
     if cuda and faiss.get_num_gpus():
@@ -76,7 +76,7 @@ def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:
     features = torch.from_numpy(array).to(options.device)
 
     def defend() -> Tensor:
-        return defense(FeatureQuery(features, None, database, defense.needed))
+        return defense(FeatureQuery(features, None, gallery, defense.needed))
 
     def search() -> object:
         return bare.search(array, max(options.k))

@@ -89,10 +89,10 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
     origins = database.origins(classifier, data)
     for tap, projection in fit().projections().items():
         projection.save(database.projection_path(tap), origins[tap])
-    fingerprint = database.fingerprint(classifier, data)
+    projections, fingerprint = database.fitted(classifier, data)
 
     def extract() -> None:
-        predict(Extraction(classifier, database, data, shards, fingerprint))
+        predict(Extraction(classifier, database, data, projections, shards, fingerprint))
 
     def read() -> None:
         for _ in data.database_batches(shards):

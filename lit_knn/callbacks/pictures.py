@@ -13,6 +13,7 @@ from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbour_picture
 
 if TYPE_CHECKING:
+    from lit_knn.database import StoredGallery
     from lit_knn.evaluation import Evaluation
     from lit_knn.trainer import EvalTrainer
 
@@ -34,7 +35,7 @@ class NeighbourPictures(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attack a few images again (their random numbers depend on their ids only) and draw them."""
         evaluation = cast("Evaluation", pl_module)
-        if not trainer.is_global_zero or not evaluation.needed:
+        if not trainer.is_global_zero or evaluation.gallery is None:
             return
         batch = evaluation.data.first_images(evaluation.device)
         deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
@@ -48,26 +49,27 @@ class NeighbourPictures(Callback):
         folder = cast("EvalTrainer", trainer).run_folder
         for tap in evaluation.needed:
             rows = [
-                self._row(evaluation, version[number : number + 1], int(true), tap, title)
+                self._row(evaluation, evaluation.gallery, version[number : number + 1], int(true), tap, title)
                 for number, true in enumerate(label)
                 for version, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
             ]
             neighbour_picture(rows, folder / f"neighbours-{tap}.png")
 
-    def _row(self, evaluation: Evaluation, image: Tensor, label: int, tap: str, title: str) -> PictureRow:
+    def _row(
+        self, evaluation: Evaluation, gallery: StoredGallery, image: Tensor, label: int, tap: str, title: str
+    ) -> PictureRow:
         query = evaluation.query(image)
         with torch.no_grad():
             probability = query.logits.softmax(dim=-1)[0]  # (C,)
             ids = query.neighbors(tap).ids[0, : self.neighbours]  # (K,)
-        ballots = query.database.ballots(ids[None], image.device)
-        store = query.database.store
+        ballots = gallery.ballots(ids[None], image.device)
         names = evaluation.data.class_names
         neighbours = [
             _picture(
                 evaluation.data.image("database", int(shard), int(row)), int(vote), float(confidence), label, names
             )
             for shard, row, vote, confidence in zip(
-                *store.locate(ids), ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
+                *gallery.store.locate(ids), ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
             )
         ]
         pixels = (image[0] * 255).round().byte()

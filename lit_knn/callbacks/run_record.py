@@ -64,8 +64,8 @@ class RunRecord(Callback):
 
 
 def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
-    data, database = evaluation.data, evaluation.database
-    store = database.store if database is not None and evaluation.needed else None
+    data, gallery = evaluation.data, evaluation.gallery
+    store = None if gallery is None else gallery.store
     return Record(
         run=trainer.run_folder.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from lit_knn.attacks import Attack, Noise
 from lit_knn.checks.base import Check, Evidence, Finding, Verdict
-from lit_knn.checks.planted_database import PlantedDatabase
+from lit_knn.checks.planted_gallery import PlantedGallery
 from lit_knn.checks.rows import percent
-from lit_knn.database import Database
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
 from lit_knn.objectives.classifier import without_true
@@ -123,10 +122,10 @@ class Planted(Check):
         logits = original.classifier(image)
         wrong = without_true(logits, label).argmax(dim=1)  # (1,): what the network finds likeliest
         vote = torch.cat([wrong, label.expand(len(rows) - 1)])
-        database = PlantedDatabase(original.database, features, vote, rows)
+        gallery = PlantedGallery(original.gallery, features, vote, rows)
         copy = original.retrieval
         defense = KNN(taps=copy.taps, k=[1], weightings=copy.weightings, combinations=copy.combinations)
-        replica = Replica(original.classifier, defense, cast(Database, database))
+        replica = Replica(original.classifier, defense, gallery)
         return Plot(replica, points[:1], control)
 
 

@@ -15,7 +15,7 @@ from lit_knn.index import Neighbors
 
 if TYPE_CHECKING:
     from lit_knn.backbones import Classifier
-    from lit_knn.database import Database
+    from lit_knn.database import Gallery
 
 
 class Variant(NamedTuple):
@@ -46,7 +46,7 @@ class Query:
     Args:
         image: ``(N, 3, H, W)`` float32 in [0, 1]; None if only ``seen`` has been kept.
         classifier: The defended classifier.
-        database: Where neighbours come from; None if no defense asks for any.
+        gallery: Where neighbours come from; None if no defense asks for any.
         needed: Largest number of neighbours that any defense wants, by tap.
         seen: What the classifier makes of the images; by default it is asked.
     """
@@ -55,12 +55,12 @@ class Query:
         self,
         image: Tensor | None,
         classifier: Classifier,
-        database: Database | None = None,
+        gallery: Gallery | None = None,
         needed: Mapping[str, int] | None = None,
         seen: Seen | None = None,
     ) -> None:
         self._image, self._seen = image, seen
-        self._classifier, self._database, self._needed = classifier, database, needed or {}
+        self._classifier, self._gallery, self._needed = classifier, gallery, needed or {}
         self._neighbors: dict[str, Neighbors] = {}
 
     @property
@@ -82,15 +82,15 @@ class Query:
         return (self.seen.logits if self._image is None else self._image).device
 
     @property
-    def database(self) -> Database:
+    def gallery(self) -> Gallery:
         """The opened database.
 
         Raises:
             UserError: If the configuration has none.
         """
-        if self._database is None:
+        if self._gallery is None:
             raise UserError("a defense asks for neighbours, but the configuration has no model.database")
-        return self._database
+        return self._gallery
 
     @cached_property
     def seen(self) -> Seen:
@@ -99,7 +99,7 @@ class Query:
             return self._seen
         if not self._needed:
             return Seen(self._classifier(self.image), {})
-        return Seen(*self._classifier.tapped(self.image, [self.database.tap(name) for name in self._needed]))
+        return Seen(*self._classifier.tapped(self.image, [self.gallery.tap(name) for name in self._needed]))
 
     @property
     def logits(self) -> Tensor:
@@ -113,12 +113,12 @@ class Query:
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""
-        return self.database.project(tap, self.seen.activations[tap])
+        return self.gallery.project(tap, self.seen.activations[tap])
 
     def neighbors(self, tap: str) -> Neighbors:
         """Return the nearest rows, as many as the defense that wants most of them asked for."""
         if tap not in self._neighbors:
-            self._neighbors[tap] = self.database.search(tap, self.features(tap), self._needed[tap])
+            self._neighbors[tap] = self.gallery.search(tap, self.features(tap), self._needed[tap])
         return self._neighbors[tap]
 
 

@@ -69,8 +69,8 @@ class KNN(Defense):
 
     def _vote(self, query: Query, tap: str) -> Tensor:
         ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
-        ballots = query.database.ballots(ids, query.device)
-        stored = partial(query.database.weights, ids=ids, device=query.device)
+        ballots = query.gallery.ballots(ids, query.device)
+        stored = partial(query.gallery.weights, ids=ids, device=query.device)
         weights = torch.stack([weighting(ballots, stored) for weighting in self.weightings])  # (W, N, K)
         shares = coefficients(weights, self.k)  # (k·W, N, K)
         return torch.cat([COMBINE[combination](shares, ballots) for combination in self.combinations])

@@ -2,5 +2,6 @@
 
 from .base import Index, Neighbors
 from .factory import Faiss
+from .selection import Selection
 
-__all__ = ["Faiss", "Index", "Neighbors"]
+__all__ = ["Faiss", "Index", "Neighbors", "Selection"]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
+from lit_knn.index.selection import Selection
 from lit_knn.sealing import sealed
 from lit_knn.store import Store
 
@@ -51,8 +52,8 @@ class Index(ABC):
         """Get ready to search a file that `_build` wrote."""
 
     @abstractmethod
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None) -> Neighbors:
-        """Return the k nearest rows of ``(N, D)`` float32, of those that ``among (M,)`` allows, ids −1 beyond them."""
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` float32, of those that ``among`` allows, ids −1 beyond them."""
 
     @final
     def build(self, store: Store, tap: str, path: Path) -> None:
@@ -108,15 +109,13 @@ class Index(ABC):
         self._path, self._rows, self._dimension = path, description["rows"], description["dimension"]
 
     @final
-    def search(
-        self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None = None
-    ) -> Neighbors:
+    def search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
         """Return the k nearest rows of each query.
 
         Args:
             features: ``(N, D)`` float32, finite.
             k: From 1 to the number of rows.
-            among: ``(M,)`` bool, the rows that may be found; all by default.
+            among: The rows that may be found; all by default.
 
         Raises:
             UserError: If a feature is NaN or infinite, there are fewer than k rows, or an approximate search did not
@@ -127,7 +126,7 @@ class Index(ABC):
         features = np.ascontiguousarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != self._dimension:
             raise UserError(f"index {self._path} takes features (N, {self._dimension}), not {features.shape}")
-        rows = self._rows if among is None else int(among.sum())
+        rows = self._rows if among is None else len(among)
         if not 1 <= k <= rows:
             raise UserError(f"index {self._path} has {rows} rows and cannot find k = {k} neighbours")
         if not (finite := np.isfinite(features).all(axis=1)).all():

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lit_knn.errors import UserError
 from lit_knn.index.base import Index, Neighbors
 from lit_knn.index.faiss_library import load_faiss
-from lit_knn.index.selection import restricted
+from lit_knn.index.selection import Selection, restricted
 from lit_knn.store import Store
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Faiss(Index):
             warnings.warn(f"{problem}: the CPU searches it", stacklevel=2)
             return None
 
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.bool_] | None) -> Neighbors:
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         parameters = None if among is None else restricted(self._index, among)
         try:
             squared, ids = self._index.search(features, k, params=parameters)

@@ -1,7 +1,9 @@
-"""Searching some rows of a FAISS index as if there were no others."""
+"""Some rows of a store, and how FAISS searches them as if there were no others."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,16 +12,47 @@ import numpy.typing as npt
 from lit_knn.index.faiss_library import load_faiss
 
 
-def restricted(index: Any, among: npt.NDArray[np.bool_]) -> Any:
+@dataclass(frozen=True)
+class Selection:
+    """The rows that may be found, a bit for each row of the store: made once for any number of searches.
+
+    Attributes:
+        bits: ``(⌈M/8⌉,)`` uint8, the lowest bit of a byte first.
+        count: How many are set.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    count: int
+
+    @classmethod
+    def of(cls, ids: npt.NDArray[np.int64], rows: int) -> Selection:
+        """Return a selection of ``ids`` of a store of so many rows."""
+        mask = np.zeros(rows, bool)
+        mask[ids] = True
+        return cls(np.packbits(mask, bitorder="little"), int(mask.sum()))
+
+    def __len__(self) -> int:
+        """Return how many rows may be found."""
+        return self.count
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Return them, ascending."""
+        return np.flatnonzero(np.unpackbits(self.bits, bitorder="little"))
+
+    def identity(self) -> str:
+        """Return their number and a hash of which."""
+        return f"{self.count}-{hashlib.sha256(self.bits.tobytes()).hexdigest()[:16]}"
+
+
+def restricted(index: Any, among: Selection) -> Any:
     """Return FAISS's search parameters that allow some rows only, and otherwise are those set in the index.
 
     Args:
         index: Any FAISS index on the CPU.
-        among: ``(M,)`` bool, one for each row.
+        among: Which.
     """
     faiss = load_faiss()
-    bits = np.packbits(among, bitorder="little")
-    return _parameters(index, faiss.IDSelectorBitmap(bits))  # FAISS's wrapper keeps `bits` alive
+    return _parameters(index, faiss.IDSelectorBitmap(among.bits))  # FAISS's wrapper keeps them alive
 
 
 def _parameters(index: Any, selector: Any) -> Any:

@@ -55,7 +55,7 @@ class SoftKNN(StandIn):
         """Return the soft vote ``(N, C)``, above 0."""
         replica, k = victim.defense, victim.defense.k
         features = replica.features(image)  # (N, D)
-        near = replica.nearest(features, min(max(4 * k, self.pool), replica.rows))  # (N, L)
+        near = replica.nearest(features, min(max(4 * k, self.pool), len(replica.gallery)))  # (N, L)
         each = self.guides or k
         around = replica.guides.around(features)
         guides = around.nearest(around.wrong(victim.label, WRONG_CLASSES, each), each)  # (N, G, m)

@@ -208,10 +208,9 @@ def test_enough_is_enough(network, digits):
     assert (margins(network, climbed, label) > margins(network, stopped, label)).all()
 
 
-def test_the_hard_pipeline_index_lookup_included(classifier, database, data):
-    database.open(classifier, data)
+def test_the_hard_pipeline_index_lookup_included(classifier, gallery, data):
     defense = KNN(taps=["late"], k=[5], weightings=[UW()], combinations=["hard"])
-    replica = WhiteBox(defense=defense).replica(classifier, database)
+    replica = WhiteBox(defense=defense).replica(classifier, gallery)
     image = torch.stack([data.image("queries", 0, row) for row in range(40)]).float() / 255
     label = replica.scores(image).argmax(1)
     attack = Square(queries=150)

@@ -39,7 +39,7 @@ def draw(monkeypatch, tmp_path, classifier, database, data):
         trainer = Run(tmp_path, callback)
         evaluation.trainer = trainer
         trainer.datamodule = data
-        database.open(classifier, data)
+        evaluation.gallery = database.open(classifier, data)
         callback.on_test_end(trainer, evaluation)
         return drawn
 
@@ -55,7 +55,7 @@ def test_one_picture_per_tap_with_queries_clean_and_attacked(draw):
         assert {len(row.neighbours) for row in rows} == {3}
 
 
-def test_what_is_drawn_is_what_the_test_saw(draw, data, database, classifier):
+def test_what_is_drawn_is_what_the_test_saw(draw, data, gallery, classifier):
     """Against the definition: attack the first query, search, read the neighbours' images and softmax rows."""
     rows = draw(NeighbourPictures(neighbours=4))["neighbours-late.png"]
     batch = data.on_after_batch_transfer(data.first_queries())
@@ -66,14 +66,14 @@ def test_what_is_drawn_is_what_the_test_saw(draw, data, database, classifier):
     attacked = PGD(steps=2)(classifier, image, labels, ids, [0.05, 0.1])
     for row, x in zip(rows, (image, *attacked), strict=True):
         assert np.array_equal(row.image, (x[0] * 255).round().byte().numpy())
-        logits, features = database.features(classifier, x, ["late"])
+        logits, pooled = classifier.tapped(x, [gallery.tap("late")])
         assert row.predicted == str(int(logits.argmax()))
         assert row.confidence == pytest.approx(float(logits.softmax(-1).max()), abs=1e-5)
         assert row.correct is (int(logits.argmax()) == label)
-        nearest = database.search("late", features["late"], 5).ids[0, :4]
+        nearest = gallery.search("late", gallery.project("late", pooled["late"]), 5).ids[0, :4]
         for picture, id in zip(row.neighbours, nearest, strict=True):
             assert np.array_equal(picture.image, np.asarray(source.read(int(id)).image).transpose(2, 0, 1))
-            softmax = database.store.softmax_rows(np.array([id]))[0]
+            softmax = gallery.store.softmax_rows(np.array([id]))[0]
             assert picture.predicted == str(int(softmax.argmax()))
             assert picture.confidence == pytest.approx(float(softmax.max()), abs=1e-5)
             assert picture.correct is (int(softmax.argmax()) == label)

@@ -40,9 +40,8 @@ def evidence(rows, *, attacks=None, threats=None):
 
 
 @pytest.fixture
-def attacked(classifier, database, data):
+def attacked(classifier, database, gallery, data):
     """Return the first digits and an evaluation of attacks on them, which has not been run."""
-    database.open(classifier, data)
     batch = data.on_after_batch_transfer(data.first_queries())
 
     def build(attacks, threats=None, deltas=(0.05, 0.1, 0.15), images=8, taps=("late",)):
@@ -54,6 +53,7 @@ def attacked(classifier, database, data):
             threats=threats,
             database=database,
         )
+        evaluation.gallery = gallery
         return Evidence([], evaluation, *(batch[name][:images] for name in ("image", "label", "id")))
 
     return build

@@ -16,7 +16,7 @@ WHITE = [WhiteBox()]
 
 def plots(evidence, check, delta=0.1):
     ((threat, _), *_) = evidence.evaluation.cases
-    original = threat.replica(evidence.evaluation.classifier, evidence.evaluation.database)
+    original = threat.replica(evidence.evaluation.classifier, evidence.evaluation.gallery)
     for n in range(len(evidence.image)):
         query = [part[n : n + 1] for part in (evidence.image, evidence.label, evidence.id)]
         yield query, check._plant(original, *query, delta)
@@ -51,7 +51,7 @@ def test_the_planted_point_is_wrong_within_the_budget_and_the_image_is_right(att
         assert 0 <= float(plot.point.min()) <= float(plot.point.max()) <= 1
         assert _is_wrong(plot.replica, plot.point, label)
         assert not _is_wrong(plot.replica, image, label)
-        votes = plot.replica.database._vote
+        votes = plot.replica.gallery._vote
         assert votes[0] != label
         assert (votes[1:] == label).all()
         assert plot.replica.k == 1

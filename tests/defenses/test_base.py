@@ -25,7 +25,7 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice():
 
 
 def test_logits_and_all_taps_come_from_one_pass():
-    class Database:
+    class Pooled:
         def tap(self, name):
             return Tap(name)
 
@@ -37,7 +37,7 @@ def test_logits_and_all_taps_come_from_one_pass():
             return self(image), {tap.name: image.flatten(1) for tap in taps}
 
     classifier = Tapped()
-    query = Query(torch.rand(2, 3, 4, 4), classifier, Database(), {"a": 1, "b": 2})
+    query = Query(torch.rand(2, 3, 4, 4), classifier, Pooled(), {"a": 1, "b": 2})
     assert query.features("a").shape == query.features("b").shape == (2, 48)
     assert query.logits.shape == (2, 3)
     assert classifier.calls == 1
@@ -46,4 +46,4 @@ def test_logits_and_all_taps_come_from_one_pass():
 
 def test_without_a_database_a_query_says_so():
     with pytest.raises(UserError, match=r"no model\.database"):
-        Query(torch.rand(1, 3, 2, 2), Counting()).database  # noqa: B018
+        Query(torch.rand(1, 3, 2, 2), Counting()).gallery  # noqa: B018

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index import Faiss
+from lit_knn.index import Faiss, Selection
 
 K = 10
 COMPOSED = {  # factory: search parameters; one for each way in which FAISS takes a selector
@@ -27,14 +27,16 @@ def index(request, small, tmp_path):
 def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
     features = small.features("late", np.arange(len(small)))
     among = np.random.default_rng(0).random(len(small)) < 0.4
+    chosen = Selection.of(np.flatnonzero(among), len(small))
+    assert (len(chosen), chosen.ids().tolist()) == (among.sum(), np.flatnonzero(among).tolist())
     queries = features[:20] + np.float32(0.01)
-    found = index.search(queries, K, among).ids
+    found = index.search(queries, K, chosen).ids
     assert among[found].all()
     distances = np.linalg.norm(queries[:, None].astype(np.float64) - features, axis=2)  # (N, M)
     expected = np.where(among, distances, np.inf).argsort(axis=1)[:, :K]
     shared = np.mean([len(set(a) & set(b)) / K for a, b in zip(found, expected, strict=True)])
     assert shared >= (1.0 if index.factory in ("Flat", "IVF16,Flat") else 0.6)
-    everything = index.search(queries, K, np.ones(len(small), bool))
+    everything = index.search(queries, K, Selection.of(np.arange(len(small)), len(small)))
     assert np.array_equal(everything.ids, index.search(queries, K).ids)
 
 
@@ -43,7 +45,7 @@ def test_fewer_rows_than_neighbours(small, tmp_path):
     index.build(small, "late", tmp_path / "part.faiss")
     index.load(tmp_path / "part.faiss", small.checksum)
     with pytest.raises(UserError, match="has 3 rows and cannot find k = 4"):
-        index.search(small.features("late", np.arange(2)), 4, np.arange(len(small)) < 3)
+        index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(3), len(small)))
 
 
 def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
@@ -51,4 +53,4 @@ def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
     index.build(small, "late", tmp_path / "part.faiss")
     index.load(tmp_path / "part.faiss", small.checksum)
     with pytest.raises(UserError, match="'PQ4x4' cannot search a part of its rows"):
-        index.search(small.features("late", np.arange(2)), 4, np.arange(len(small)) < 30)
+        index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(30), len(small)))

@@ -53,11 +53,10 @@ def test_no_attack_and_no_objective_is_left_out():
 
 
 @pytest.mark.parametrize("attack", CASES, ids=lambda attack: attack.name)
-def test_an_image_fares_the_same_alone_and_among_others(attack, classifier, data, database):
-    database.open(classifier, data)
+def test_an_image_fares_the_same_alone_and_among_others(attack, classifier, data, gallery):
     defense = KNN(taps=["early"], k=[5], weightings=[CBWD()])
     network = classifier.double()
-    replica = Replica(network, defense, database)
+    replica = Replica(network, defense, gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
     image, label, id = batch["image"][:IMAGES].double(), batch["label"][:IMAGES], batch["id"][:IMAGES]
 
@@ -77,8 +76,8 @@ def test_an_image_fares_the_same_alone_and_among_others(attack, classifier, data
 def test_in_float32_at_most_one_answer_in_a_thousand_turns(classifier, database):
     """Of 32 images alone and among 64: sums are rounded in another order, and steps widen the difference (`-rP`)."""
     data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=64, num_queries=64)
-    database.open(classifier, data)
-    replica = Replica(classifier, KNN(taps=["early"], k=[5], weightings=[CBWD()]), database)
+    gallery = database.open(classifier, data)
+    replica = Replica(classifier, KNN(taps=["early"], k=[5], weightings=[CBWD()]), gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
     image, label, id = batch["image"], batch["label"], batch["id"]
     turned = total = 0

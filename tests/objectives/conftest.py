@@ -1,7 +1,5 @@
 """A white-box attacker of the digits, in float64; and one of rows made by hand, whose features are their pixels."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -24,16 +22,15 @@ def knn():
 
 
 @pytest.fixture
-def make_victim(classifier, data, database, knn):
+def make_victim(classifier, data, gallery, knn):
     """Build a victim of the first images that the network gets right, in a given dtype."""
-    database.open(classifier, data)
     batch = data.on_after_batch_transfer(data.first_queries())
 
     def build(defense=None, dtype=torch.float64, rows=QUERIES):
         network = classifier.to(dtype)
         image = batch["image"].to(dtype)
         right = (network(image).argmax(1) == batch["label"]).nonzero().flatten()[:rows]
-        replica = Replica(network, defense or knn(), database)
+        replica = Replica(network, defense or knn(), gallery)
         return Victim(network, image[right], batch["label"][right], batch["id"][right], replica)
 
     return build
@@ -85,16 +82,14 @@ class PixelNetwork:
 class Rows:
     """A database of images ``(M, 3, 1, 1)``, searched by brute force."""
 
-    among = None
-
     def __init__(self, image, ballots, weights):
-        self._image, self._ballots, self._weights, self.store = image, ballots, weights, self
-        self.schema = SimpleNamespace(num_classes=ballots.num_classes)
+        self._image, self._ballots, self._weights = image, ballots, weights
+        self.num_classes, self.ids = ballots.num_classes, np.arange(len(image))
 
     def __len__(self):
         return len(self._image)
 
-    def features(self, tap, ids):
+    def vectors(self, tap, ids):
         return self._image.flatten(1).float().numpy()[ids]
 
     def tap(self, name):
@@ -104,7 +99,7 @@ class Rows:
         return pooled
 
     def search(self, tap, features, k):
-        rows = self.features(tap, np.arange(len(self)))
+        rows = self.vectors(tap, self.ids)
         distance = np.linalg.norm(features.detach().double().numpy()[:, None] - rows, axis=2)
         ids = np.argsort(distance, axis=1, kind="stable")[:, :k]
         return Neighbors(ids, np.take_along_axis(distance, ids, 1).astype(np.float32))

@@ -12,7 +12,7 @@ def test_the_objective_in_numpy(victim):
     found = GuidedNeighbors(m=6).bind(victim)(victim.image).numpy()
     features = replica.features(victim.image).numpy()
     rows = {c: guides.vectors[c][guides.present[c]].double().numpy() for c in range(10)}
-    stored = np.concatenate([block for _, block in replica.database.store.feature_blocks("late")]).astype(np.float64)
+    stored = np.concatenate([block for _, block in replica.gallery.store.feature_blocks("late")]).astype(np.float64)
     for query, label, value in zip(features, victim.label.tolist(), found, strict=True):
         border = np.sort(((stored - query) ** 2).sum(1))[replica.k - 1]
         near = {c: np.sort(((vectors - query) ** 2).sum(1))[:3] for c, vectors in rows.items()}

@@ -32,7 +32,7 @@ def test_it_does_at_least_as_much_as_feature_space(make_victim, knn, tap):
 def test_guides_give_a_gradient_where_all_neighbours_agree(make_victim, knn, slope):
     victim = make_victim(knn("late", 1))
     near = victim.defense.nearest(victim.defense.features(victim.image), 1)
-    assert (victim.defense.database.ballots(near, victim.image.device).predictions()[:, 0] == victim.label).any()
+    assert (victim.defense.gallery.ballots(near, victim.image.device).predictions()[:, 0] == victim.label).any()
     assert (slope(SoftKNN(pool=1).bind(victim), victim.image).flatten(1).norm(dim=1) > 0).all()
 
 
