@@ -19,6 +19,11 @@ def norm(x: Tensor) -> Tensor:
     return length
 
 
+def column(values: Tensor) -> Tensor:
+    """Return one value for each image, ``(N,)``, as ``(N, 1, 1, 1)``: it goes with images ``(N, 3, H, W)``."""
+    return values.view(-1, 1, 1, 1)
+
+
 def radius(image: Tensor, delta: float) -> Tensor:
     """Return the radius ``(N,)`` of each image's ball, Δ·‖x‖₂ in pixels.
 
@@ -32,7 +37,8 @@ def radius(image: Tensor, delta: float) -> Tensor:
 def project(adversarial: Tensor, image: Tensor, radius: Tensor) -> Tensor:
     """Pull each image back into its ball along the ray from the ball's centre, then clip it to [0, 1].
 
-    Clipping moves every pixel towards the centre, which lies in [0, 1] itself, so the result is in the ball as well.
+    Clipping moves every pixel towards the centre, which lies in [0, 1] itself, so the result is in the ball as well. An
+    image that is in both already stays as it is, to the bit.
 
     Args:
         adversarial: ``(N, 3, H, W)`` float, any finite value.
@@ -42,7 +48,8 @@ def project(adversarial: Tensor, image: Tensor, radius: Tensor) -> Tensor:
     difference = adversarial - image
     length = norm(difference)
     shrink = (radius / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1)
-    return torch.addcmul(image, difference, shrink.view(-1, 1, 1, 1)).clamp_(0, 1)
+    pulled = torch.addcmul(image, difference, column(shrink))
+    return torch.where(column(shrink < 1), pulled, adversarial).clamp_(0, 1)
 
 
 def normalized_l2(image: Tensor, adversarial: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ CONTRACTS = {  # what a key of the configuration names
     "callbacks": Callback,
     "checks": Check,
     "database": ImageSource,
+    "defense": Defense,
     "defenses": Defense,
     "index": Index,
     "objective": Objective,

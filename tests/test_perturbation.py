@@ -44,3 +44,13 @@ def test_projection_changes_neither_argument():
     project(far, image, torch.ones(1))
     assert (image == 0.5).all()
     assert (far == 4.0).all()
+
+
+def test_an_image_within_its_ball_stays_as_it_is_to_the_bit():
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(16, 3, 8, 8, generator=generator)
+    inside = (image + 0.01 * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    assert torch.equal(project(inside, image, radius(image, 0.5)), inside)
+    mixed = project(inside, image, radius(image, 0.5) * (torch.arange(16) % 2))
+    assert torch.equal(mixed[1::2], inside[1::2])
+    assert torch.equal(mixed[::2], image[::2])

@@ -9,7 +9,7 @@ from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import direction, gradient
 from lit_knn.errors import UserError
 from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import project
+from lit_knn.perturbation import column, project
 from lit_knn.victim import Victim
 
 MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
@@ -55,14 +55,14 @@ class APGD(Attack):
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             image, length = victim.image, 2 * radius
-            point = previous = project(image + _column(radius) * noise.direction(image), image, radius)
+            point = previous = project(image + column(radius) * noise.direction(image), image, radius)
             value, ascent = gradient(victim, objective, point)
             best, highest, steepest = point, value, ascent
             # of each image, since the last checkpoint: steps that went up, the best value then, whether it was halved
             rises, before, halved, last = torch.zeros_like(value), value, torch.ones_like(value, dtype=torch.bool), 0
             judged = checkpoints(self.steps)
             for number in range(1, self.steps + 1):
-                ahead = project(point + _column(length) * direction(ascent, "l2"), image, radius)
+                ahead = project(point + column(length) * direction(ascent, "l2"), image, radius)
                 share = MOMENTUM if number > 1 else 1.0
                 ahead = project(point + share * (ahead - point) + (1 - share) * (point - previous), image, radius)
                 previous, point, lower = point, ahead, value
@@ -97,9 +97,5 @@ def checkpoints(steps: int) -> set[int]:
     return found
 
 
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
-
-
 def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(_column(chosen), new, old)
+    return torch.where(column(chosen), new, old)

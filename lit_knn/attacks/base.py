@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lit_knn.errors import UserError
 from lit_knn.objectives import CrossEntropy, Objective, Score
-from lit_knn.perturbation import norm, normalized_l2, project, radius
+from lit_knn.perturbation import column, norm, normalized_l2, project, radius
 from lit_knn.victim import Victim, name_ids
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Noise:
     def direction(self, like: Tensor) -> Tensor:
         """Return one uniform direction per image, ``(N, 3, H, W)`` of norm 1."""
         normal = self.normal(like)
-        return normal / norm(normal).view(-1, 1, 1, 1)
+        return normal / column(norm(normal))
 
 
 Perturb = Callable[[Tensor, Noise], Tensor]
@@ -154,7 +154,7 @@ class Attack(ABC):
             with torch.no_grad():
                 value = choice()(found)  # (N,)
             victim.require_finite(value, f"the objective of {self.name}")
-            best = torch.where((value > highest).view(-1, 1, 1, 1), found, best)
+            best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
         return best
 

@@ -12,7 +12,7 @@ from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import direction, gradient
 from lit_knn.errors import UserError
 from lit_knn.objectives import Margin, Objective, Score
-from lit_knn.perturbation import norm, project
+from lit_knn.perturbation import column, norm, project
 from lit_knn.victim import Victim
 
 Mode = Literal["min_norm", "paper"]
@@ -92,7 +92,7 @@ class CWL2(Attack):
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             del noise
             if self.mode == "paper":
-                return image + radius.view(-1, 1, 1, 1) * unit
+                return image + column(radius) * unit
             return project(found, image, radius)
 
         return perturb
@@ -112,7 +112,7 @@ class CWL2(Attack):
                 success = margin > self.confidence
                 length = norm(adversarial - victim.image)
                 better = torch.where(success, length < shortest, shortest.isinf() & (margin > highest))
-                found = torch.where(better.view(-1, 1, 1, 1), adversarial, found)
+                found = torch.where(column(better), adversarial, found)
                 shortest = torch.where(success & better, length, shortest)
                 highest = torch.where(better, margin, highest)
                 reached |= success
@@ -130,7 +130,7 @@ class CWL2(Attack):
             adversarial = _pixels(w)
             margin, ascent = gradient(victim, objective, adversarial)
             yield adversarial, margin
-            push = torch.where(margin > self.confidence, 0, constant).view(-1, 1, 1, 1)
+            push = column(torch.where(margin > self.confidence, 0, constant))
             slope = 2 * (adversarial - origin) - push * ascent
             w.grad = slope * 2 * adversarial * (1 - adversarial)  # the chain rule: dx/dw = 2x(1 − x)
             adam.step()

@@ -7,6 +7,7 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, require_step
 from lit_knn.objectives import Objective, Score
+from lit_knn.perturbation import column
 from lit_knn.victim import Victim
 
 
@@ -33,6 +34,6 @@ class FGSM(Attack):
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             del noise
-            return victim.image + radius.view(-1, 1, 1, 1) * unit
+            return victim.image + column(radius) * unit
 
         return perturb

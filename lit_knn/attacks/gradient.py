@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.objectives import Score
-from lit_knn.perturbation import norm
+from lit_knn.perturbation import column, norm
 from lit_knn.victim import Victim
 
 Step = Literal["sign", "l2"]
@@ -43,8 +43,8 @@ def direction(gradient: Tensor, step: Step) -> Tensor:
         return gradient.sign() / math.sqrt(gradient[0].numel())
     tiny = torch.finfo(gradient.dtype).tiny
     # A confident network's gradient may be so small that its squares vanish: scale it to a largest value of 1 first.
-    scaled = gradient / _maximum(gradient).clamp_min(tiny).view(-1, 1, 1, 1)
-    return scaled / norm(scaled).clamp_min(tiny).view(-1, 1, 1, 1)
+    scaled = gradient / column(_maximum(gradient).clamp_min(tiny))
+    return scaled / column(norm(scaled).clamp_min(tiny))
 
 
 def _maximum(gradient: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, require_step
 from lit_knn.errors import UserError
 from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import project
+from lit_knn.perturbation import column, project
 from lit_knn.victim import Victim
 
 
@@ -54,7 +54,7 @@ class GradientDescent(Attack):
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             image = victim.image
-            length = (self.step_size / self.steps * radius).view(-1, 1, 1, 1)
+            length = column(self.step_size / self.steps * radius)
             adversarial = project(image + ball(noise, image, radius), image, radius) if self.random_start else image
             for _ in range(self.steps):
                 _, ascent = gradient(victim, objective, adversarial)
@@ -67,4 +67,4 @@ class GradientDescent(Attack):
 def ball(noise: Noise, image: Tensor, radius: Tensor) -> Tensor:
     """Return a point per image, ``(N, 3, H, W)``, uniform in the ball: the D-th root spreads the radii."""
     distance = radius * noise.uniform(radius) ** (1 / image[0].numel())  # (N,)
-    return distance.view(-1, 1, 1, 1) * noise.direction(image)
+    return column(distance) * noise.direction(image)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.objectives import Objective, Score
+from lit_knn.perturbation import column
 from lit_knn.victim import Victim
 
 
@@ -29,6 +30,6 @@ class RandomNoise(Attack):
         del objective
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            return victim.image + radius.view(-1, 1, 1, 1) * noise.direction(victim.image)
+            return victim.image + column(radius) * noise.direction(victim.image)
 
         return perturb

@@ -12,6 +12,7 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.errors import UserError
 from lit_knn.objectives import DefenseMargin, Objective, Score
+from lit_knn.perturbation import column
 from lit_knn.victim import Victim
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 after which p is halved
@@ -71,7 +72,7 @@ class Square(Attack):
 
         @torch.no_grad()
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            radius = radius.view(-1, 1, 1, 1)
+            radius = column(radius)
             start = tiles(noise, image)
             best = (image + radius * _unit(start, (1, 2, 3))).clamp(0, 1)
             highest = objective(best)
@@ -86,7 +87,7 @@ class Square(Attack):
                 candidate = (image + radius * _unit(change, (1, 2, 3))).clamp(0, 1)
                 value = objective(candidate)
                 better = climbing & (value >= highest)
-                best = torch.where(better.view(-1, 1, 1, 1), candidate, best)
+                best = torch.where(column(better), candidate, best)
                 highest = torch.where(better, value, highest)
             return best
 

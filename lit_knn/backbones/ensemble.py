@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.classifier import Classifier
+from lit_knn.errors import UserError
 
 
 class Ensemble(nn.Module):
@@ -17,6 +18,9 @@ class Ensemble(nn.Module):
 
     Args:
         members: All with the same classes.
+
+    Raises:
+        UserError: When asked, if they have not.
 
     References:
         Liu et al. 2017, Section 5.1.
@@ -29,8 +33,11 @@ class Ensemble(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logarithm of the mean probability, ``(N, C)``, of images ``(N, 3, H, W)`` in [0, 1]."""
-        logs = torch.stack([member(image).log_softmax(dim=1) for member in self.members])  # (E, N, C)
-        return logs.logsumexp(dim=0) - math.log(len(self.members))
+        logs = [member(image).log_softmax(dim=1) for member in self.members]
+        if len(classes := {log.shape[1] for log in logs}) > 1:
+            counts = " and ".join(map(str, sorted(classes)))
+            raise UserError(f"networks that are attacked together have {counts} classes: all must have the same")
+        return torch.stack(logs).logsumexp(dim=0) - math.log(len(self.members))
 
     def fingerprint(self) -> str:
         """Return a hash of all members."""

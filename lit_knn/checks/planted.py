@@ -15,7 +15,7 @@ from lit_knn.checks.rows import percent
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
 from lit_knn.objectives.classifier import without_true
-from lit_knn.perturbation import normalized_l2, project, radius
+from lit_knn.perturbation import column, normalized_l2, project, radius
 from lit_knn.replica import Replica
 from lit_knn.threat import Threat
 
@@ -156,7 +156,7 @@ class Trial(NamedTuple):
 
 
 def _point(image: Tensor, length: Tensor, noise: Noise) -> Tensor:
-    return project(image + length.view(-1, 1, 1, 1) * noise.direction(image), image, length)
+    return project(image + column(length) * noise.direction(image), image, length)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.errors import UserError
 from tests.conftest import NETWORK
 
 
@@ -65,3 +66,15 @@ def test_the_fingerprint_is_that_of_the_members_in_order(members):
     before = Ensemble(members).fingerprint()
     next(second.parameters()).add_(1)
     assert Ensemble(members).fingerprint() != before
+
+
+def test_members_with_other_classes_are_refused():
+    with pytest.raises(UserError, match="have 2 and 3 classes"):
+        Ensemble([Fixed([1.0, 2.0, 3.0]), nn.Sequential(Fixed([1.0, 2.0, 3.0]), First())])(torch.rand(1, 3, 2, 2))
+
+
+class First(nn.Module):
+    """Two of the classes."""
+
+    def forward(self, logits):
+        return logits[:, :2]
