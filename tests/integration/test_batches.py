@@ -22,7 +22,8 @@ from lit_knn.objectives import (
 )
 from lit_knn.replica import Replica
 
-IMAGES = 12
+IMAGES = 64
+SOME, ALL = range(0, IMAGES, 8), range(IMAGES)
 CASES = [
     FGSM(),
     IFGSM(steps=3),
@@ -53,24 +54,24 @@ def test_no_attack_and_no_objective_is_left_out():
 
 
 @pytest.mark.parametrize("attack", CASES, ids=lambda attack: attack.name)
-def test_an_image_fares_the_same_alone_and_among_others(attack, classifier, data, gallery):
+@pytest.mark.parametrize("alone", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_an_image_fares_the_same_alone_and_among_others(attack, alone, classifier, gallery):
+    """In a batch of 1 and of 64; the answers of all are the counts that a run would give."""
+    data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=IMAGES)
     defense = KNN(taps=["early"], k=[5], weightings=[CBWD()])
     network = classifier.double()
     replica = Replica(network, defense, gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
-    image, label, id = batch["image"][:IMAGES].double(), batch["label"][:IMAGES], batch["id"][:IMAGES]
+    image, label, id = batch["image"].double(), batch["label"], batch["id"]
 
-    def attacked(size):
-        parts = [
-            attack(network, image[n], label[n], id[n], [0.1, 0.2], replica) for n in torch.arange(IMAGES).split(size)
-        ]
-        return [torch.cat(found) for found in zip(*parts, strict=True)]
+    def attacked(rows):
+        return torch.cat(list(attack(network, image[rows], label[rows], id[rows], [0.1, 0.2], replica)))
 
-    for together, apart in zip(attacked(IMAGES), attacked(1), strict=True):
-        torch.testing.assert_close(together, apart, rtol=0, atol=1e-7)
-        for answer in (network, replica.scores):
-            hits = [answer(found).argmax(1) == label for found in (together, apart)]
-            assert torch.equal(*hits)
+    together = attacked(slice(None)).view(2, IMAGES, *image.shape[1:])[:, list(alone)].flatten(0, 1)
+    apart = torch.stack([attacked([row]) for row in alone], dim=1).flatten(0, 1)
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-7)
+    for answer in (network, replica.scores):
+        assert torch.equal(*(answer(found).argmax(1) for found in (together, apart)))
 
 
 def test_in_float32_at_most_one_answer_in_a_thousand_turns(classifier, database):

@@ -13,9 +13,10 @@ from PIL import Image
 
 from lit_knn.data import Digits
 
-from ..conftest import contents, run, tiny
+from ..conftest import NETWORK, contents, run, tiny
 
 pytestmark = pytest.mark.ddp
+ROOT = Path(__file__).parents[2]
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
@@ -96,6 +97,27 @@ def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     assert printed.count("Top-1 accuracy") == 1  # printed by one of them
     built = [path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one" / "index").iterdir()]
     assert all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in built)
+
+
+def test_every_attack_gives_the_same_bytes_in_two_processes(built, tmp_path):
+    """The adaptive suite, with fewer steps, under all threats."""
+    suite = yaml.safe_load((ROOT / "configs" / "attack" / "adaptive.yaml").read_text())["model"]
+    attacks = [{"class_path": part} if isinstance(part, str) else part for part in suite["attacks+"]]
+    fewer = {"steps": 2, "queries": 8, "binary_search_steps": 2}
+    for part in attacks:
+        settings = part.get("init_args", {})
+        settings |= {name: fewer[name] for name in settings.keys() & fewer.keys()}
+    surrogate = {**NETWORK, "network": "lit_knn.backbones.digits.digits_surrogate"}
+    threats = ["GrayBox", {"class_path": "BlackBox", "init_args": {"surrogates": [surrogate]}}, *suite["threats+"]]
+    built["model"] |= {"attacks": [*built["model"]["attacks"], *attacks], "threats": threats, "deltas": [0.1]}
+    expected = run("test", built)
+    built["trainer"]["default_root_dir"] = str(tmp_path / "two")
+    process = start("test", built)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    (found,) = (tmp_path / "two").glob("run-*")
+    for name in ("results.csv", "broken_by.csv"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes()
 
 
 def test_fewer_shards_than_processes(config, database_path):
