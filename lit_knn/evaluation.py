@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import cast
@@ -14,14 +13,13 @@ from torch import Tensor, nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
-from lit_knn.cache import AdversarialCache, Attacked, CachedCase, origins
-from lit_knn.cached_batch import batch_name
+from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
+from lit_knn.origins import case_origins
 from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
 from lit_knn.replica import Replica
@@ -85,6 +83,7 @@ class Evaluation(pl.LightningModule):
         self._replicas: dict[str, Replica | None] = {}
         self._kept: dict[tuple[str, str], CachedCase] = {}
         self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
+        self.watch: Callable[[str], object] = str  # told what is attacked next: a batch may take an hour
         self.results: list[Row] = []
         counted = [(threat.name, attack.name) for threat, attack in self.cases]
         if len(counted) > 1:
@@ -117,25 +116,6 @@ class Evaluation(pl.LightningModule):
             raise UserError("the configuration has no model.database: there is nothing to extract, index or search")
         return self.database
 
-    def fingerprints(self) -> Fingerprint:
-        """Return what the outcomes depend on, as far as it is not in the configuration."""
-        hashes = self._hashes()
-        return {
-            "classifier": hashes[self.classifier],
-            **{f"attacked by {t.name}": hashes[t.attacked(self.classifier)] for t in self.threats},
-            **{f"attack {attack.name}": json.dumps(describe(attack), sort_keys=True) for attack in self.attacks},
-            "deltas": json.dumps(self.deltas),
-            "defenses": json.dumps([*self.variants, self.topk]),
-            "queries": self.data.queries.identity(),
-            **({"store": self.gallery.store.checksum} if self.gallery else {}),
-            **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
-        }
-
-    def _hashes(self) -> dict[nn.Module, str]:
-        """Hash each network of the run once, by however many threats it is attacked."""
-        networks = {self.classifier, *(threat.attacked(self.classifier) for threat in self.threats)}
-        return {network: network.fingerprint() for network in networks}
-
     def replica(self, threat: Threat) -> Replica | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
         if threat.name not in self._replicas:
@@ -157,10 +137,8 @@ class Evaluation(pl.LightningModule):
         replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
             taps = {name: self.required_database.taps[name] for name in self.needed}
-            depends = origins(
-                self.cases, replicas, self.classifier, self._hashes(), self.data, precision=self.trainer.precision
-            )
-            self._kept = {case: self.cache.case(origin, taps) for case, origin in depends.items()}
+            origins = case_origins(self.cases, replicas, self.classifier, self.data, precision=self.trainer.precision)
+            self._kept = {case: self.cache.case(origin, taps) for case, origin in origins.items()}
 
     def on_test_start(self) -> None:
         """Start counting from nothing."""
@@ -192,6 +170,7 @@ class Evaluation(pl.LightningModule):
         batch = batch_name(image, label, id) if self.cache else ""
         cases = []
         for threat, attack in self.cases:
+            self.watch(f"{threat.name}: {attack.name}")
             attacked = self.sweep(threat, attack, image, label, id, batch)
             answers = [clean, *(self.answer(found, label) for found in attacked)]
             cases.append([torch.stack(parts) for parts in zip(*answers, strict=True)])  # (E, N, ...)

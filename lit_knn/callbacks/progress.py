@@ -17,6 +17,8 @@ from rich.progress import Progress as RichProgress
 class Progress(ProgressBar):
     """Show progress of test and of both passes of extract, in batches of this process and images of all.
 
+    A test also shows which attack it is at.
+
     Args:
         seconds: Time between two lines where standard error is not a terminal, as in the log of a job.
     """
@@ -61,14 +63,22 @@ class Progress(ProgressBar):
     def _advance(self, batch: Any) -> None:
         self._done += 1
         self._images += len(batch["id"]) * self._world_size  # the other processes are about as far
-        now = time.monotonic()
-        rate = f"{self._images / max(now - self._started, 1e-9):.3g} images/s"
+        rate = f"{self._images / max(time.monotonic() - self._started, 1e-9):.3g} images/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
-        elif self._enabled and now - self._said >= self.seconds:
+        self._say(f"batch {self._done} of {self._total or '?'}, {rate}")
+
+    def _watch(self, attack: str) -> None:
+        """Show what a batch is under: attacks may take much longer than anybody waits for a sign of life."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._what}, {attack}")
+        self._say(f"batch {self._done + 1} of {self._total or '?'}, {attack}")
+
+    def _say(self, what: str) -> None:
+        now = time.monotonic()
+        if self._bar is None and self._enabled and now - self._said >= self.seconds:
             self._said = now
-            elapsed = timedelta(seconds=round(now - self._started))
-            sys.stderr.write(f"{self._what}: batch {self._done} of {self._total or '?'}, {rate}, {elapsed} elapsed\n")
+            sys.stderr.write(f"{self._what}: {what}, {timedelta(seconds=round(now - self._started))} elapsed\n")
             sys.stderr.flush()
 
     def _end(self) -> None:
@@ -79,6 +89,7 @@ class Progress(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin."""
         self._begin(trainer, pl_module, trainer.num_test_batches)
+        pl_module.watch = self._watch  # type: ignore[assignment]
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:
         """Advance."""

@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from lit_knn.fingerprint import Fingerprint
+from lit_knn.origins import run_origin
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.breaks import BREAKS_FILE, write_breaks
@@ -38,7 +39,7 @@ class RunRecord(Callback):
         self._started = time.monotonic()
         trainer, evaluation = cast("EvalTrainer", trainer), cast("Evaluation", pl_module)
         folder = trainer.run_folder
-        origin = evaluation.fingerprints() | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
+        origin = run_origin(evaluation) | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
         evaluation.outcomes = Outcomes(folder / "outcomes", origin)
         if trainer.is_global_zero:
             (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
@@ -74,7 +75,7 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
         versions=_versions(),
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
-        fingerprints=evaluation.fingerprints(),
+        fingerprints=run_origin(evaluation),
         queries={"images": evaluation.results[0]["n"], "source": data.queries.identity()},
         database={}
         if store is None

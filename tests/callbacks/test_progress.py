@@ -40,6 +40,18 @@ def test_elsewhere_than_on_a_terminal_it_says_a_line_now_and_then(capsys, clock)
     assert capsys.readouterr().err == "extraction: batch 2 of 3, 500 images/s, 0:00:40 elapsed\n"
 
 
+def test_a_long_batch_says_which_attack_it_is_at(capsys, clock):
+    progress, evaluation = Progress(seconds=30), Extraction()
+    progress.on_test_start(TRAINER, evaluation)
+    for attack, seconds in (("gray_box: PGD", 20), ("gray_box: APGD", 20), ("white_box: Square", 20)):
+        evaluation.watch(attack)
+        clock.now += seconds
+    progress.on_test_batch_end(TRAINER, evaluation, None, BATCH, 0, 0)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["extraction: batch 1 of 3, white_box: Square, 0:00:40 elapsed"]
+    progress.on_test_end(TRAINER, None)
+
+
 def test_images_of_all_processes_are_counted(capsys, clock):
     progress = Progress(seconds=0)
     progress.on_test_start(TRAINER, Extraction())

@@ -2,7 +2,7 @@ import h5py
 import pytest
 import torch
 
-from lit_knn.cached_batch import PERTURBATION, BatchFile, batch_name, halve, move
+from lit_knn.cache.batch import PERTURBATION, BatchFile, batch_name, halve, move
 from lit_knn.errors import UserError
 from lit_knn.perturbation import norm
 

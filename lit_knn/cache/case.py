@@ -1,0 +1,107 @@
+"""The attacked batches of one case, and what to do where some are missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_knn.backbones import Tap
+from lit_knn.cache.batch import PERTURBATION, BatchFile, Columns, halve, move
+from lit_knn.defenses import Query, Seen
+from lit_knn.fingerprint import Fingerprint
+
+log = logging.getLogger(__name__)
+
+
+class Attacked(NamedTuple):
+    """N attacked images as a defense meets them, and how far they are from the clean ones.
+
+    Attributes:
+        query: What a defense may ask.
+        realised: ``(N,)`` float, Δ in pixels.
+        realised_normalized: ``(N,)`` float, Δ in the classifier's normalised space.
+    """
+
+    query: Query
+    realised: Tensor
+    realised_normalized: Tensor
+
+
+class CachedCase:
+    """The batches of one case, at any Δ.
+
+    Args:
+        folder: Of this case alone.
+        origin: What its files depend on.
+        taps: The activations that defenses want, by name.
+        images: Whether the attacked images are kept.
+    """
+
+    def __init__(self, folder: Path, origin: Fingerprint, taps: Mapping[str, Tap], *, images: bool) -> None:
+        self.folder, self._origin, self._images = folder, origin, images
+        self._taps = {name: f"{tap.layer}, pool {tap.side}" for name, tap in taps.items()}
+        self._wanted = {"logits", "realised", "realised_normalized", *self._taps.values()}
+        self._wanted |= {PERTURBATION} if images else set()
+
+    def sweep(
+        self,
+        batch: str,
+        image: Tensor,
+        id: Tensor,
+        deltas: Sequence[float],
+        *,
+        attack: Callable[[Sequence[float]], Iterator[Tensor]],
+        look: Callable[[Tensor], Attacked],
+        query: Callable[[Tensor | None, Seen], Query],
+    ) -> Iterator[Attacked]:
+        """Yield what comes of a batch at each Δ, attacking only where that is not known yet.
+
+        Args:
+            batch: Its name, see :func:`lit_knn.cached_batch.batch_name`.
+            image: ``(N, 3, H, W)`` float in [0, 1], clean.
+            id: ``(N,)`` int64.
+            deltas: Each Δ in (0, 1], all different.
+            attack: Attacks the batch, lazily.
+            look: Shows attacked images to the defended classifier.
+            query: Makes a query of attacked images, None if they are not kept, and what has been seen of them.
+
+        Raises:
+            UserError: If a file is damaged, or of something else.
+        """
+        files = [
+            BatchFile(self.folder / f"delta-{delta!r}" / batch, self._origin | {"delta": repr(delta)}, image, id)
+            for delta in deltas
+        ]
+        missing = [
+            delta
+            for delta, file in zip(deltas, files, strict=True)
+            if not (self._wanted <= file.names or PERTURBATION in file.names)
+        ]
+        lacking = {tap for file in files if file.names for tap in self._wanted - file.names}
+        if missing and lacking:
+            log.info("%s keeps no images and lacks %s: attacking again", self.folder, "; ".join(sorted(lacking)))
+        fresh = attack(missing) if missing else iter(())
+        if self._images:
+            fresh = (halve(adversarial - image) for adversarial in fresh)
+        for delta, file in zip(deltas, files, strict=True):
+            if self._wanted <= file.names:
+                columns = file.read(self._wanted)
+            else:
+                kept = next(fresh) if delta in missing else file.read({PERTURBATION})[PERTURBATION]
+                columns = self._columns(look(move(image, kept) if self._images else kept))
+                columns |= {PERTURBATION: kept} if self._images else {}
+                file.write(columns)
+            seen = Seen(columns["logits"], {name: columns[column] for name, column in self._taps.items()})
+            shown = move(image, columns[PERTURBATION]) if self._images else None
+            yield Attacked(query(shown, seen), columns["realised"], columns["realised_normalized"])
+
+    def _columns(self, attacked: Attacked) -> Columns:
+        query, realised, realised_normalized = attacked
+        columns = {"logits": query.seen.logits, "realised": realised, "realised_normalized": realised_normalized}
+        columns |= {self._taps[name]: activation for name, activation in query.seen.activations.items()}
+        return {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in columns.items()}

@@ -1,0 +1,96 @@
+"""What numbers depend on: of a whole run, and of the images that one of its attacks makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from lit_knn.attacks import Attack
+from lit_knn.backbones import Classifier
+from lit_knn.data import ImageData
+from lit_knn.fingerprint import Fingerprint, describe
+from lit_knn.replica import Replica
+from lit_knn.threat import Threat
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation import Evaluation
+
+
+def run_origin(evaluation: Evaluation) -> Fingerprint:
+    """Return what the outcomes of a run depend on, as far as it is not in its configuration."""
+    hashes = _hashes(evaluation.classifier, evaluation.threats)
+    gallery, cache = evaluation.gallery, evaluation.cache
+    return {
+        "classifier": hashes[evaluation.classifier],
+        **{f"attacked by {t.name}": hashes[t.attacked(evaluation.classifier)] for t in evaluation.threats},
+        **{f"attack {attack.name}": _json(describe(attack)) for attack in evaluation.attacks},
+        "deltas": _json(evaluation.deltas),
+        "defenses": _json([*evaluation.variants, evaluation.topk]),
+        "queries": evaluation.data.queries.identity(),
+        **({"store": gallery.store.checksum} if gallery else {}),
+        **({"images": "rounded to float16"} if cache and cache.images else {}),
+    }
+
+
+def case_origins(
+    cases: Sequence[tuple[Threat, Attack]],
+    replicas: Mapping[str, Replica | None],
+    classifier: Classifier,
+    data: ImageData,
+    *,
+    precision: str,
+) -> dict[tuple[str, str], Fingerprint]:
+    """Return what the attacked images of each case, and their activations, depend on besides Δ and batch.
+
+    Versions of PyTorch, devices and numbers of threads are left out: they change last bits, not what is measured. The
+    version of this package is in, since another one may mean something else by the same attack; an attack of your own
+    that has changed under the same name and settings needs another folder.
+
+    Args:
+        cases: Threats say which network is attacked, attacks what is run; what tables call it does not matter.
+        replicas: By name of the threat, the attacker's copy of the defense, if they hold one: then x* depends on their
+            view of the database.
+        classifier: The defended classifier.
+        data: Says what the queries are.
+        precision: Of the Trainer.
+    """
+    hashes = _hashes(classifier, [threat for threat, _ in cases])
+    shared = {
+        "lit_knn": metadata.version("lit_knn"),
+        "classifier": hashes[classifier],
+        "queries": data.queries.identity(),
+        "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
+        "precision": precision,
+    }
+    copies = {name: {} if replica is None else _copy(replica) for name, replica in replicas.items()}
+    return {
+        (threat.name, attack.name): {
+            **shared,
+            "attack": _json({name: value for name, value in describe(attack).items() if name != "name"}),
+            "attacked": hashes[threat.attacked(classifier)],
+            **copies[threat.name],
+        }
+        for threat, attack in cases
+    }
+
+
+def _copy(replica: Replica) -> Fingerprint:
+    """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
+    parts = {"copy": _json(describe(replica.defense))}
+    if replica.defense.needed:
+        parts |= {f"copy's {name}": value for name, value in replica.gallery.identity().items()}
+    return parts
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn.Module, str]:
+    """Hash each network once, by however many threats it is attacked."""
+    networks = {classifier, *(threat.attacked(classifier) for threat in threats)}
+    return {network: network.fingerprint() for network in networks}
