@@ -35,8 +35,8 @@ class Database:
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
         key_width: Longest name of an image that the store keeps, in bytes.
         build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
-        rows: How many of its rows the defense searches: the first ones in a random order, so that a smaller database
-            is a part of each larger one. All by default.
+        rows: How many of its rows the defense searches, or which share of them if below 1: the first ones in a random
+            order, so that a smaller database is a part of each larger one. All by default.
         order_seed: Seed of that order.
     """
 
@@ -50,7 +50,7 @@ class Database:
         projection_rows: int | None = None,
         key_width: int = 64,
         build_missing: bool = False,
-        rows: int | None = None,
+        rows: int | float | None = None,
         order_seed: int = 0,
     ) -> None:
         names = [tap.name for tap in taps]
@@ -64,8 +64,8 @@ class Database:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
         self.projection_rows = projection_rows
         self.key_width, self.build_missing = key_width, build_missing
-        if rows is not None and rows < 1:
-            raise UserError(f"model.database.rows is {rows}; 1 and more are accepted")
+        if rows is not None and not (0 < rows < 1 or (rows >= 1 and rows == int(rows))):
+            raise UserError(f"model.database.rows is {rows}; whole numbers from 1 and shares in (0, 1) are accepted")
         self.rows, self.order_seed = rows, order_seed
 
     def open(self, classifier: Classifier, data: ImageData) -> StoredGallery:
@@ -82,7 +82,9 @@ class Database:
             indexes[tap] = copy.copy(self.index)
             indexes[tap].load(self.index_path(tap), store.checksum)
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
-        return gallery if self.rows is None else gallery.view(0, self.rows)
+        if self.rows is None:
+            return gallery
+        return gallery.view(0, int(self.rows if self.rows >= 1 else max(1, round(self.rows * len(store)))))
 
     # ---------------------------------------------------------------- building
 

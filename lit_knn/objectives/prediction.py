@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -69,12 +70,14 @@ class NeighborPrediction(StandIn):
     def _neighbors(self, victim: Victim) -> Score:
         replica, clean = victim.defense, victim.image
         ids = replica.neighbors(clean, self.k or replica.k, exclude_self=self.exclude_self)  # (N, K)
-        neighbors = replica.images(ids, clean)  # (N, K, 3, H, W)
+        neighbors: Iterable[Tensor] = (replica.images(ids[:, [k]], clean)[:, 0] for k in range(ids.shape[1]))
+        if self.reading == "shared_delta":
+            neighbors = list(neighbors)  # needed at each step; otherwise one (N, 3, H, W) at a time
 
         def linear_at(image: Tensor) -> Score:
             """Return the neighbours' loss if they were perturbed as the query is, to first order at ``image``."""
             total, ascent = torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
-            for neighbor in neighbors.unbind(1):  # (N, 3, H, W)
+            for neighbor in neighbors:
                 moved = (neighbor + image.detach() - clean).requires_grad_()
                 with torch.enable_grad():
                     loss = victim.cross_entropy(moved)  # (N,)

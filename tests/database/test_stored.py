@@ -96,8 +96,12 @@ def test_the_defense_may_search_a_part(database_path, classifier, data):
     )
     assert len(part) == len(again) == 200
     assert set(part.ids) != set(again.ids)
-    with pytest.raises(UserError, match="rows is 0"):
-        Database(path=database_path, taps=taps, rows=0)
+    share = Database(path=database_path, taps=taps, rows=0.5).open(classifier, data)
+    assert len(share) == round(1297 / 2)
+    assert set(part.ids) < set(share.ids)
+    for wrong in (0, -0.5, 1.5):
+        with pytest.raises(UserError, match=f"rows is {wrong}; whole numbers"):
+            Database(path=database_path, taps=taps, rows=wrong)
 
 
 def test_images_of_rows_come_back(gallery, data):
