@@ -49,6 +49,7 @@ def logged(tmp_path_factory, database_path):
         patch.setenv("WANDB_CONSOLE", "off")
         found = run("test", config)
         wandb.finish()
+        wandb.teardown()  # the process that writes the file has ended: finish() alone leaves it a moment to do so
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     messages = []
     for data in leveldb_log(path.read_bytes()):
