@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -18,8 +19,9 @@ from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
-from lit_knn.origins import case_origins
+from lit_knn.origins import case_origins, network_hashes
 from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
 from lit_knn.replica import Replica
@@ -115,6 +117,20 @@ class Evaluation(pl.LightningModule):
         if self.database is None:
             raise UserError("the configuration has no model.database: there is nothing to extract, index or search")
         return self.database
+
+    def origin(self) -> Fingerprint:
+        """Return what the outcomes depend on, as far as it is not in the configuration."""
+        hashes = network_hashes(self.classifier, self.threats)
+        return {
+            "classifier": hashes[self.classifier],
+            **{f"attacked by {t.name}": hashes[t.attacked(self.classifier)] for t in self.threats},
+            **{f"attack {attack.name}": json.dumps(describe(attack), sort_keys=True) for attack in self.attacks},
+            "deltas": json.dumps(self.deltas),
+            "defenses": json.dumps([*self.variants, self.topk]),
+            "queries": self.data.queries.identity(),
+            **({"store": self.gallery.store.checksum} if self.gallery else {}),
+            **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
+        }
 
     def replica(self, threat: Threat) -> Replica | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""

@@ -1,11 +1,10 @@
-"""What numbers depend on: of a whole run, and of the images that one of its attacks makes."""
+"""What attacked images depend on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -15,25 +14,6 @@ from lit_knn.data import ImageData
 from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.replica import Replica
 from lit_knn.threat import Threat
-
-if TYPE_CHECKING:
-    from lit_knn.evaluation import Evaluation
-
-
-def run_origin(evaluation: Evaluation) -> Fingerprint:
-    """Return what the outcomes of a run depend on, as far as it is not in its configuration."""
-    hashes = _hashes(evaluation.classifier, evaluation.threats)
-    gallery, cache = evaluation.gallery, evaluation.cache
-    return {
-        "classifier": hashes[evaluation.classifier],
-        **{f"attacked by {t.name}": hashes[t.attacked(evaluation.classifier)] for t in evaluation.threats},
-        **{f"attack {attack.name}": _json(describe(attack)) for attack in evaluation.attacks},
-        "deltas": _json(evaluation.deltas),
-        "defenses": _json([*evaluation.variants, evaluation.topk]),
-        "queries": evaluation.data.queries.identity(),
-        **({"store": gallery.store.checksum} if gallery else {}),
-        **({"images": "rounded to float16"} if cache and cache.images else {}),
-    }
 
 
 def case_origins(
@@ -58,7 +38,7 @@ def case_origins(
         data: Says what the queries are.
         precision: Of the Trainer.
     """
-    hashes = _hashes(classifier, [threat for threat, _ in cases])
+    hashes = network_hashes(classifier, [threat for threat, _ in cases])
     shared = {
         "lit_knn": metadata.version("lit_knn"),
         "classifier": hashes[classifier],
@@ -90,7 +70,7 @@ def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn.Module, str]:
+def network_hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn.Module, str]:
     """Hash each network once, by however many threats it is attacked."""
     networks = {classifier, *(threat.attacked(classifier) for threat in threats)}
     return {network: network.fingerprint() for network in networks}

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -18,20 +15,19 @@ from lit_knn.data import ImageData
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.extraction import Extraction, Fitting
+from lit_knn.run import RunTrainer
 from lit_knn.store import write_manifest
 
 log = logging.getLogger(__name__)
 
 
-class EvalTrainer(Trainer):
+class EvalTrainer(RunTrainer):
     """A Trainer that leaves gradients on, pads and drops no sample, and requeues nothing by itself.
 
     Lightning's defaults break each of these: inference mode refuses input gradients, its sampler repeats images to
     fill the last batch, and its SLURM handler makes a later test load the checkpoint of another.
 
     Args:
-        run: Name of the run's folder below ``default_root_dir``; that of an interrupted run makes it go on. By default
-            the job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
         threads: CPU threads of each process of a run on the CPU, by default ``OMP_NUM_THREADS`` or 1: the same bytes
             for any number of processes need the same number in each. More processes put more cores to use.
         callbacks: More than those that every run has, or one of these with other settings; they act after the record
@@ -41,7 +37,6 @@ class EvalTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        run: str = "",
         threads: int | None = None,
         callbacks: list[Callback] | Callback | None = None,
         **kwargs: Any,
@@ -63,21 +58,6 @@ class EvalTrainer(Trainer):
             enable_model_summary=False,
             **kwargs,
         )
-        self.run = run
-        self.run_config: dict[str, Any] = {}
-        self.seconds: dict[str, float] = {}
-
-    @cached_property
-    def run_folder(self) -> Path:
-        """The folder of this run; to be asked for first by all processes together."""
-        root = Path(self.default_root_dir)
-        name = self.run or os.environ.get("SLURM_JOB_ID", "")
-        if not self.run and (job := os.environ.get("SLURM_ARRAY_JOB_ID")):
-            name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-        folder = root / name
-        if self.is_global_zero:
-            folder = _make_folder(root, name)
-        return self.strategy.broadcast(folder)
 
     def extract(self, model: Evaluation, datamodule: ImageData) -> None:
         """Extract features, softmax and weights of the database into a store; run again to resume.
@@ -145,19 +125,3 @@ class EvalTrainer(Trainer):
 def _place(callback: Callback) -> int:
     """Bars go before anything is printed; dashboards come last and show all files; the rest stays in order."""
     return isinstance(callback, WandbResults) - isinstance(callback, ProgressBar)
-
-
-def _make_folder(root: Path, name: str) -> Path:
-    """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
-    root.mkdir(parents=True, exist_ok=True)
-    if name:
-        (root / name).mkdir(exist_ok=True)
-        return root / name
-    while True:
-        numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
-        folder = root / f"run-{max(numbers, default=0) + 1:03d}"
-        try:
-            folder.mkdir()
-        except FileExistsError:  # another run took the number in between
-            continue
-        return folder

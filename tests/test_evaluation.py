@@ -252,3 +252,23 @@ def test_a_defense_that_asks_for_another_tap(classifier, data, database):
 def test_more_neighbours_than_rows(classifier, data, database):
     with pytest.raises(UserError, match="1297 rows and cannot find k = 1298"):
         test(build(classifier, database, defenses=[KNN(taps=["early"], k=[1298])]), data)
+
+
+def test_a_run_depends_on_all_that_it_asks(classifier, gallery, data):
+    def origin(**changes):
+        given = {"attacks": [PGD()], "deltas": [0.1], "defenses": [NoDefense(), KNN(taps=["late"], k=[5])], **changes}
+        evaluation = Evaluation(classifier=classifier, **given)
+        evaluation.gallery = gallery
+        evaluation._trainer = type("Run", (), {"datamodule": data})()
+        return evaluation.origin()
+
+    plain = origin()
+    assert origin() == plain
+    assert plain["store"] == gallery.store.checksum
+    for changes in (
+        {"attacks": [PGD(steps=3)]},
+        {"deltas": [0.1, 0.2]},
+        {"defenses": [KNN(taps=["late"], k=[5])]},
+        {"topk": [1]},
+    ):
+        assert origin(**changes) != plain

@@ -3,10 +3,9 @@ import pytest
 from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
-from lit_knn.defenses import KNN, NoDefense
-from lit_knn.evaluation import Evaluation
+from lit_knn.defenses import KNN
 from lit_knn.objectives import SoftKNN
-from lit_knn.origins import case_origins, run_origin
+from lit_knn.origins import case_origins
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .conftest import NETWORK
@@ -66,23 +65,3 @@ def test_a_white_box_depends_on_its_copy_and_its_rows_a_gray_box_does_not(cases,
     part = cases(attack, threats=white(rows=100, overlap=0.5), view=half)
     assert part != cases(attack, threats=white(rows=100), view=half)
     assert cases(attack, view=half) == cases(attack)
-
-
-def test_a_run_depends_on_all_that_it_asks(classifier, gallery, data):
-    def origin(**changes):
-        given = {"attacks": [PGD()], "deltas": [0.1], "defenses": [NoDefense(), KNN(taps=["late"], k=[5])], **changes}
-        evaluation = Evaluation(classifier=classifier, **given)
-        evaluation.gallery = gallery
-        evaluation._trainer = type("Run", (), {"datamodule": data})()
-        return run_origin(evaluation)
-
-    plain = origin()
-    assert origin() == plain
-    assert plain["store"] == gallery.store.checksum
-    for changes in (
-        {"attacks": [PGD(steps=3)]},
-        {"deltas": [0.1, 0.2]},
-        {"defenses": [KNN(taps=["late"], k=[5])]},
-        {"topk": [1]},
-    ):
-        assert origin(**changes) != plain

@@ -22,11 +22,11 @@ from lit_knn.checks import (
 )
 from lit_knn.errors import UserError
 from lit_knn.report import findings_table
+from lit_knn.run import RunTrainer
 from lit_knn.sealing import sealed
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
-    from lit_knn.trainer import EvalTrainer
 
 CHECKS_FILE = "checks.json"
 
@@ -56,7 +56,7 @@ class HonestyChecks(Callback):
         batch = evaluation.data.first_images(evaluation.device)
         image, label, id = (batch[name][: self.images] for name in ("image", "label", "id"))
         findings = run_checks(self.checks, Evidence(evaluation.results, evaluation, image, label, id))
-        with sealed(cast("EvalTrainer", trainer).run_folder / CHECKS_FILE) as unfinished:
+        with sealed(cast(RunTrainer, trainer).run_folder / CHECKS_FILE) as unfinished:
             text = json.dumps([finding._asdict() for finding in findings], indent=1, ensure_ascii=False)
             unfinished.write_text(f"{text}\n", encoding="utf-8")
         Console().print(findings_table(findings))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbour_picture
+from lit_knn.run import RunTrainer
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery
     from lit_knn.evaluation import Evaluation
-    from lit_knn.trainer import EvalTrainer
 
 
 class NeighbourPictures(Callback):
@@ -46,7 +46,7 @@ class NeighbourPictures(Callback):
         threat, attack = evaluation.cases[0]
         attacked = evaluation.attacked(threat, attack, image, label, id, sizes)
         versions = [image if delta == 0 else next(attacked) for delta in deltas]
-        folder = cast("EvalTrainer", trainer).run_folder
+        folder = cast(RunTrainer, trainer).run_folder
         for tap in evaluation.needed:
             rows = [
                 self._row(evaluation, evaluation.gallery, version[number : number + 1], int(true), tap, title)

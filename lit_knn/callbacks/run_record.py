@@ -17,15 +17,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from lit_knn.fingerprint import Fingerprint
-from lit_knn.origins import run_origin
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.record import RESULTS_FILE
+from lit_knn.run import RunTrainer
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
-    from lit_knn.trainer import EvalTrainer
 
 DECISIVE = ("lit_knn", "torch", "torchvision", "pytorch-lightning", "numpy", "h5py", "pillow")
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
@@ -37,9 +36,9 @@ class RunRecord(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, agree on the folder, and keep the configuration and every finished batch in it."""
         self._started = time.monotonic()
-        trainer, evaluation = cast("EvalTrainer", trainer), cast("Evaluation", pl_module)
+        trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
         folder = trainer.run_folder
-        origin = run_origin(evaluation) | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
+        origin = evaluation.origin() | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
         evaluation.outcomes = Outcomes(folder / "outcomes", origin)
         if trainer.is_global_zero:
             (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
@@ -48,7 +47,7 @@ class RunRecord(Callback):
         """Write and print, once for all processes."""
         if not trainer.is_global_zero:
             return
-        trainer, evaluation = cast("EvalTrainer", trainer), cast("Evaluation", pl_module)
+        trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
         trainer.seconds["test"] = round(time.monotonic() - self._started, 3)
         folder = trainer.run_folder
         record = _record(trainer, evaluation)
@@ -64,7 +63,7 @@ class RunRecord(Callback):
         console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
 
 
-def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
+def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
     data, gallery = evaluation.data, evaluation.gallery
     store = None if gallery is None else gallery.store
     return Record(
@@ -75,7 +74,7 @@ def _record(trainer: EvalTrainer, evaluation: Evaluation) -> Record:
         versions=_versions(),
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
-        fingerprints=run_origin(evaluation),
+        fingerprints=evaluation.origin(),
         queries={"images": evaluation.results[0]["n"], "source": data.queries.identity()},
         database={}
         if store is None

@@ -8,10 +8,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
 from lit_knn.report.record import COLUMNS
+from lit_knn.run import RunTrainer
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
-    from lit_knn.trainer import EvalTrainer
 
 
 class WandbResults(Callback):
@@ -22,9 +22,9 @@ class WandbResults(Callback):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    self._log(logger.experiment, cast("EvalTrainer", trainer), cast("Evaluation", pl_module))
+                    self._log(logger.experiment, cast(RunTrainer, trainer), cast("Evaluation", pl_module))
 
-    def _log(self, run: Any, trainer: EvalTrainer, evaluation: Evaluation) -> None:
+    def _log(self, run: Any, trainer: RunTrainer, evaluation: Evaluation) -> None:
         import wandb
 
         run.define_metric("perturbation_norm", hidden=True)

@@ -1,6 +1,8 @@
 """Checks that an evaluation is honest."""
 
-from .base import Check, Evidence, Finding, run_checks
+from lit_knn.report import Finding
+
+from .base import Check, Evidence, run_checks
 from .effort import MoreEffort
 from .gradient_masking import GradientMasking
 from .monotone import FallsWithDelta

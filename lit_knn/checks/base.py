@@ -5,31 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lit_knn.report.record import Row
+from lit_knn.report import Finding, Row
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
-
-
-Verdict = Literal["pass", "warn", "fail", "skipped"]
-
-
-class Finding(NamedTuple):
-    """What a check has to say.
-
-    Attributes:
-        check: Name of the check.
-        verdict: ``skipped`` where the run lacks what the check looks at.
-        sentence: What was seen and, but for a pass, what to do.
-    """
-
-    check: str
-    verdict: Verdict
-    sentence: str
 
 
 @dataclass(frozen=True)

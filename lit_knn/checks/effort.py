@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks import Attack, GradientDescent
-from lit_knn.checks.base import Check, Evidence, Finding, Verdict
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.rows import percent
 from lit_knn.errors import UserError
 from lit_knn.metrics import hits
+from lit_knn.report import Finding, Verdict
 from lit_knn.threat import Threat
 
 

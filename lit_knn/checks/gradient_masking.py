@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lit_knn.attacks import RandomNoise
-from lit_knn.checks.base import Check, Evidence, Finding
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.rows import aims_at, cell, grouped, is_above, leading, percent, strongest, where
+from lit_knn.report import Finding
 
 
 class GradientMasking(Check):

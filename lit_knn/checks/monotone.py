@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lit_knn.checks.base import Check, Evidence, Finding
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.rows import grouped, is_above, leading, percent, where, who
+from lit_knn.report import Finding
 from lit_knn.report.record import Row, variant
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lit_knn.attacks import RandomNoise
-from lit_knn.checks.base import Check, Evidence, Finding
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.rows import cell, grouped, is_above, leading, percent, strongest, where, who
 from lit_knn.errors import UserError
+from lit_knn.report import Finding
 from lit_knn.report.record import Row, variant
 
 

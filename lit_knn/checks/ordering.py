@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from lit_knn.checks.base import Check, Evidence, Finding
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.rows import aims_at, cell, grouped, is_above, leading, percent, strongest, where, who
+from lit_knn.report import Finding
 from lit_knn.report.record import Row
 from lit_knn.threat import BlackBox, GrayBox, Threat, WhiteBox
 

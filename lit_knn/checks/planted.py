@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks import Attack, Noise
-from lit_knn.checks.base import Check, Evidence, Finding, Verdict
+from lit_knn.checks.base import Check, Evidence
 from lit_knn.checks.planted_gallery import PlantedGallery
 from lit_knn.checks.rows import percent
 from lit_knn.defenses import KNN
@@ -17,6 +17,7 @@ from lit_knn.errors import UserError
 from lit_knn.objectives.classifier import without_true
 from lit_knn.perturbation import column, normalized_l2, project, radius
 from lit_knn.replica import Replica
+from lit_knn.report import Finding, Verdict
 from lit_knn.threat import Threat
 
 CONTROLS = 8  # random images asked for each query

@@ -50,7 +50,7 @@ class Database:
         projection_rows: int | None = None,
         key_width: int = 64,
         build_missing: bool = False,
-        rows: int | float | None = None,
+        rows: float | None = None,
         order_seed: int = 0,
     ) -> None:
         names = [tap.name for tap in taps]

@@ -1,0 +1,57 @@
+"""A Trainer that knows which run it is: what callbacks write into its folder and record."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+
+class RunTrainer(Trainer):
+    """A Trainer with a folder of this run.
+
+    Args:
+        run: Name of the folder below ``default_root_dir``; that of an interrupted run makes it go on. By default the
+            job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
+
+    Attributes:
+        run_config: The whole configuration, as YAML would give it.
+        seconds: What each command took.
+    """
+
+    def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.run = run
+        self.run_config: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+
+    @cached_property
+    def run_folder(self) -> Path:
+        """The folder of this run; to be asked for first by all processes together."""
+        root = Path(self.default_root_dir)
+        name = self.run or os.environ.get("SLURM_JOB_ID", "")
+        if not self.run and (job := os.environ.get("SLURM_ARRAY_JOB_ID")):
+            name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        folder = root / name
+        if self.is_global_zero:
+            folder = _make_folder(root, name)
+        return self.strategy.broadcast(folder)
+
+
+def _make_folder(root: Path, name: str) -> Path:
+    """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
+    root.mkdir(parents=True, exist_ok=True)
+    if name:
+        (root / name).mkdir(exist_ok=True)
+        return root / name
+    while True:
+        numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
+        folder = root / f"run-{max(numbers, default=0) + 1:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run took the number in between
+            continue
+        return folder

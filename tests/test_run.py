@@ -1,0 +1,42 @@
+import pytest
+
+from lit_knn.run import RunTrainer
+
+
+def trainer(tmp_path, **options):
+    return RunTrainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        **options,
+    )
+
+
+@pytest.fixture
+def no_slurm(monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_each_run_has_a_folder_of_its_own(tmp_path):
+    first = trainer(tmp_path)
+    assert first.run_folder == first.run_folder == tmp_path / "run-001"
+    assert first.run_folder.is_dir()
+    (tmp_path / "run-notes").mkdir()  # not a number
+    (tmp_path / "run-009").mkdir()
+    assert trainer(tmp_path).run_folder == tmp_path / "run-010"
+    assert trainer(tmp_path / "deep" / "er").run_folder.is_dir()
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_a_requeued_job_finds_its_folder_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    assert trainer(tmp_path).run_folder == trainer(tmp_path).run_folder == tmp_path / "77"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
+    assert trainer(tmp_path).run_folder == tmp_path / "70_7"
