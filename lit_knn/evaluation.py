@@ -210,9 +210,10 @@ class Evaluation(pl.LightningModule):
 
     def look(self, image: Tensor, adversarial: Tensor) -> Attacked:
         """Return what defenses may ask of ``adversarial (N, 3, H, W)``, and how far it is from ``image``."""
-        normalise = self.classifier.normalise
+        normalise, query = self.classifier.normalise, self.query(adversarial)
+        _ = query.seen  # of one pass, whatever the defenses ask for first
         return Attacked(
-            self.query(adversarial),
+            query,
             normalized_l2(image, adversarial),
             normalized_l2(normalise(image), normalise(adversarial)),
         )

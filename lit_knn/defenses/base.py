@@ -94,12 +94,19 @@ class Query:
 
     @cached_property
     def seen(self) -> Seen:
-        """What the classifier makes of the images, in one forward pass."""
+        """What the classifier makes of the images, logits and all taps in one forward pass."""
         if self._seen is not None:
             return self._seen
         if not self._needed:
             return Seen(self._classifier(self.image), {})
         return Seen(*self._classifier.tapped(self.image, [self.gallery.tap(name) for name in self._needed]))
+
+    @cached_property
+    def activations(self) -> Mapping[str, Tensor]:
+        """``(N, D)`` of each tap, before PCA; the pass ends at the last tap where nobody has asked for `seen` before."""
+        if self._seen is not None or "seen" in vars(self):
+            return self.seen.activations
+        return self._classifier.activations(self.image, [self.gallery.tap(name) for name in self._needed])
 
     @property
     def logits(self) -> Tensor:
@@ -113,7 +120,7 @@ class Query:
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""
-        return self.gallery.project(tap, self.seen.activations[tap])
+        return self.gallery.project(tap, self.activations[tap])
 
     def neighbors(self, tap: str) -> Neighbors:
         """Return the nearest rows, as many as the defense that wants most of them asked for."""

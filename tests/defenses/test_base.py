@@ -24,24 +24,41 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice():
     assert classifier.calls == 1
 
 
+class Pooled:
+    """A gallery that only projects."""
+
+    def tap(self, name):
+        return Tap(name)
+
+    def project(self, tap, pooled):
+        return 2 * pooled
+
+
+class Tapped(Counting):
+    cut = 0
+
+    def tapped(self, image, taps):
+        return self(image), {tap.name: image.flatten(1) for tap in taps}
+
+    def activations(self, image, taps):
+        self.cut += 1
+        return {tap.name: image.flatten(1) for tap in taps}
+
+
 def test_logits_and_all_taps_come_from_one_pass():
-    class Pooled:
-        def tap(self, name):
-            return Tap(name)
+    classifier = Tapped()
+    query = Query(torch.rand(2, 3, 4, 4), classifier, Pooled(), {"a": 1, "b": 2})
+    assert query.logits.shape == (2, 3)
+    assert query.features("a").shape == query.features("b").shape == (2, 48)
+    assert (classifier.calls, classifier.cut) == (1, 0)
+    assert torch.equal(query.features("a"), 2 * query.image.flatten(1))
 
-        def project(self, tap, pooled):
-            return 2 * pooled
 
-    class Tapped(Counting):
-        def tapped(self, image, taps):
-            return self(image), {tap.name: image.flatten(1) for tap in taps}
-
+def test_features_alone_need_no_logits():
     classifier = Tapped()
     query = Query(torch.rand(2, 3, 4, 4), classifier, Pooled(), {"a": 1, "b": 2})
     assert query.features("a").shape == query.features("b").shape == (2, 48)
-    assert query.logits.shape == (2, 3)
-    assert classifier.calls == 1
-    assert torch.equal(query.features("a"), 2 * query.image.flatten(1))
+    assert (classifier.calls, classifier.cut) == (0, 1)
 
 
 def test_without_a_database_a_query_says_so():

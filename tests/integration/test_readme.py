@@ -64,25 +64,29 @@ def test_the_cifar10_table_is_that_of_the_record():
     assert [delta for delta in record.config["model"]["deltas"] if delta] == config["model"]["deltas"]
 
 
-def test_the_table_of_adaptive_attacks_is_that_of_its_record():
-    with (ROOT / "tools" / "records" / "digits-adaptive" / "results.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["topk"] == "1"]
-    table = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith(("| none | .", "| kNN "))]
-    assert len(table) == 4
-    head = next(line for line in README.splitlines() if line.startswith("| defense | clean |")).strip("| ").split(" | ")
-    for cells in table:
-        tap = cells[0].removeprefix("kNN").removeprefix("none").strip()
-        mine = [
-            r for r in rows if (r["tap"], r["k"], r["weighting"]) == (tap, "50" if tap else "", "CBW-D" if tap else "")
-        ]
-        mine = [r for r in mine if r["combination"] in ("", "soft")]
-        for name, cell in zip(head[1:], cells[1:], strict=True):
-            threat, _, attack = name.partition(": ")
-            case = {"clean": ("gray_box", "PGD"), "all": ("all", "worst case")}.get(threat)
-            case = case or (("gray_box" if threat == "gray" else f"white_box {tap}"), attack)
-            delta = "0.0" if name == "clean" else "0.1"
-            found = [r["accuracy"] for r in mine if (r["threat"], r["attack"], r["delta"]) == (*case, delta)]
-            assert cell == (f"{float(found[0]):.3f}".lstrip("0") if found else "")
+@pytest.mark.parametrize(("record", "delta"), [("digits-adaptive", "0.1"), ("cifar10-adaptive", "0.02")])
+def test_the_table_of_all_attacks_is_that_of_its_record(record, delta):
+    """Columns are K = 50, CBW-D, soft; a white box is that of the column's tap."""
+    with (ROOT / "tools" / "records" / record / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["topk"] == "1" and row["combination"] in ("", "soft")]
+    found = {
+        (row["threat"], row["attack"], row["delta"], row["tap"]): f"{float(row['accuracy']):.3f}".lstrip("0")
+        for row in rows
+        if (row["k"], row["weighting"]) in (("", ""), ("50", "CBW-D"))
+    }
+    text = README.partition(f"`tools/records/{record}`")[2].partition("| attack |")[2].partition("\n\n")[0]
+    head, _, *lines = (line.strip("| ").split("|") for line in text.splitlines())
+    taps = [name.strip().removeprefix("kNN ").removeprefix("none") for name in head]
+    names = {"gray": "gray_box", "black": "black_box", "all": "all"}
+    for name, *cells in lines:
+        threat, _, attack = name.strip().partition(": ")
+        for tap, cell in zip(taps, cells, strict=True):
+            key = (names.get(threat, f"white_box {tap}"), attack, delta, tap)
+            if threat == "clean":
+                key = ("gray_box", "PGD", "0.0", tap)
+            assert cell.strip() == found.pop(key, ""), (name, tap)
+    left = {key for key in found if key[2] == delta}
+    assert not {key for key in left if key[0] in names.values() or (key[3] and key[0] == f"white_box {key[3]}")}
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
