@@ -32,7 +32,8 @@ class MoreEffort(Check):
         fails: Fall from which the check fails instead of warning.
 
     References:
-        Carlini et al. 2019 (attacks run until they gain no more, several random restarts); Mosbach et al. 2018, arXiv:1810.12042.
+        Carlini et al. 2019 (attacks run until they gain no more, several random restarts); Mosbach et al. 2018,
+        arXiv:1810.12042.
     """
 
     name = "more effort does not help"

@@ -9,7 +9,7 @@ from lit_knn.backbones import Classifier, Tap
 from lit_knn.cache import AdversarialCache
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, NoDefense
+from lit_knn.defenses import KNN, Defense, NoDefense, Variant
 from lit_knn.evaluation import Evaluation
 from lit_knn.threat import BlackBox, GrayBox
 from tests.conftest import NETWORK, TAPS, run, tiny
@@ -23,6 +23,15 @@ class Recording(KNN):
     def __call__(self, query):
         self.scores = [*getattr(self, "scores", []), super().__call__(query)]
         return self.scores[-1]
+
+
+class Bright(Defense):
+    """Looks at the image."""
+
+    variants = [Variant("bright")]  # noqa: RUF012
+
+    def __call__(self, query):
+        return query.classify((query.image * 1.05).clamp(0, 1))[None]
 
 
 @pytest.fixture

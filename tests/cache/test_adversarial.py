@@ -7,23 +7,14 @@ import torch
 from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
 from lit_knn.data import Preprocessing
-from lit_knn.defenses import KNN, UW, Defense, NoDefense, Variant
+from lit_knn.defenses import KNN, UW, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.objectives import Objective
 from lit_knn.threat import GrayBox, WhiteBox
 from tests.conftest import NETWORK, contents, run
 from tests.integration.test_processes import run_two
 
-from .conftest import BATCHES
-
-
-class Bright(Defense):
-    """Looks at the image."""
-
-    variants = [Variant("bright")]  # noqa: RUF012
-
-    def __call__(self, query):
-        return query.classify((query.image * 1.05).clamp(0, 1))[None]
+from .conftest import BATCHES, Bright
 
 
 class Away(Objective):

@@ -3,39 +3,13 @@ import logging
 import shutil
 
 import pytest
-import torch
 
 from lit_knn.attacks import PGD
-from lit_knn.defenses import CBWE, UW, Defense, NoDefense, Variant
-from lit_knn.objectives import Objective
+from lit_knn.defenses import CBWE, UW, NoDefense
 from lit_knn.threat import GrayBox
 from tests.conftest import TAPS
 
-from .conftest import BATCHES, Recording
-
-
-class Bright(Defense):
-    """Looks at the image."""
-
-    variants = [Variant("bright")]  # noqa: RUF012
-
-    def __call__(self, query):
-        return query.classify((query.image * 1.05).clamp(0, 1))[None]
-
-
-class Away(Objective):
-    """Away from the image's own feature, in the attacker's projection, and from its nearest neighbours."""
-
-    aware = True
-    suffix = "away"
-
-    def bind(self, victim, target=0):
-        copied = victim.defense
-        with torch.no_grad():
-            own = copied.features(victim.image)
-        near = copied.vectors(copied.nearest(own, copied.k), own).mean(1)
-        return lambda image: (copied.features(image) - near).square().sum(1)
-
+from .conftest import BATCHES, Bright, Recording
 
 # ---------------------------------------------------------------- what costs no attack
 
