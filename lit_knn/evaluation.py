@@ -152,7 +152,7 @@ class Evaluation(pl.LightningModule):
         self._replicas.clear()  # they are of the database as it was opened before
         replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
-            taps = {name: self.required_database.taps[name] for name in self.needed}
+            taps = {name: self.gallery.tap(name) for name in self.needed} if self.gallery else {}
             origins = case_origins(self.cases, replicas, self.classifier, self.data, precision=self.trainer.precision)
             self._kept = {case: self.cache.case(origin, taps) for case, origin in origins.items()}
 

@@ -151,6 +151,11 @@ def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
         evaluate(**gray)
 
 
+def test_a_tap_that_the_database_has_not_is_named(evaluate):
+    with pytest.raises(UserError, match=r"no tap 'middle'.*early, late"):
+        evaluate(defenses=[KNN(taps=["middle"])])
+
+
 def test_a_folder_that_cannot_be_written_is_named(evaluate, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
     with pytest.raises(UserError, match=r"model\.cache\.path .*cache cannot be written"):
