@@ -94,8 +94,10 @@ class Fitting(_DatabasePass):
 
     def projections(self) -> dict[str, Projection]:
         """Decompose the moments: one process does it for all."""
+        taps = self.database.taps
         return {
-            name: Projection.fit(moments, self.database.taps[name].dimension) for name, moments in self._moments.items()
+            name: Projection.fit(moments, taps[name].dimension, bits=taps[name].bits)
+            for name, moments in self._moments.items()
         }
 
 
@@ -163,6 +165,7 @@ class Extraction(_DatabasePass):
                 weights=tuple(weights),
                 packed=self.database.packs(softmax.shape[1]),
                 key_width=self.database.key_width,
+                bits=tuple(name for name, tap in self.database.taps.items() if tap.bits),
             )
             self._writer = self._new_writer(self._schema)
         return self._writer

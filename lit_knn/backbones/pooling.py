@@ -2,37 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.errors import UserError
 
+SCALES = 3  # L of R-MAC
+OVERLAP = 0.4  # of consecutive largest regions along the longer side
 
-def pool(activation: Tensor, size: int) -> Tensor:
-    """Average an activation over space to ``size × size`` cells, or over its tokens, and flatten it.
+
+def pool(activation: Tensor, size: int | Literal["rmac"], channels: Literal["first", "last"] | None = None) -> Tensor:
+    """Average an activation over space to ``size × size`` cells, or over its tokens, and flatten it; or R-MAC of a map.
 
     Args:
-        activation: ``(N, D, H, W)`` maps, ``(N, T, D)`` tokens or ``(N, D)`` vectors, float.
+        activation: ``(N, D, H, W)`` or ``(N, H, W, D)`` maps, ``(N, T, D)`` tokens or ``(N, D)`` vectors, float.
         size: Cells along each side; maps smaller than that keep their size. Tokens and vectors have no grid and
-            take 1 only.
+            take 1 only. ``rmac`` sums maxima over regions of maps instead.
+        channels: Where maps have them; by default first, unless they look like the other.
 
     Returns:
         ``(N, D·size²)``, ``(N, D)`` and ``(N, D)``: always a copy, so that a later in-place layer cannot change it.
 
     Raises:
-        UserError: For another layout.
+        UserError: For another layout, or one that has to be told.
 
     References:
         Dubey et al. 2019, Appendix B and Table 3 (spatial average pooling).
     """
     if activation.ndim == 4:
-        height, width = (min(size, side) for side in activation.shape[2:])
-        return F.adaptive_avg_pool2d(activation, (height, width)).flatten(1)  # (N, D·size²)
+        maps = _channels_first(activation, channels)
+        if size == "rmac":
+            return rmac(maps)
+        height, width = (min(size, side) for side in maps.shape[2:])
+        return F.adaptive_avg_pool2d(maps, (height, width)).flatten(1)  # (N, D·size²)
     if activation.ndim == 3 and size == 1:
         return activation.mean(dim=1)  # (N, D)
     if activation.ndim == 2 and size == 1:
         return activation.clone()
     raise UserError(
-        f"a tap gave an activation of shape {tuple(activation.shape)} to be pooled to {size}×{size}; "
+        f"a tap with pool: {size} gave an activation of shape {tuple(activation.shape)}; "
         "taps take maps (N, D, H, W), or tokens (N, T, D) and vectors (N, D) with pool: 1"
     )
+
+
+def _channels_first(maps: Tensor, channels: Literal["first", "last"] | None) -> Tensor:
+    """Return maps as ``(N, D, H, W)``; square ones with their channels last are told by what else they would be."""
+    if channels is None and maps.shape[1] == maps.shape[2] != maps.shape[3]:
+        raise UserError(
+            f"a tap gave maps of shape {tuple(maps.shape)}, whose channels seem to come last: "
+            "set the tap's `channels` to first or last"
+        )
+    return maps.movedim(-1, 1) if channels == "last" else maps
+
+
+def rmac(maps: Tensor) -> Tensor:
+    """Sum the unit vectors of the maxima over each region, to a unit vector: regional maximum activations.
+
+    Args:
+        maps: ``(N, D, H, W)`` float, of any sign.
+
+    Returns:
+        ``(N, D)`` of length 1.
+
+    References:
+        Tolias et al. 2016, "Particular object retrieval with integral max-pooling of CNN activations", Section 4.1.
+
+    Differences from the paper:
+        Tolias et al. whiten each region's vector by PCA before the sum. Here, as in Dubey et al., dimensions are
+        reduced once and after it. Their maps end in a ReLU; ours are taken before it, as all of Dubey et al., and keep
+        how far a channel is from firing in every region. Since a maximum commutes with a ReLU, a tap on the node
+        behind it gives theirs. Regions of less than a pixel are left out.
+    """
+    height, width = maps.shape[2:]
+    regions = [
+        maps[:, :, top : top + side, left : left + side].amax(dim=(2, 3))  # (N, D)
+        for top, left, side in rmac_regions(height, width)
+    ]
+    return F.normalize(F.normalize(torch.stack(regions), dim=-1).sum(dim=0), dim=-1)
+
+
+def rmac_regions(height: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """Yield top, left and side of the square regions of R-MAC, in pixels of the map.
+
+    At scale l they have side ``2·min(W, H)/(l + 1)`` and there are ``l × (l + m − 1)`` of them, spread evenly; m
+    largest ones overlap by about 40 % along the longer side, and a square map has m = 1.
+    """
+    short, long = sorted((height, width))
+    more = 0  # m − 1
+    if short < long:
+        more = min(range(1, long), key=lambda gaps: abs(1 - (long - short) / gaps / short - OVERLAP))
+    for scale in range(1, SCALES + 1):
+        if side := 2 * short // (scale + 1):
+            for top in _starts(height, side, scale + more * (height > width)):
+                for left in _starts(width, side, scale + more * (width > height)):
+                    yield top, left, side
+
+
+def _starts(length: int, side: int, count: int) -> list[int]:
+    """Return where ``count`` windows of a length start, the first at 0 and the last at the end."""
+    return [step * (length - side) // max(count - 1, 1) for step in range(count)]

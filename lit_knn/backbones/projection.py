@@ -77,14 +77,29 @@ class Moments:
         return self.origin + self.total / count / self.steps, covariance
 
 
+def signs(features: Tensor) -> Tensor:
+    """Return −1 below 0 and 1 elsewhere, in the dtype of the features, with the gradient of the identity.
+
+    The sign itself has none, and would hide a database of bits from any white-box attack.
+
+    References:
+        Bengio et al. 2013, "Estimating or propagating gradients through stochastic neurons", Section 4 (straight-through
+        estimator); Athalye et al. 2018, Section 4.1 (BPDA).
+    """
+    # The difference is 0 and carries the gradient; it is NaN for features that are no numbers, so that nobody takes
+    # these for a sign.
+    return torch.where(features < 0, -1.0, 1.0).to(features) + (features - features.detach())
+
+
 class Projection(nn.Module):
-    """Principal components: ``(x − mean) · componentsᵀ``.
+    """Principal components: ``(x − mean) · componentsᵀ``, or the signs of these.
 
     Args:
         mean: ``(D,)`` float32.
         components: ``(d, D)`` float32, orthonormal rows, by falling variance.
         variances: ``(d,)`` float32, in squared units of the features.
         rows: How many rows they were fitted on.
+        bits: Whether only signs are kept.
 
     References:
         Dubey et al. 2019, Appendix B.
@@ -94,7 +109,7 @@ class Projection(nn.Module):
 
     PARTS = ("mean", "components", "variances")
 
-    def __init__(self, mean: Tensor, components: Tensor, variances: Tensor, rows: int) -> None:
+    def __init__(self, mean: Tensor, components: Tensor, variances: Tensor, rows: int, *, bits: bool = False) -> None:
         super().__init__()
         self.mean: Tensor
         self.components: Tensor
@@ -102,16 +117,23 @@ class Projection(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("components", components)
         self.register_buffer("variances", variances)
-        self.rows = rows
+        self.rows, self.bits = rows, bits
 
     @classmethod
-    def fit(cls, moments: Moments, dimension: int) -> Projection:
+    def fit(cls, moments: Moments, dimension: int, *, bits: bool = False) -> Projection:
         """Keep the ``dimension`` directions of largest variance, or all where there are fewer.
 
         Each component's sign makes its largest entry positive, so that a refit gives the same features.
+
+        Raises:
+            UserError: If there are too few or too many rows, or bits would not fill whole bytes.
         """
         mean, covariance = moments.covariance()
         dimension = min(dimension, len(mean))
+        if bits and dimension % 8:
+            raise UserError(
+                f"a tap with bits has {dimension} of them, as many as its layer has dimensions; multiples of 8 are accepted"
+            )
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # LAPACK rounds otherwise with another number of them
         try:
@@ -120,17 +142,17 @@ class Projection(nn.Module):
             torch.set_num_threads(threads)
         largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))  # (1, d)
         components = (vectors * torch.where(largest < 0, -1.0, 1.0)).T.contiguous()  # (d, D)
-        return cls(
-            mean.float().cpu(), components.float().cpu(), variances.clamp(min=0).float().cpu(), int(moments.rows)
-        )
+        parts = {"mean": mean, "components": components, "variances": variances.clamp(min=0)}
+        return cls(**{name: part.float().cpu() for name, part in parts.items()}, rows=int(moments.rows), bits=bits)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Project ``(N, D)`` to ``(N, d)``, in the dtype of ``features``."""
-        return (features - self.mean.to(features)) @ self.components.T.to(features)
+        """Project ``(N, D)`` to ``(N, d)``, in the dtype of ``features``; with bits, to −1 and 1 (see `signs`)."""
+        projected = (features - self.mean.to(features)) @ self.components.T.to(features)
+        return signs(projected) if self.bits else projected
 
     def fingerprint(self) -> str:
-        """Return a hash of mean and components: equal projections, equal string."""
-        digest = hashlib.sha256()
+        """Return a hash of mean, components and what is kept: equal projections, equal string."""
+        digest = hashlib.sha256(b"bits" * self.bits)
         for value in (self.mean, self.components):
             digest.update(value.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -145,7 +167,7 @@ class Projection(nn.Module):
         with sealed(path) as unfinished, h5py.File(unfinished, "w") as file:
             for name in self.PARTS:
                 file.create_dataset(name, data=getattr(self, name).cpu().numpy())
-            file.attrs["rows"] = self.rows
+            file.attrs["rows"], file.attrs["bits"] = self.rows, self.bits
             file.attrs["origin"] = json.dumps(origin)
 
     @classmethod
@@ -164,12 +186,13 @@ class Projection(nn.Module):
         try:
             with h5py.File(path, "r", locking=False) as file:
                 parts = {name: torch.from_numpy(np.asarray(file[name])) for name in cls.PARTS}
-                rows, found = int(file.attrs["rows"]), json.loads(file.attrs["origin"])
+                rows, bits = int(file.attrs["rows"]), bool(file.attrs["bits"])
+                found = json.loads(file.attrs["origin"])
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"projection {path} is damaged ({error}); delete it and run `lit-knn extract`") from error
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
-        return cls(**parts, rows=rows)
+        return cls(**parts, rows=rows, bits=bits)
 
 
 def _require_finite(features: Tensor) -> None:

@@ -10,6 +10,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -17,11 +18,12 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from lit_knn.backbones.pooling import pool
 from lit_knn.errors import UserError
 
-PAPER_TAPS = {  # name → (node of a torchvision ResNet-50, pooled side): Table 3
+PAPER_TAPS: dict[str, tuple[str, int | Literal["rmac"]]] = {  # name → (node of a torchvision ResNet-50, pool): Table 3
     "conv_2_3": ("layer1.2.add", 7),
     "conv_3_4": ("layer2.3.add", 7),
     "conv_4_6": ("layer3.5.add", 4),
     "conv_5_1": ("layer4.0.add", 1),
+    "conv_5_1-RMAC": ("layer4.0.add", "rmac"),
 }
 TappedNetwork = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -32,32 +34,57 @@ class Tap:
 
     Args:
         layer: A graph node or module of the network, or a name of the paper (``conv_2_3``, ``conv_3_4``,
-            ``conv_4_6``, ``conv_5_1`` of a ResNet-50).
-        pool: Side of the pooled grid; by default the paper's for its own names and 1 elsewhere.
+            ``conv_4_6``, ``conv_5_1``, ``conv_5_1-RMAC`` of a ResNet-50).
+        pool: Side of the grid to which maps are averaged, or ``rmac``, the sum of maxima over regions at three scales;
+            by default the paper's for its own names and 1 elsewhere.
         dimension: Length of the feature after PCA; a shorter pooled activation keeps its length.
+        bits: Keep the signs of the feature only, −1 and 1: a bit of each dimension, of which there are a multiple of 8.
+        channels: Where the layer's maps have them: ``first`` (N, D, H, W) as convolutions, ``last`` (N, H, W, D) as
+            Swin; by default first, and maps that look like the other are refused.
         name: What tables and stores call it; by default ``layer``.
+
+    References:
+        Dubey et al. 2019, Section 5.1 and Appendix B.
+
+    Differences from the paper:
+        The paper's 50 billion images have "R-MAC pooling, bit quantization, and dimensionality reduction", in this
+        order and without more; ``bits`` come after PCA, where each dimension is centred and worth one.
     """
 
     layer: str
-    pool: int | None = None
+    pool: int | Literal["rmac"] | None = None
     dimension: int = 256
+    bits: bool = False
+    channels: Literal["first", "last"] | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         """Fill in the defaults that depend on ``layer`` and refuse what cannot be built."""
-        node, side = PAPER_TAPS.get(self.layer, (self.layer, 1))
+        node, pooling = PAPER_TAPS.get(self.layer, (self.layer, 1))
         object.__setattr__(self, "name", self.name or self.layer)
         object.__setattr__(self, "layer", node)
-        object.__setattr__(self, "pool", side if self.pool is None else self.pool)
-        if self.side < 1 or self.dimension < 1:
-            raise UserError(f"tap {self.name!r} has pool {self.pool} and dimension {self.dimension}; both are ≥ 1")
+        object.__setattr__(self, "pool", pooling if self.pool is None else self.pool)
+        if self.pool != "rmac" and not (isinstance(self.pool, int) and self.pool >= 1):
+            raise UserError(f"tap {self.name!r} has pool {self.pool}; whole numbers from 1 and rmac are accepted")
+        if self.dimension < 1 or (self.bits and self.dimension % 8):
+            accepted = "multiples of 8, with bits," if self.bits else "whole numbers from 1"
+            raise UserError(f"tap {self.name!r} has dimension {self.dimension}; {accepted} are accepted")
         if "/" in self.name:
             raise UserError(f"tap name {self.name!r} holds a '/'; give it another with `name:`")
 
     @property
-    def side(self) -> int:
-        """Side of the pooled grid."""
-        return self.pool or 0
+    def pooling(self) -> tuple[int | Literal["rmac"], Literal["first", "last"] | None]:
+        """What `pool` takes besides the activation."""
+        return self.pool or 1, self.channels
+
+    @property
+    def activation(self) -> str:
+        """What its activations depend on besides the network, in words."""
+        return f"{self.layer}, pool {self.pool}" + (f", channels {self.channels}" if self.channels else "")
+
+    def identity(self) -> str:
+        """Return what its features depend on besides the network, in words."""
+        return f"{self.activation}, dimension {self.dimension}" + (", bits" if self.bits else "")
 
 
 def tap_network(network: nn.Module, taps: Iterable[Tap], *, logits: bool = True) -> TappedNetwork:
@@ -105,7 +132,7 @@ def _traced(network: nn.Module, taps: list[Tap], output: str) -> TappedNetwork:
     pooled = {}
     for tap in taps:
         with graph.inserting_after(found[tap.layer]):
-            pooled[tap.name] = graph.call_function(pool, (found[tap.layer], tap.side))
+            pooled[tap.name] = graph.call_function(pool, (found[tap.layer], *tap.pooling))
     result.args = ((found[output], pooled),)
     extractor.recompile()
     return extractor
@@ -121,7 +148,7 @@ def _hooked(network: nn.Module, taps: list[Tap]) -> TappedNetwork:
         features: dict[str, Tensor] = {}
 
         def keep(tap: Tap) -> Callable[[nn.Module, object, Tensor], None]:
-            return lambda _module, _inputs, activation: features.__setitem__(tap.name, pool(activation, tap.side))
+            return lambda _module, _inputs, activation: features.__setitem__(tap.name, pool(activation, *tap.pooling))
 
         handles = [modules[tap.layer].register_forward_hook(keep(tap)) for tap in taps]
         try:

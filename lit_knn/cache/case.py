@@ -44,7 +44,7 @@ class CachedCase:
 
     def __init__(self, folder: Path, origin: Fingerprint, taps: Mapping[str, Tap], *, images: bool) -> None:
         self.folder, self._origin, self._images = folder, origin, images
-        self._taps = {name: f"{tap.layer}, pool {tap.side}" for name, tap in taps.items()}
+        self._taps = {name: tap.activation for name, tap in taps.items()}
         self._wanted = {"logits", "realised", "realised_normalized", *self._taps.values()}
         self._wanted |= {PERTURBATION} if images else set()
 

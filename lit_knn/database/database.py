@@ -116,10 +116,7 @@ class Database:
             "dataset": data.database_source.identity(),
             "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
         }
-        return {
-            name: shared | {f"tap {name}": f"{tap.layer}, pool {tap.side}, dimension {tap.dimension}"}
-            for name, tap in self.taps.items()
-        }
+        return {name: shared | {f"tap {name}": tap.identity()} for name, tap in self.taps.items()}
 
     def fitted(self, classifier: Classifier, data: ImageData) -> tuple[dict[str, Projection], Fingerprint]:
         """Load the projections, and return with them everything that the rows of the store depend on.

@@ -1,5 +1,6 @@
 """What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
 
+from .bits import pack_signs, unpack_signs
 from .manifest import write_manifest
 from .reader import Skipped, Store
 from .schema import (
@@ -22,8 +23,10 @@ __all__ = [
     "Store",
     "is_sealed",
     "pack",
+    "pack_signs",
     "read_header",
     "shard_name",
     "unpack",
+    "unpack_signs",
     "write_manifest",
 ]

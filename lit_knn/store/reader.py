@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.store.bits import unpack_signs
 from lit_knn.store.manifest import read_manifest
 from lit_knn.store.schema import Header, Schema, decode_key, read_header
 from lit_knn.store.softmax import Predictions
@@ -91,8 +92,12 @@ class Store:
         return Predictions(rows["probability"], rows["class"]) if self.schema.packed else Predictions(rows, None)
 
     def features(self, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return ``(..., D)`` float32 features."""
-        return self._gather(f"features/{tap}", ids).astype(np.float32)
+        """Return ``(..., D)`` float32 features; of a tap with bits, −1 and 1."""
+        return self._floats(tap, self._gather(f"features/{tap}", ids))
+
+    def codes(self, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return ``(..., D/8)`` uint8, the features of a tap with bits as they are stored."""
+        return self._gather(self._bits(tap), ids)
 
     def weights(self, name: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return ``(...)`` float32 weights."""
@@ -134,11 +139,29 @@ class Store:
 
     def feature_blocks(self, tap: str, rows: int = 65_536) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Yield the first row and ``(n, D)`` float32 features of consecutive blocks, at most ``rows`` long."""
-        dtype = self._dtypes[f"features/{tap}"]
-        for first, column in zip(self._bounds, self._columns[f"features/{tap}"], strict=False):
+        for first, block in self._blocks(f"features/{tap}", rows):
+            yield first, self._floats(tap, block)
+
+    def code_blocks(self, tap: str, rows: int = 1 << 20) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """Yield the first row and ``(n, D/8)`` uint8 codes, mapped, of consecutive blocks of a tap with bits."""
+        yield from self._blocks(self._bits(tap), rows)
+
+    def _blocks(self, name: str, rows: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        dtype = self._dtypes[name]
+        for first, column in zip(self._bounds, self._columns[name], strict=False):
             for start in range(0, len(column), rows):
-                block = column[start : start + rows].view(dtype.base).reshape(-1, *dtype.shape)
-                yield int(first) + start, block.astype(np.float32)
+                yield int(first) + start, column[start : start + rows].view(dtype.base).reshape(-1, *dtype.shape)
+
+    def _floats(self, tap: str, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return unpack_signs(stored) if tap in self.schema.bits else stored.astype(np.float32)
+
+    def _bits(self, tap: str) -> str:
+        """Return the column of a tap with bits."""
+        if tap not in self.schema.bits:
+            raise UserError(
+                f"store {self.folder} has no bits of tap {tap!r}; it has {', '.join(self.schema.bits) or 'none at all'}"
+            )
+        return f"features/{tap}"
 
     def skipped(self) -> list[Skipped]:
         """Return the images that could not be read when the store was made."""

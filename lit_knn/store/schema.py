@@ -1,6 +1,7 @@
 """The file format: what columns a shard has, and what must be true of a file before a row of it is believed.
 
-    features/<tap>   (M, D) float16       softmax   (M, C) float16, or (M,) packed records (see `softmax`)
+    features/<tap>   (M, D) float16, or (M, D/8) uint8 of signs (see `bits`)
+                                          softmax   (M, C) float16, or (M,) packed records (see `softmax`)
     weight/<name>    (M,) float32         id        (M,) int64, row in the source shard
     label            (M,) int64, or −1    key       (M,) UTF-8 bytes, where the image lies
     skipped          JSON bytes: [[row, key, reason], …]
@@ -23,7 +24,7 @@ from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.store.softmax import packed_dtype
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Schema:
         weights: Names of the weights.
         packed: Whether softmax rows are shortened to their largest entries.
         key_width: Longest key, in bytes of UTF-8.
+        bits: Names of the taps whose features are −1 and 1, a bit each.
     """
 
     num_classes: int
@@ -43,12 +45,26 @@ class Schema:
     weights: tuple[str, ...]
     packed: bool
     key_width: int
+    bits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse bits that do not fill whole bytes.
+
+        Raises:
+            ValueError: If there are such, or bits of no tap.
+        """
+        for tap in self.bits:
+            if self.dimensions.get(tap, 1) % 8:
+                raise ValueError(f"bits of {tap!r} are not a multiple of 8: dimensions are {self.dimensions}")
 
     def columns(self) -> dict[str, np.dtype[Any]]:
         """Return the dtype of one row of each column; its ``shape`` is that of the row."""
         dense = np.dtype(("<f2", (self.num_classes,)))
         return {
-            **{f"features/{tap}": np.dtype(("<f2", (size,))) for tap, size in self.dimensions.items()},
+            **{
+                f"features/{tap}": np.dtype(("u1", (size // 8,)) if tap in self.bits else ("<f2", (size,)))
+                for tap, size in self.dimensions.items()
+            },
             "softmax": packed_dtype(self.num_classes) if self.packed else dense,
             **{f"weight/{name}": np.dtype("<f4") for name in self.weights},
             "id": np.dtype("<i8"),
@@ -58,12 +74,12 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
-        return asdict(self) | {"weights": list(self.weights)}
+        return asdict(self) | {"weights": list(self.weights), "bits": list(self.bits)}
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Schema:
         """Return the schema that `to_json` described."""
-        return cls(**{**entries, "weights": tuple(entries["weights"])})
+        return cls(**{**entries, "weights": tuple(entries["weights"]), "bits": tuple(entries["bits"])})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import publish, unfinished_name
+from lit_knn.store.bits import pack_signs
 from lit_knn.store.schema import SCHEMA_VERSION, Schema, encode_key, read_header
 from lit_knn.store.softmax import pack
 
@@ -42,6 +43,8 @@ class ShardWriter:
         self.rows = 0
         self._skipped: list[tuple[int, str, str]] = []
         self._columns = schema.columns()
+        self._given = {f"features/{tap}": (size,) for tap, size in schema.dimensions.items()}
+        self._given["softmax"] = (schema.num_classes,)  # shapes of rows before they are packed
         self._hashes = {name: hashlib.sha256() for name in self._columns}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._unfinished = unfinished_name(self.path)
@@ -67,7 +70,7 @@ class ShardWriter:
         """Add n rows.
 
         Args:
-            features: ``(n, D)`` float32 of each tap, within ±65,504, the range of float16.
+            features: ``(n, D)`` float32 of each tap, within ±65,504, the range of float16; −1 and 1 of taps with bits.
             softmax: ``(n, C)`` float32, rows summing to 1.
             weights: ``(n,)`` float32 of each name.
             id: ``(n,)`` int64, row in the source shard.
@@ -89,14 +92,16 @@ class ShardWriter:
         if given.keys() != self._columns.keys():
             raise ValueError(f"columns {sorted(given)} are not those of the schema, {sorted(self._columns)}")
         for name, rows in given.items():
-            shape = (self.schema.num_classes,) if name == "softmax" else self._columns[name].shape
-            if rows.shape != (len(key), *shape):
-                raise ValueError(f"{name} has shape {rows.shape}, not {(len(key), *shape)}")
+            shape = (len(key), *self._given.get(name, ()))
+            if rows.shape != shape:
+                raise ValueError(f"{name} has shape {rows.shape}, not {shape}")
         if (stop := self.rows + len(key)) > self._capacity:
             raise ValueError(f"{stop} rows are more than the {self._capacity} of the source shard")
         self._check(given, key)
         if self.schema.packed:
             given["softmax"] = pack(softmax)
+        for tap in self.schema.bits:
+            given[f"features/{tap}"] = pack_signs(given[f"features/{tap}"])
         for name, dtype in self._columns.items():
             stored = np.ascontiguousarray(given[name], dtype.base)
             self._file[name][self.rows : stop] = stored
@@ -108,7 +113,11 @@ class ShardWriter:
         off = np.abs(softmax.sum(axis=1, keepdims=True) - 1)  # (n, 1)
         problems = {"softmax (negative, NaN, or not summing to 1)": ~((softmax >= 0) & (off <= SUM_TOLERANCE))}
         for tap in self.schema.dimensions:
-            problems[f"{tap} (NaN, or beyond float16's ±65,504)"] = ~(np.abs(given[f"features/{tap}"]) <= LARGEST_HALF)
+            size = np.abs(given[f"features/{tap}"])
+            if tap in self.schema.bits:
+                problems[f"{tap} (NaN, or a sign that is neither −1 nor 1)"] = size != 1
+            else:
+                problems[f"{tap} (NaN, or beyond float16's ±65,504)"] = ~(size <= LARGEST_HALF)
         for name in self.schema.weights:
             problems[f"weight {name} (NaN or infinite)"] = ~np.isfinite(given[f"weight/{name}"])
         for what, bad in problems.items():
