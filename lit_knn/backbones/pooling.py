@@ -77,6 +77,7 @@ def rmac(maps: Tensor) -> Tensor:
         how far a channel is from firing in every region. Since a maximum commutes with a ReLU, a tap on the node
         behind it gives theirs. Regions of less than a pixel are left out.
     """
+    maps = maps.clone()  # gradients of maxima look at them again, when an in-place ReLU has been there
     height, width = maps.shape[2:]
     regions = [
         maps[:, :, top : top + side, left : left + side].amax(dim=(2, 3))  # (N, D)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.backbones.projection import Moments, Projection
+from lit_knn.backbones.projection import Moments, Projection, signs
 from lit_knn.errors import UserError
 
 ORIGIN = {"classifier": "a"}
@@ -120,3 +120,50 @@ def test_it_works_in_the_dtype_of_its_input():
     assert double.dtype == torch.float64
     torch.testing.assert_close(double, (rows.double() - projection.mean) @ projection.components.double().T)
     torch.testing.assert_close(projection(rows), double.float(), rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------- bits
+
+
+def test_bits_are_the_signs_of_the_components():
+    features = rows()
+    floats, bits = (Projection.fit(moments_of(features, [slice(None)]), 8, bits=kept) for kept in (False, True))
+    projected = bits(features)
+    assert projected.dtype == torch.float32
+    np.testing.assert_array_equal(projected, np.where(floats(features).numpy() >= 0, 1.0, -1.0))
+    assert bits(features.double()).dtype == torch.float64
+    balance = projected.mean(dim=0).abs()
+    assert balance.max() < 0.2  # PCA centres them: each tells nearly a whole bit
+
+
+def test_the_sign_of_zero_is_positive_and_that_of_no_number_none():
+    values = torch.tensor([-2.0, -0.0, 0.0, 1e-30, torch.nan])
+    assert signs(values).tolist()[:4] == [-1.0, 1.0, 1.0, 1.0]
+    assert signs(values)[4].isnan()
+
+
+def test_bits_pass_gradients_straight_through():
+    features = rows(n=4, size=20).requires_grad_()
+    upstream = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    floats, bits = (Projection.fit(moments_of(rows(), [slice(None)]), 8, bits=kept) for kept in (False, True))
+    expected, found = (
+        torch.autograd.grad(projection(features), features, upstream)[0] for projection in (floats, bits)
+    )
+    assert torch.equal(found, expected)
+    assert found.abs().sum() > 0
+
+
+def test_bits_fill_bytes():
+    moments = moments_of(rows(), [slice(None)])
+    with pytest.raises(UserError, match=r"has 20 of them.*multiples of 8"):
+        Projection.fit(moments, 256, bits=True)
+    assert Projection.fit(moments, 16, bits=True)(rows()).shape == (500, 16)
+
+
+def test_files_remember_bits(tmp_path):
+    floats, bits = (Projection.fit(moments_of(rows(), [slice(None)]), 8, bits=kept) for kept in (False, True))
+    assert floats.fingerprint() != bits.fingerprint()
+    bits.save(tmp_path / "tap.h5", ORIGIN)
+    loaded = Projection.load(tmp_path / "tap.h5", ORIGIN)
+    assert loaded.fingerprint() == bits.fingerprint()
+    assert torch.equal(loaded(rows()), bits(rows()))

@@ -42,10 +42,11 @@ def test_the_papers_taps_are_what_hooks_see_before_the_relu(network):
     logits, features = tap_network(network, [Tap(name) for name in PAPER_TAPS])(image)
     torch.testing.assert_close(logits, expected_logits, rtol=0, atol=0)
     sizes = {"conv_2_3": 256 * 49, "conv_3_4": 512 * 49, "conv_4_6": 1024 * 16, "conv_5_1": 2048}  # Table 3
-    for name, (_, side) in PAPER_TAPS.items():
+    sizes["conv_5_1-RMAC"] = 2048
+    for name, (_, size) in PAPER_TAPS.items():
         assert expected[name].min() < 0  # before the ReLU
         assert features[name].shape == (2, sizes[name])
-        torch.testing.assert_close(features[name], pool(expected[name], side), rtol=0, atol=0)
+        torch.testing.assert_close(features[name], pool(expected[name], size), rtol=0, atol=0)
 
 
 def test_the_network_is_not_changed(network):
@@ -107,10 +108,35 @@ def test_without_taps_there_are_only_logits():
     assert features == {}
 
 
-@pytest.mark.parametrize("wrong", [{"pool": 0}, {"dimension": 0}, {"name": "a/b"}])
-def test_impossible_taps(wrong):
-    with pytest.raises(UserError):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"pool": 0}, "has pool 0; whole numbers from 1 and rmac"),
+        ({"pool": "average"}, "has pool average; whole numbers from 1 and rmac"),
+        ({"dimension": 0}, "has dimension 0; whole numbers from 1"),
+        ({"dimension": 20, "bits": True}, "has dimension 20; multiples of 8"),
+        ({"name": "a/b"}, "a/b"),
+    ],
+)
+def test_impossible_taps(wrong, sentence):
+    with pytest.raises(UserError, match=sentence):
         Tap("layer", **wrong)
+
+
+def test_taps_with_other_features_have_another_identity():
+    taps = [
+        Tap("a"),
+        Tap("a", pool="rmac"),
+        Tap("a", dimension=8),
+        Tap("a", bits=True),
+        Tap("a", channels="last"),
+        Tap("b"),
+    ]
+    assert len({tap.identity() for tap in taps}) == len(taps)
+    activations = [tap.activation for tap in taps]  # PCA and bits come after these
+    assert activations[0] == activations[2] == activations[3]
+    assert len(set(activations)) == 4
+    assert Tap("a", name="other").identity() == taps[0].identity()
 
 
 def test_two_taps_of_one_layer():
@@ -120,3 +146,34 @@ def test_two_taps_of_one_layer():
         features = tap_network(network, [Tap("0", pool=1, name="a"), Tap("0", pool=2, name="b")])(image)[1]
         torch.testing.assert_close(features["a"], pool(network[0](image), 1))
         torch.testing.assert_close(features["b"], pool(network[0](image), 2))
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 5, 3), nn.LayerNorm(5)
+
+    def forward(self, x):
+        return self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+def test_maps_with_channels_last_and_a_tap_that_says_so():
+    network = ChannelsLast().eval().requires_grad_(False)
+    image = torch.randn(2, 3, 8, 8)
+    maps = network.norm(network.conv(image).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    for size in (2, "rmac"):
+        features = tap_network(network, [Tap("norm", pool=size, channels="last")])(image)[1]
+        torch.testing.assert_close(features["norm"], pool(maps, size))
+    with pytest.raises(UserError, match="channels"):
+        tap_network(network, [Tap("norm")])(image)
+
+
+def test_rmac_follows_the_size_of_the_image_and_lets_gradients_through():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    tapped = tap_network(network, [Tap("0", pool="rmac")])
+    for shape in ((2, 3, 8, 8), (1, 3, 9, 14)):
+        image = torch.randn(shape, requires_grad=True)
+        features = tapped(image)[1]["0"]
+        torch.testing.assert_close(features, pool(network[0](image), "rmac"))
+        features[:, 0].sum().backward()
+        assert (image.grad.flatten(1).norm(dim=1) > 0).all()

@@ -9,27 +9,28 @@ from lit_knn.store import Schema, ShardWriter, pack, shard_name, write_manifest
 FINGERPRINT = {"classifier": "abc", "dataset": "digits"}
 
 
-def schema(*, num_classes=30, packed=False):
+def schema(*, num_classes=30, packed=False, bits=False):
     return Schema(
         num_classes=num_classes,
-        dimensions={"early": 5, "late": 3},
+        dimensions={"early": 5, "late": 3} | ({"signs": 16} if bits else {}),
         weights=("entropy", "gap"),
         packed=packed,
         key_width=24,
+        bits=("signs",) if bits else (),
     )
 
 
 def rows(columns, count, seed=0, first=0):
     """Keyword arguments of `ShardWriter.append`: some exact zeros, some ties, keys that are not ASCII."""
     rng = np.random.default_rng(seed)
+    features = {tap: rng.normal(size=(count, size)).astype(np.float32) for tap, size in columns.dimensions.items()}
+    features |= {tap: np.where(features[tap] < 0, -1, 1).astype(np.float32) for tap in columns.bits}
     softmax = rng.dirichlet(np.full(columns.num_classes, 0.1), count).astype(np.float32)
     softmax[::3, columns.num_classes // 2 :] = 0
     softmax[::3, :2] = 1
     softmax /= softmax.sum(axis=1, keepdims=True)
     return {
-        "features": {
-            tap: rng.normal(size=(count, size)).astype(np.float32) for tap, size in columns.dimensions.items()
-        },
+        "features": features,
         "softmax": softmax,
         "weights": {name: rng.random(count, dtype=np.float32) for name in columns.weights},
         "id": np.arange(first, first + count) * 2,

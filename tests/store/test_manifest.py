@@ -54,6 +54,6 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
 def test_another_version_is_refused(tmp_path):
     write_store(tmp_path, schema())
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(UserError, match="schema version 2, not 1"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+    with pytest.raises(UserError, match="schema version 3, not 2"):
         Store(tmp_path)

@@ -65,6 +65,41 @@ def test_blocks_are_all_features_in_order(stored, rows_per_block):
 
 
 @pytest.fixture
+def signed(tmp_path):
+    expected = write_store(tmp_path, schema(bits=True))
+    return Store(tmp_path), expected["signs"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bits_are_read_as_signs_or_as_they_are(signed, shape):
+    store, expected = signed
+    ids = np.random.default_rng(0).integers(0, len(store), shape)
+    features, codes = store.features("signs", ids), store.codes("signs", ids)
+    assert (features.dtype, codes.dtype) == (np.float32, np.uint8)
+    np.testing.assert_array_equal(features, expected[ids])
+    assert set(np.unique(features)) <= {-1, 1}
+    np.testing.assert_array_equal(codes, np.packbits(expected[ids] > 0, axis=-1))
+    assert codes.shape == (*shape, 2)
+
+
+@pytest.mark.parametrize("rows_per_block", [1, 5, 65_536])
+def test_blocks_of_bits(signed, rows_per_block):
+    store, expected = signed
+    features = list(store.feature_blocks("signs", rows_per_block))
+    codes = list(store.code_blocks("signs", rows_per_block))
+    assert [first for first, _ in features] == [first for first, _ in codes]
+    np.testing.assert_array_equal(np.concatenate([block for _, block in features]), expected)
+    np.testing.assert_array_equal(np.concatenate([block for _, block in codes]), np.packbits(expected > 0, axis=1))
+
+
+def test_a_tap_without_bits_has_no_codes(signed):
+    store, _ = signed
+    for codes in (lambda: store.codes("late", np.array([0])), lambda: list(store.code_blocks("late"))):
+        with pytest.raises(UserError, match="no bits of tap 'late'; it has signs"):
+            codes()
+
+
+@pytest.fixture
 def store(tmp_path):
     write_store(tmp_path, schema())
     return Store(tmp_path)

@@ -16,10 +16,22 @@ def shard(tmp_path):
     return write_shard(tmp_path, 0, schema(), [rows(schema(), 9)], failures=[(3, "a/b", "cut")])
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_json_and_back(packed):
-    columns = schema(packed=packed)
+@pytest.mark.parametrize(("packed", "bits"), [(False, False), (True, True)])
+def test_json_and_back(packed, bits):
+    columns = schema(packed=packed, bits=bits)
     assert Schema.from_json(json.loads(json.dumps(columns.to_json()))) == columns
+
+
+def test_bits_take_an_eighth_of_a_byte():
+    dimensions = {"floats": 256, "signs": 256}
+    columns = Schema(10, dimensions, (), packed=False, key_width=1, bits=("signs",)).columns()
+    assert {tap: columns[f"features/{tap}"].itemsize for tap in dimensions} == {"floats": 512, "signs": 32}
+
+
+@pytest.mark.parametrize("bits", ["early", "no tap"])
+def test_bits_that_fill_no_bytes_are_refused(bits):
+    with pytest.raises(ValueError, match=f"bits of '{bits}'"):
+        Schema(10, {"early": 12}, (), packed=False, key_width=1, bits=(bits,))
 
 
 def test_header_says_what_is_in_the_file(shard):
@@ -65,7 +77,7 @@ def test_a_half_written_file_is_refused(shard):
 
 def test_another_schema_version_is_refused(shard):
     edit(shard, "schema_version", 99)
-    with pytest.raises(UserError, match="schema version 99, not 1"):
+    with pytest.raises(UserError, match="schema version 99, not 2"):
         read_header(shard)
 
 

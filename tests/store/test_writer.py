@@ -109,6 +109,18 @@ def test_features_that_float16_cannot_hold_are_refused(tmp_path, value):
         shard.append(**batch)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 0.5])
+def test_bits_are_taken_of_signs_only(tmp_path, value):
+    batch = rows(schema(bits=True), 4)
+    batch["features"]["signs"][2, 1] = value
+    columns = schema(bits=True)
+    with (
+        writer(tmp_path / "s.h5", columns=columns) as shard,
+        pytest.raises(UserError, match=r"signs .*image 'köln/0-2"),
+    ):
+        shard.append(**batch)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 0.5])
 def test_a_softmax_that_is_none_is_refused(tmp_path, value):
     batch = rows(schema(), 4)
@@ -153,6 +165,8 @@ def test_wrong_names_and_shapes_and_too_many_rows(tmp_path):
             shard.append(**batch | {"softmax": batch["softmax"][:, :-1]})
         with pytest.raises(ValueError, match="id has shape"):
             shard.append(**batch | {"id": batch["id"][:-1]})
+        with pytest.raises(ValueError, match="late has shape"):
+            shard.append(**batch | {"features": batch["features"] | {"late": np.zeros((4, 2), np.float32)}})
         shard.append(**batch)
         with pytest.raises(ValueError, match="8 rows are more than the 5"):
             shard.append(**batch)
