@@ -74,8 +74,8 @@ def rmac(maps: Tensor) -> Tensor:
     Differences from the paper:
         Tolias et al. whiten each region's vector by PCA before the sum. Here, as in Dubey et al., dimensions are
         reduced once and after it. Their maps end in a ReLU; ours are taken before it, as all of Dubey et al., and keep
-        how far a channel is from firing in every region. Since a maximum commutes with a ReLU, a tap on the node
-        behind it gives theirs. Regions of less than a pixel are left out.
+        how far a channel is from firing in a region. A tap on the node behind it, such as ``layer4.0.relu_2``, gives
+        theirs. Regions of less than a pixel are left out.
     """
     maps = maps.clone()  # gradients of maxima look at them again, when an in-place ReLU has been there
     height, width = maps.shape[2:]

@@ -49,6 +49,13 @@ def test_the_papers_taps_are_what_hooks_see_before_the_relu(network):
         torch.testing.assert_close(features[name], pool(expected[name], size), rtol=0, atol=0)
 
 
+def test_rmac_behind_the_relu_is_that_of_tolias_et_al(network):
+    image = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    maps = by_hooks(network, image)[1]["conv_5_1"].relu()
+    features = tap_network(network, [Tap("layer4.0.relu_2", pool="rmac")])(image)[1]
+    torch.testing.assert_close(features["layer4.0.relu_2"], pool(maps, "rmac"), rtol=0, atol=0)
+
+
 def test_the_network_is_not_changed(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     inplace = [module.inplace for module in network.modules() if isinstance(module, nn.ReLU)]
