@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from tarfile import TarInfo
 
 from lit_knn.data import members
 from lit_knn.data.base import ImageSource, Sample, Shard
@@ -109,7 +108,7 @@ class TarShard(Shard):
             except ImageError as error:
                 self._unreadable[len(self._keys)], label = str(error), -1
             self._keys.append(key)
-            self._places.append((image.offset_data, image.size))
+            self._places.append((image.offset, image.size))
             self._labels.append(label)
 
     def __reduce__(self) -> tuple[type[TarShard], tuple[Path, int | None]]:
@@ -136,7 +135,7 @@ class TarShard(Shard):
             raise ImageError(f"{self._path} cannot be read ({error.strerror})") from error
         return Sample(self._keys[row], self._labels[row], data)
 
-    def _label(self, key: str, sample: dict[str, TarInfo]) -> int:
+    def _label(self, key: str, sample: members.Sample) -> int:
         """Read the label beside an image, −1 if there is none.
 
         Raises:
@@ -146,7 +145,7 @@ class TarShard(Shard):
         extension = next((name for name in ("cls", "json") if name in sample), None)
         if extension is None:
             return -1
-        text = os.pread(self._descriptor, sample[extension].size, sample[extension].offset_data)
+        text = os.pread(self._descriptor, sample[extension].size, sample[extension].offset)
         if extension == "json":
             label = _json_label(f"{self._path}: {key}.json", text)
             if label == -1:

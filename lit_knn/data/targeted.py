@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from lit_knn.data.hashtags import HashtagList, hashtags
-from lit_knn.data.members import Sample, blocks, image_of, samples
+from lit_knn.data.members import BLOCK, Member, Sample, checksum, image_of, padded, samples
 from lit_knn.errors import UserError
 
 _CHUNK = 1 << 20
-_SAME = ("mode", "uid", "gid", "uname", "gname", "mtime")
 
 
 class Described(NamedTuple):
@@ -63,7 +62,7 @@ def copy_matching(path: Path, out: IO[bytes], chosen: HashtagList) -> dict[str, 
                 tags.update(matched.keys())
                 synsets.update({synset for ids in matched.values() for synset in ids})
                 _copy(source, out, image, matched)
-    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    out.write(bytes(2 * BLOCK))
     out.write(bytes(-out.tell() % tarfile.RECORDSIZE))
     return {"images": tally, "hashtags": tags, "synsets": synsets}
 
@@ -94,31 +93,34 @@ def _copy(source: IO[bytes], out: IO[bytes], image: Described, matched: dict[str
     """Copy the members of a sample, headers and all, but for its JSON: this one gets what matched."""
     text = json.dumps({**image.fields, "targeted": matched}).encode()
     for extension, member in image.sample.items():
+        source.seek(member.start)
         if extension == "json":
-            _write(out, member, member.name, text)
-        else:
-            source.seek(member.offset)  # that of its header, and of the long name before it
-            left = member.offset_data + blocks(member) - member.offset
-            while left:
-                chunk = source.read(min(left, _CHUNK))
-                if not chunk:
-                    raise UserError(f"{source.name} became shorter while it was read")
-                left -= out.write(chunk)
+            headers = source.read(member.offset - member.start)
+            out.write(headers[:-BLOCK] + _resized(headers[-BLOCK:], len(text)) + _filled(text))
+            continue
+        left = member.offset + padded(member.size) - member.start
+        while left:
+            chunk = source.read(min(left, _CHUNK))
+            if not chunk:
+                raise UserError(f"{source.name} became shorter while it was read")
+            left -= out.write(chunk)
     if "json" not in image.sample:
-        _write(out, next(iter(image.sample.values())), f"{image.key}.json", text)
+        info = tarfile.TarInfo(f"{image.key}.json")
+        info.size = len(text)
+        out.write(info.tobuf(tarfile.PAX_FORMAT) + _filled(text))
 
 
-def _write(out: IO[bytes], like: tarfile.TarInfo, name: str, data: bytes) -> None:
-    """Write a member with the owner, mode and time of another."""
-    info = tarfile.TarInfo(name)
-    for attribute in _SAME:
-        setattr(info, attribute, getattr(like, attribute))
-    info.size = len(data)
-    out.write(info.tobuf(tarfile.PAX_FORMAT))
-    out.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+def _resized(header: bytes, size: int) -> bytes:
+    """Return a header with another size."""
+    header = header[:124] + b"%011o\0" % size + header[136:]
+    return header[:148] + b"%06o\0 " % checksum(header) + header[156:]
 
 
-def _data(source: IO[bytes], member: tarfile.TarInfo) -> bytes:
+def _filled(data: bytes) -> bytes:
+    return data.ljust(padded(len(data)), b"\0")
+
+
+def _data(source: IO[bytes], member: Member) -> bytes:
     """Read a small member."""
-    source.seek(member.offset_data)
+    source.seek(member.offset)
     return source.read(member.size)
