@@ -77,3 +77,6 @@ class Part:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+
+WHOLE = Part()
