@@ -90,8 +90,9 @@ class Replica:
         if not exclude_self:
             return self.gallery.search(self.tap, features, k).ids
         found = self.gallery.search(self.tap, features, k + 1)
-        length = torch.linalg.vector_norm(features.detach().float(), dim=1).cpu().numpy()
-        itself = found.distances[:, 0] <= ROUNDING * length  # (N,)
+        query = features.detach().float().cpu().numpy()
+        first = self.gallery.vectors(self.tap, found.ids[:, 0])  # an index may round distances of copies away from 0
+        itself = np.linalg.norm(query - first, axis=1) <= ROUNDING * np.linalg.norm(query, axis=1)  # (N,)
         return np.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
 
     def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from lit_knn.backbones import Classifier, Tap
 from lit_knn.cli import main
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database, StoredGallery
+from lit_knn.index import Faiss
 
 NETWORK = {"network": "lit_knn.backbones.digits.digits_resnet", "mean": [0.5] * 3, "std": [0.5] * 3}
 TAPS = [
@@ -38,7 +39,7 @@ def tiny(database: Path, runs: Path) -> dict[str, Any]:
             "classifier": dict(NETWORK),
             "attacks": [{"class_path": "PGD", "init_args": {"steps": 2, "step": "l2"}}],
             "deltas": [0.05, 0.1],
-            "database": {"path": str(database), "taps": [dict(tap) for tap in TAPS]},
+            "database": {"path": str(database), "taps": [dict(tap) for tap in TAPS], "index": {"class_path": "Faiss"}},
             "defenses": [
                 {"class_path": "NoDefense"},
                 {"class_path": "KNN", "init_args": {"taps": ["early", "late"], "k": [1, 5]}},
@@ -142,7 +143,7 @@ def data() -> ImageData:
 @pytest.fixture
 def database(database_path: Path) -> Database:
     """The database of `database_path`, not opened yet."""
-    return Database(path=database_path, taps=[Tap(**tap) for tap in TAPS])
+    return Database(path=database_path, taps=[Tap(**tap) for tap in TAPS], index=Faiss())
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:
     database = Database(path=folder, taps=[Tap("tap")], index=index)
     gallery = build(database, rows=options.rows, dimension=options.dimension, classes=classes)
     faiss = load_faiss()
-    bare = faiss.read_index(str(database.index_path("tap")))
+    bare = faiss.read_index(str(database.index_path("tap") / "merged.faiss"))
     if cuda and faiss.get_num_gpus():
         bare = to_gpu(bare, float16=False, temp_memory_mb=None, mode="replicate")
     defense = KNN(taps=["tap"], k=options.k, combinations=["soft", "hard"])

@@ -10,9 +10,11 @@ from .folder import ImageFolder
 from .imagenet import ImageNet
 from .preprocessing import Preprocessing
 from .shards import TarShards
+from .yfcc100m import YFCC100M
 
 __all__ = (
     "CIFAR10",
+    "YFCC100M",
     "Batch",
     "BatchLoader",
     "Digits",

@@ -2,12 +2,11 @@
 
 folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
 folder/store/                  sealed HDF5 shards and their manifest
-folder/index/<tap>.faiss       built by `lit-knn index`
+folder/index/<tap>/            built by `lit-knn index`, if the index is in files
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, final
@@ -17,7 +16,7 @@ from lit_knn.data import ImageData
 from lit_knn.database.stored import StoredGallery
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
-from lit_knn.index import Faiss, Index
+from lit_knn.index import Faiss, Index, Scan
 from lit_knn.store import Store, is_sealed, shard_name
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
@@ -30,7 +29,8 @@ class Database:
     Args:
         path: Its folder.
         taps: The features kept of each image.
-        index: How neighbours are found, the same for each tap; by default exact search.
+        index: How neighbours are found, the same for each tap; by default by an exact scan of the store, which needs no
+            index. ``auto`` is a `Faiss` index that fits the number of rows and this machine.
         softmax: ``dense`` keeps complete rows, ``packed`` the 21 largest classes; ``auto`` packs above 64 classes.
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
         key_width: Longest name of an image that the store keeps, in bytes.
@@ -45,7 +45,7 @@ class Database:
         *,
         path: str | Path,
         taps: list[Tap],
-        index: Index | None = None,
+        index: Index | Literal["auto"] | None = None,
         softmax: Literal["auto", "dense", "packed"] = "auto",
         projection_rows: int | None = None,
         key_width: int = 64,
@@ -58,7 +58,7 @@ class Database:
             raise UserError(f"model.database takes taps with different names, at least one, not {names}")
         self.path = Path(path)
         self.taps = {tap.name: tap for tap in taps}
-        self.index = index or Faiss()
+        self.index = Faiss(factory="auto") if index == "auto" else index or Scan()
         self.softmax = softmax
         if projection_rows is not None and projection_rows < 2:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
@@ -77,10 +77,7 @@ class Database:
         """
         projections, fingerprint = self.fitted(classifier, data)
         store = Store(self.store_path, fingerprint=fingerprint)
-        indexes = {}
-        for tap in self.taps:
-            indexes[tap] = copy.copy(self.index)
-            indexes[tap].load(self.index_path(tap), store.checksum)
+        indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
         if self.rows is None:
             return gallery
@@ -98,8 +95,8 @@ class Database:
         return self.path / "projection" / f"{tap}.h5"
 
     def index_path(self, tap: str) -> Path:
-        """File of a tap's index."""
-        return self.path / "index" / f"{tap}.faiss"
+        """Folder of a tap's index."""
+        return self.path / "index" / tap
 
     def shard_path(self, shard: int) -> Path:
         """File of the rows of one source shard."""
@@ -151,4 +148,6 @@ class Database:
 
     def is_complete(self) -> bool:
         """Return whether store and indexes have been built, from whatever."""
-        return (self.store_path / "manifest.json").exists() and all(self.index_path(tap).exists() for tap in self.taps)
+        return (self.store_path / "manifest.json").exists() and all(
+            self.index.is_built(self.index_path(tap)) for tap in self.taps
+        )

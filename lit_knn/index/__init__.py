@@ -1,7 +1,9 @@
-"""Which rows of the database are nearest: features in, ids and distances out."""
+"""Features of queries to the ids of the nearest rows."""
 
-from .base import Index, Neighbors
+from .base import Index, Neighbors, nearest
 from .factory import Faiss
+from .scan import Running, Scan
 from .selection import Selection
+from .sharded import Sharded
 
-__all__ = ["Faiss", "Index", "Neighbors", "Selection"]
+__all__ = ["Faiss", "Index", "Neighbors", "Running", "Scan", "Selection", "Sharded", "nearest"]

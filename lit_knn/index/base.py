@@ -1,18 +1,23 @@
-"""The contract of an index: ids are rows of the store, all of them real, nearest first."""
+"""The contract of an index: ids are rows of the store, all of them real, nearest first.
+
+It is built in three steps, any of which may have nothing to do: `train` on a sample, `add` the rows part by part (in as
+many jobs as there are parts), `merge` the parts. Then it is opened, whole or a share of it, and searched.
+"""
 
 from __future__ import annotations
 
-import json
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.index.selection import Selection
-from lit_knn.sealing import sealed
+from lit_knn.part import WHOLE, Part
 from lit_knn.store import Store
 
 
@@ -20,93 +25,94 @@ class Neighbors(NamedTuple):
     """The K nearest rows of N queries, nearest first.
 
     Attributes:
-        ids: ``(N, K)`` int64, rows of the store.
-        distances: ``(N, K)`` float32, Euclidean, in units of the features; approximate for a lossy index.
+        ids: ``(N, K)`` int64, rows of the store; −1 where a share of them has fewer than K.
+        distances: ``(N, K)`` float32, Euclidean, in units of the features, infinite beside −1; approximate for a lossy
+            index, and near 0: matrix products leave a copy up to 1e-3 of its length away.
     """
 
     ids: npt.NDArray[np.int64]
     distances: npt.NDArray[np.float32]
 
 
-class Index(ABC):
-    """An index over the features of one tap: a file, and beside it a sidecar (JSON) that says what it belongs to.
+def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
+    """Merge what the same queries found in different rows; the lower id goes first among equally near ones.
 
-    A variant says how to build, load and search; checks and sealing are here.
+    So neither the order of ``found`` nor how the rows were shared out matters.
+    """
+    ids = np.concatenate([part.ids for part in found], axis=1)
+    distances = np.concatenate([part.distances for part in found], axis=1)
+    order = np.lexsort((ids, distances), axis=1)[:, :k]
+    return Neighbors(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
+
+
+class Index(ABC):
+    """An index over the features of one tap, in a folder of its own.
+
+    A variant says how to build, open and search; what is asked of it is checked here.
     """
 
-    _path: Path | None = None
+    _name = "index"  # what messages call it, once it is open
     _rows = 0
     _dimension = 0
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What the file depends on besides the features, as JSON; a file built with other settings is refused."""
+        """What its files depend on besides the features, as JSON; files built with other settings are refused."""
+
+    # ---------------------------------------------------------------- building
+
+    def train(self, store: Store, tap: str, folder: Path) -> None:  # noqa: B027 - nothing to do is an answer
+        """Learn what all parts share; a second time does nothing."""
+
+    def add(self, store: Store, tap: str, folder: Path, part: Part) -> None:  # noqa: B027
+        """Index the rows of one part; a second time does nothing."""
+
+    def merge(self, store: Store, tap: str, folder: Path) -> None:  # noqa: B027
+        """Make one index of all parts; a second time does nothing."""
 
     @abstractmethod
-    def _build(self, store: Store, tap: str, path: Path) -> None:
-        """Write an index over all rows of a tap, in order."""
+    def is_built(self, folder: Path) -> bool:
+        """Return whether it can be opened, from whatever it was built."""
+
+    @final
+    def build(self, store: Store, tap: str, folder: Path) -> None:
+        """Take all three steps.
+
+        Raises:
+            UserError: If the store does not have the tap, or too few rows for the settings.
+        """
+        self.train(store, tap, folder)
+        self.add(store, tap, folder, WHOLE)
+        self.merge(store, tap, folder)
+
+    # ---------------------------------------------------------------- searching
 
     @abstractmethod
-    def _load(self, path: Path) -> None:
-        """Get ready to search a file that `_build` wrote."""
+    def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
+        """Get ready to search a share of the rows; together, the shares are all rows."""
 
     @abstractmethod
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` float32, of those that ``among`` allows, ids −1 beyond them."""
 
     @final
-    def build(self, store: Store, tap: str, path: Path) -> None:
-        """Index all rows of a tap and seal the file.
-
-        Raises:
-            UserError: If the store does not have the tap, or too few rows for the settings.
-        """
-        if tap not in store.schema.dimensions:
-            raise UserError(f"store {store.folder} has no tap {tap!r}; it has {', '.join(store.schema.dimensions)}")
-        sidecar = _sidecar(path)
-        with sealed(path) as unfinished:
-            self._build(store, tap, unfinished)
-            size = unfinished.stat().st_size
-            sidecar.unlink(missing_ok=True)  # never beside a file that it does not describe
-        description = {
-            "store": store.checksum,
-            "tap": tap,
-            "rows": len(store),
-            "dimension": store.schema.dimensions[tap],
-            "size": size,
-            "settings": self.settings,
-        }
-        with sealed(sidecar) as unfinished:
-            unfinished.write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
-
-    @final
-    def load(self, path: Path, checksum: str) -> None:
-        """Open a file for searching.
+    def open(self, store: Store, tap: str, folder: Path, share: Part = WHOLE) -> Self:
+        """Return a copy that is ready to be searched.
 
         Args:
-            path: As given to `build`.
-            checksum: Of the store that the ids shall belong to.
+            store: Whose rows the ids shall be.
+            tap: Which features.
+            folder: As given to `build`.
+            share: Which of the rows this process searches; see `partial`.
 
         Raises:
-            UserError: If the file is missing, cut, or was built over another store or with other settings.
+            UserError: If a file is missing, cut, or was built over another store or with other settings.
         """
-        remedy = "run `lit-knn index`"
-        try:
-            description = json.loads(_sidecar(path).read_bytes())
-            size = path.stat().st_size
-        except FileNotFoundError as error:
-            raise UserError(f"index {path} is missing or was never finished; {remedy}") from error
-        except ValueError as error:
-            raise UserError(f"{_sidecar(path)} is damaged ({error}); {remedy} again") from error
-        if description["store"] != checksum:
-            raise UserError(f"index {path} was built over another store; {remedy} again")
-        if (built := description["settings"]) != self.settings:
-            raise UserError(f"index {path} was built with {built}, not {self.settings}; {remedy} again")
-        if size != description["size"]:
-            raise UserError(f"index {path} has {size} of {description['size']} bytes; {remedy} again")
-        self._load(path)
-        self._path, self._rows, self._dimension = path, description["rows"], description["dimension"]
+        ready = copy.copy(self)
+        ready._name, ready._rows, ready._dimension = f"index {folder}", len(store), dimension(store, tap)
+        ready._open(store, tap, folder, share)
+        return ready
 
     @final
     def search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
@@ -121,25 +127,40 @@ class Index(ABC):
             UserError: If a feature is NaN or infinite, there are fewer than k rows, or an approximate search did not
                 look at k of them.
         """
-        if self._path is None:
-            raise RuntimeError("the index has not been loaded")
-        features = np.ascontiguousarray(features, np.float32)
-        if features.ndim != 2 or features.shape[1] != self._dimension:
-            raise UserError(f"index {self._path} takes features (N, {self._dimension}), not {features.shape}")
-        rows = self._rows if among is None else len(among)
-        if not 1 <= k <= rows:
-            raise UserError(f"index {self._path} has {rows} rows and cannot find k = {k} neighbours")
-        if not (finite := np.isfinite(features).all(axis=1)).all():
-            raise UserError(f"features of query {finite.argmin()} of {len(features)} are NaN or infinite")
-        neighbors = self._search(features, k, among)
+        neighbors = self.partial(features, k, among)
         if (neighbors.ids < 0).any():
             short = (neighbors.ids < 0).any(axis=1).sum()
             raise UserError(
-                f"index {self._path} found fewer than k = {k} neighbours for {short} of {len(features)} queries: raise "
+                f"{self._name} found fewer than k = {k} neighbours for {short} of {len(features)} queries: raise "
                 "nprobe (IVF) or efSearch (HNSW) in search_parameters"
             )
         return neighbors
 
+    def finish(self) -> None:  # noqa: B027
+        """Say that this process has nothing left to ask; indexes over several processes answer until none has."""
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
+    @final
+    def partial(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
+        """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
+        if not self._rows:
+            raise RuntimeError("the index has not been opened")
+        features = np.ascontiguousarray(features, np.float32)
+        if features.ndim != 2 or features.shape[1] != self._dimension:
+            raise UserError(f"{self._name} takes features (N, {self._dimension}), not {features.shape}")
+        rows = self._rows if among is None else len(among)
+        if not 1 <= k <= rows:
+            raise UserError(f"{self._name} has {rows} rows and cannot find k = {k} neighbours")
+        if not (finite := np.isfinite(features).all(axis=1)).all():
+            raise UserError(f"features of query {finite.argmin()} of {len(features)} are NaN or infinite")
+        return self._search(features, k, among)
+
+
+def dimension(store: Store, tap: str) -> int:
+    """Return D.
+
+    Raises:
+        UserError: If the store does not have the tap.
+    """
+    if tap not in store.schema.dimensions:
+        raise UserError(f"store {store.folder} has no tap {tap!r}; it has {', '.join(store.schema.dimensions)}")
+    return store.schema.dimensions[tap]

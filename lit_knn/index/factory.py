@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors
-from lit_knn.index.faiss_library import load_faiss
+from lit_knn.index.base import Neighbors
+from lit_knn.index.faiss_library import load_faiss, reason
+from lit_knn.index.files import FileIndex
+from lit_knn.index.merging import merge
 from lit_knn.index.selection import Selection, restricted
+from lit_knn.index.sidecar import Description
 from lit_knn.store import Store
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256
 TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
 
 
-class Faiss(Index):
+class Faiss(FileIndex):
     """FAISS, Euclidean distance.
 
     The same seed gives the same file, except for HNSW, whose threads race (``OMP_NUM_THREADS=1`` stops that).
@@ -62,21 +65,20 @@ class Faiss(Index):
         self.training_rows, self.seed = training_rows, seed
         self.device, self.memory_map = device, memory_map
         self.gpu_float16, self.gpu_temp_memory_mb, self.gpu_mode = gpu_float16, gpu_temp_memory_mb, gpu_mode
-        self._index: Any = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the file depends on; search parameters and devices may change without building again."""
         return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
 
-    def _build(self, store: Store, tap: str, path: Path) -> None:
+    def _train(self, store: Store, tap: str, path: Path) -> Description:
         faiss = load_faiss()
         try:
             index = faiss.index_factory(store.schema.dimensions[tap], self.factory, faiss.METRIC_L2)
         except RuntimeError as error:
             raise UserError(
                 f"FAISS has no index {self.factory!r} for {store.schema.dimensions[tap]} dimensions "
-                f"({_reason(error)}); index.factory takes for example {EXAMPLES}"
+                f"({reason(error)}); index.factory takes for example {EXAMPLES}"
             ) from error
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
@@ -91,11 +93,26 @@ class Faiss(Index):
             except RuntimeError as error:
                 raise UserError(
                     f"index {self.factory!r} cannot be trained on {len(sample)} of the {len(store)} rows of {store.folder} "
-                    f"({_reason(error)}); choose a smaller one or raise index.training_rows"
+                    f"({reason(error)}); choose a smaller one or raise index.training_rows"
                 ) from error
-        for _, block in store.feature_blocks(tap):
+        faiss.write_index(index, str(path))
+        return {}
+
+    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
+        faiss = load_faiss()
+        index = faiss.read_index(str(trained))
+        for _, block in store.feature_blocks(tap, within=rows):
             index.add(block)
         faiss.write_index(index, str(path))
+
+    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+        try:
+            merge(trained, parts, path, lists)
+        except RuntimeError as error:
+            raise UserError(
+                f"index {self.factory!r} cannot be merged ({reason(error)}); build it without --part, or search its parts "
+                "with Sharded"
+            ) from error
 
     def _sample(self, rows: int, lists: int) -> npt.NDArray[np.int64]:
         wanted = self.training_rows or max(TRAINING_ROWS_PER_LIST * lists, TRAINING_ROWS)
@@ -103,20 +120,24 @@ class Faiss(Index):
             return np.arange(rows)
         return np.sort(np.random.default_rng(self.seed).choice(rows, wanted, replace=False))
 
-    def _load(self, path: Path) -> None:
+    def _read(self, path: Path, description: Description) -> Any:
         faiss = load_faiss()
         gpus = 0 if self.device == "cpu" else faiss.get_num_gpus()
         if self.device == "cuda" and not gpus:
             raise UserError("index.device is cuda, but FAISS sees no GPU here: use auto or cpu, or `lit_knn[gpu]`")
+        if description.get("lists"):
+            flags = faiss.IO_FLAG_ONDISK_SAME_DIR  # mapped in any case
+        else:
+            flags = faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0
         try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0)
+            index = faiss.read_index(str(path), flags)
         except RuntimeError as error:
-            raise UserError(f"index {path} is damaged ({_reason(error)}); run `lit-knn index` again") from error
+            raise UserError(f"index {path} is damaged ({reason(error)}); run `lit-knn index` again") from error
         space = faiss.ParameterSpace()
         if gpus and (copy := self._on_gpu(index)) is not None:
             index, space = copy, faiss.GpuParameterSpace()
         _set_parameters(index, space, self.search_parameters, self.factory)
-        self._index = index
+        return index
 
     def _on_gpu(self, index: faiss.Index) -> faiss.Index | None:
         from lit_knn.index.gpu import to_gpu
@@ -124,19 +145,19 @@ class Faiss(Index):
         try:
             return to_gpu(index, float16=self.gpu_float16, temp_memory_mb=self.gpu_temp_memory_mb, mode=self.gpu_mode)
         except RuntimeError as error:
-            problem = f"index {self.factory!r} cannot be searched on the GPU ({_reason(error)})"
+            problem = f"index {self.factory!r} cannot be searched on the GPU ({reason(error)})"
             if self.device == "cuda":
                 raise UserError(f"{problem}; set index.device to cpu or choose another factory") from error
             warnings.warn(f"{problem}: the CPU searches it", stacklevel=2)
             return None
 
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        parameters = None if among is None else restricted(self._index, among)
+    def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        parameters = None if among is None else restricted(handle, among)
         try:
-            squared, ids = self._index.search(features, k, params=parameters)
+            squared, ids = handle.search(features, k, params=parameters)
         except RuntimeError as error:
             raise UserError(
-                f"index {self.factory!r} cannot search a part of its rows ({_reason(error)}); use a Flat, IVF or HNSW "
+                f"index {self.factory!r} cannot search a part of its rows ({reason(error)}); use a Flat, IVF or HNSW "
                 "index on the CPU, or index only those rows"
             ) from error
         return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))  # rounding takes the distance of a copy below 0
@@ -152,8 +173,3 @@ def _set_parameters(
             raise UserError(
                 f"index {factory!r} has no search parameter {name!r}; IVF takes nprobe, HNSW efSearch, Refine k_factor_rf"
             ) from error
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return what FAISS says, without where in its source it says so."""
-    return str(error).splitlines()[0].rpartition(": ")[2]

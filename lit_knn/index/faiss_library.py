@@ -10,6 +10,8 @@ from types import ModuleType
 
 from lit_knn.errors import UserError
 
+BLAS_THRESHOLD = 1024  # queries × dimensions from which exact search multiplies matrices; FAISS 1.15 waits for 128,000
+
 
 @functools.cache
 def load_faiss() -> ModuleType:
@@ -35,4 +37,10 @@ def load_faiss() -> ModuleType:
         raise UserError(
             "FAISS is broken: uninstall every faiss wheel, then `pip install lit_knn[cpu]` or `lit_knn[gpu]`"
         )
+    faiss.cvar.distance_compute_blas_threshold = min(faiss.cvar.distance_compute_blas_threshold, BLAS_THRESHOLD)
     return faiss
+
+
+def reason(error: RuntimeError) -> str:
+    """Return what FAISS says, without where in its source it says so."""
+    return str(error).splitlines()[0].rpartition(": ")[2]

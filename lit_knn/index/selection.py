@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,33 @@ class Selection:
         """Return how many rows may be found."""
         return self.count
 
+    def cut(self, rows: range) -> Selection:
+        """Return the same rows of a part of the store, which numbers them from 0.
+
+        Args:
+            rows: The part; it starts at a multiple of 8.
+        """
+        bits = self.bits[rows.start // 8 : -(-rows.stop // 8)]  # what follows `stop` in the last byte is never found
+        return self if len(bits) == len(self.bits) else Selection(bits, int(np.bitwise_count(bits).sum()))
+
+    def mask(self, rows: range) -> npt.NDArray[np.bool_]:
+        """Return whether each of consecutive rows may be found."""
+        first = rows.start // 8
+        bits = np.unpackbits(self.bits[first : -(-rows.stop // 8)], bitorder="little")
+        return bits[rows.start - 8 * first : rows.stop - 8 * first].view(bool)
+
     def ids(self) -> npt.NDArray[np.int64]:
         """Return them, ascending."""
         return np.flatnonzero(np.unpackbits(self.bits, bitorder="little"))
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of which, 16 hexadecimal digits."""
+        return hashlib.sha256(self.bits.data).hexdigest()[:16]
+
     def identity(self) -> str:
         """Return their number and a hash of which."""
-        return f"{self.count}-{hashlib.sha256(self.bits.tobytes()).hexdigest()[:16]}"
+        return f"{self.count}-{self.digest}"
 
 
 def restricted(index: Any, among: Selection) -> Any:

@@ -246,3 +246,20 @@ def test_yaml_builds_it_from_short_names(tmp_path: Path) -> None:
     assert module.preprocessing == Preprocessing(resize=32, crop=28)
     assert module.database.urls == ["x-{0..3}.tar"]
     assert module.num_queries_total == 100
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shards_without_images_change_nothing(tars: Callable[..., str], tmp_path: Path, num_workers: int) -> None:
+    """A crawl has some, first, last or in between; a database of nothing else has no batch."""
+    urls = tars(0, 3, 0, 5, 0)
+    source = TarShards(urls=urls)
+    data = ImageData(queries=source, database=source, batch_size=2, num_workers=num_workers)
+    assert (data.num_queries_total, data.num_database_rows) == (8, 8)
+    assert data.num_rows(2) == 0
+    for loader in (data.test_dataloader(), data.database_batches(range(5))):
+        assert [(batch["shard"], len(batch["key"])) for batch in loader] == [(1, 2), (1, 1), (3, 2), (3, 2), (3, 1)]
+    nothing = TarShards(urls=str(tmp_path / "part-{0,2}.tar"))
+    data = ImageData(queries=nothing, database=nothing)
+    assert data.database_batches([0, 1]).total == 0
+    with pytest.raises(UserError, match="0 queries make 0 batches"):
+        data.test_dataloader()

@@ -1,6 +1,8 @@
 import copy
 
+import numpy as np
 import pytest
+import torch
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.data import Digits, ImageData, Preprocessing
@@ -78,14 +80,22 @@ def test_a_tap_less_needs_a_store_of_its_own(database, classifier, data):
         changed.open(classifier, data)
 
 
+def test_without_an_index_the_store_itself_is_searched(database, classifier, data, gallery, tmp_path):
+    taps = [Tap(**tap) for tap in TAPS]
+    scanned = Database(path=database.path, taps=taps).open(classifier, data)
+    features = gallery.store.features("late", np.arange(0, 1297, 13)) + np.float32(0.01)
+    expected = gallery.search("late", torch.from_numpy(features), 9)
+    assert np.array_equal(scanned.search("late", torch.from_numpy(features), 9).ids, expected.ids)
+
+
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
         ("projection/early.h5", "extract"),
         ("store/manifest.json", "extract"),
         ("store/shard-000000.h5", "extract"),
-        ("index/late.faiss", "index"),
-        ("index/late.faiss.json", "index"),
+        ("index/late/merged.faiss", "index"),
+        ("index/late/merged.faiss.json", "index"),
     ],
 )
 def test_whatever_is_missing_the_sentence_names_the_command(tmp_path, database, classifier, data, missing, command):

@@ -1,28 +1,25 @@
-import json
-
 import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index import Index, Neighbors
+from lit_knn.index import Index, Neighbors, nearest
 
 
 class Numpy(Index):
-    """The shortest variant: the rows themselves."""
+    """The shortest variant: the rows themselves, and nothing to build."""
 
-    def __init__(self, *, exponent=2, found=10**9):
-        self.exponent, self.found = exponent, found
+    def __init__(self, *, found=10**9):
+        self.found = found
 
     @property
     def settings(self):
-        return {"exponent": self.exponent}
+        return {}
 
-    def _build(self, store, tap, path):
-        with path.open("wb") as file:
-            np.save(file, store.features(tap, np.arange(len(store))))
+    def is_built(self, folder):
+        return True
 
-    def _load(self, path):
-        self.features = np.load(path)
+    def _open(self, store, tap, folder, share):
+        self.features = store.features(tap, np.arange(len(store)))
 
     def _search(self, features, k, among):
         distances = np.linalg.norm(features[:, None] - self.features, axis=2)  # (N, M)
@@ -32,78 +29,25 @@ class Numpy(Index):
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "index" / "late.v2.faiss"
+def index(small, tmp_path):
+    Numpy().build(small, "late", tmp_path)
+    return Numpy().open(small, "late", tmp_path)
 
 
-@pytest.fixture
-def index(small, path):
-    index = Numpy()
-    index.build(small, "late", path)
-    index.load(path, small.checksum)
-    return index
+def test_a_row_is_its_own_nearest(index, small):
+    assert index.search(small.features("late", np.arange(5)), 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
 
 
-def test_build_load_search(index, small, path):
-    rows = small.features("late", np.arange(5))
-    assert index.search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
-    assert sorted(file.name for file in path.parent.iterdir()) == ["late.v2.faiss", "late.v2.faiss.json"]
-
-
-def test_the_sidecar_says_what_the_index_belongs_to(index, small, path):
-    assert json.loads((path.parent / "late.v2.faiss.json").read_text()) == {
-        "store": small.checksum,
-        "tap": "late",
-        "rows": 300,
-        "dimension": 8,
-        "size": path.stat().st_size,
-        "settings": {"exponent": 2},
-    }
-
-
-def test_an_unknown_tap_is_refused_with_those_there_are(small, path):
+def test_an_unknown_tap_is_refused_with_those_there_are(small, tmp_path):
     with pytest.raises(UserError, match="no tap 'middle'; it has early, late"):
-        Numpy().build(small, "middle", path)
+        Numpy().open(small, "middle", tmp_path).search(np.zeros((1, 8), np.float32), 1)
 
 
-def test_a_failed_build_leaves_the_old_index(index, small, path):
-    class Broken(Numpy):
-        def _build(self, store, tap, path):
-            path.write_text("half")
-            raise RuntimeError("out of memory")
-
-    with pytest.raises(RuntimeError):
-        Broken().build(small, "late", path)
-    Numpy().load(path, small.checksum)
-    assert len(list(path.parent.iterdir())) == 2
-
-
-def test_missing_index_or_sidecar(index, small, path):
-    with pytest.raises(UserError, match=r"missing or was never finished; run `lit-knn index`"):
-        Numpy().load(path.with_name("early.faiss"), small.checksum)
-    sidecar = path.with_name("late.v2.faiss.json")
-    sidecar.write_text("{")
-    with pytest.raises(UserError, match="json is damaged"):
-        Numpy().load(path, small.checksum)
-    sidecar.unlink()
-    with pytest.raises(UserError, match="never finished"):
-        Numpy().load(path, small.checksum)
-
-
-def test_cut_short(index, small, path):
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"has \d+ of \d+ bytes"):
-        Numpy().load(path, small.checksum)
-
-
-def test_another_stores_index_is_refused(index, store, path):
-    with pytest.raises(UserError, match="built over another store"):
-        Numpy().load(path, store.checksum)
-
-
-def test_other_settings_are_refused(index, small, path):
-    with pytest.raises(UserError, match=r"built with \{'exponent': 2\}, not \{'exponent': 3\}"):
-        Numpy(exponent=3).load(path, small.checksum)
+def test_opening_leaves_the_configuration_as_it_is(small, tmp_path):
+    configuration = Numpy()
+    assert configuration.open(small, "late", tmp_path).search(np.zeros((2, 8), np.float32), 1).ids.shape == (2, 1)
+    with pytest.raises(RuntimeError, match="not been opened"):
+        configuration.search(np.zeros((2, 8), np.float32), 1)
 
 
 @pytest.mark.parametrize("k", [0, -1, 301])
@@ -131,14 +75,25 @@ def test_no_queries(index):
     assert index.search(np.empty((0, 8), np.float32), 3).ids.shape == (0, 3)
 
 
-def test_a_missing_neighbour_never_leaves_the_index(index, small, path):
-    short = Numpy(found=4)
-    short.load(path, small.checksum)
-    assert (short.search(np.zeros((2, 8), np.float32), 4).ids >= 0).all()
+def test_a_missing_neighbour_never_leaves_the_index(small, tmp_path):
+    short = Numpy(found=4).open(small, "late", tmp_path)
+    zeros = np.zeros((2, 8), np.float32)
+    assert (short.search(zeros, 4).ids >= 0).all()
     with pytest.raises(UserError, match=r"fewer than k = 5 neighbours for 2 of 2 queries: raise nprobe"):
-        short.search(np.zeros((2, 8), np.float32), 5)
+        short.search(zeros, 5)
+    assert (short.partial(zeros, 5).ids[:, 4] == -1).all()  # but a share may have less
 
 
-def test_searching_before_loading_is_a_bug():
-    with pytest.raises(RuntimeError, match="not been loaded"):
-        Numpy().search(np.zeros((1, 8), np.float32), 1)
+def test_merging_does_not_depend_on_order_and_gives_the_lower_id_first():
+    rng = np.random.default_rng(0)
+    distances = rng.integers(0, 5, (3, 40)).astype(np.float32)  # many equal ones
+    ids = np.tile(rng.permutation(40), (3, 1))
+    parts = [Neighbors(ids[:, part], distances[:, part]) for part in (slice(0, 7), slice(7, 30), slice(30, 40))]
+    parts.append(Neighbors(np.full((3, 2), -1), np.full((3, 2), np.inf, np.float32)))
+    expected = [sorted(zip(d, i, strict=True))[:9] for d, i in zip(distances.tolist(), ids.tolist(), strict=True)]
+    for found in (parts, parts[::-1]):
+        merged = nearest(found, 9)
+        assert [
+            list(zip(d, i, strict=True)) for d, i in zip(merged.distances.tolist(), merged.ids.tolist(), strict=True)
+        ] == expected
+    assert (nearest(parts, 42).ids[:, 40:] == -1).all()

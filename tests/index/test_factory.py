@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 
@@ -40,7 +38,7 @@ def truth(store, queries):
 def built(store, tmp_path_factory):
     """Every index, built once."""
     folder = tmp_path_factory.mktemp("index")
-    paths = {factory: folder / f"{number}.faiss" for number, factory in enumerate(FACTORIES)}
+    paths = {factory: folder / str(number) for number, factory in enumerate(FACTORIES)}
     for factory, path in paths.items():
         Faiss(factory=factory, training_rows=TRAINING_ROWS).build(store, "late", path)
     return paths
@@ -48,9 +46,7 @@ def built(store, tmp_path_factory):
 
 def opened(built, store, factory, **options):
     options = {"search_parameters": FACTORIES[factory][0], "device": "cpu"} | options
-    index = Faiss(factory=factory, training_rows=TRAINING_ROWS, **options)
-    index.load(built[factory], store.checksum)
-    return index
+    return Faiss(factory=factory, training_rows=TRAINING_ROWS, **options).open(store, "late", built[factory])
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
@@ -103,23 +99,14 @@ def test_too_few_probes_are_an_error_not_a_minus_one(built, store, queries):
 
 @pytest.mark.parametrize("factory", ["IVF256,Flat", "IVF256,RaBitQ,Refine(SQ8)"])
 def test_the_seed_decides_the_file(factory, store, tmp_path, built):
-    def content(seed):
-        path = tmp_path / f"{seed}.faiss"
-        Faiss(factory=factory, seed=seed, training_rows=9984).build(store, "late", path)
-        return path.read_bytes()
+    def content(seed, name):
+        folder = tmp_path / name
+        Faiss(factory=factory, seed=seed, training_rows=9984).build(store, "late", folder)
+        return (folder / "merged.faiss").read_bytes()
 
-    first = content(0)
-    assert content(0) == first
-    assert content(1) != first
-
-
-def test_a_copy_of_a_configuration_is_loaded_on_its_own(built, store, queries):
-    configuration = Faiss(training_rows=TRAINING_ROWS)
-    loaded = copy.copy(configuration)
-    loaded.load(built["Flat"], store.checksum)
-    assert loaded.search(queries, 1).ids.shape == (40, 1)
-    with pytest.raises(RuntimeError, match="not been loaded"):
-        configuration.search(queries, 1)
+    first = content(0, "first")
+    assert content(0, "again") == first
+    assert content(1, "other") != first
 
 
 @pytest.mark.parametrize("factory", ["Nope", "", "IVF256,PQ7", "Flat,IVF4"])
@@ -128,7 +115,7 @@ def test_a_bad_factory_string_is_refused_with_examples(factory, store, tmp_path)
         Faiss(factory=factory).build(store, "late", tmp_path / "index")
     assert repr(factory) in str(error.value)
     assert "\n" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
+    assert not list((tmp_path / "index").iterdir())
 
 
 def test_too_few_rows_to_train_on(small, tmp_path):
@@ -147,16 +134,16 @@ def test_an_unknown_search_parameter_is_refused(factory, name, built, store):
 
 
 def test_damage_that_keeps_the_size_is_noticed_where_faiss_does(store, tmp_path):
-    path = tmp_path / "index"
-    Faiss().build(store, "late", path)
+    Faiss().build(store, "late", tmp_path)
+    path = tmp_path / "merged.faiss"
     path.write_bytes(b"XXXX" + path.read_bytes()[4:])
     with pytest.raises(UserError, match="is damaged"):
-        Faiss().load(path, store.checksum)
+        Faiss().open(store, "late", tmp_path)
 
 
 def test_cuda_without_a_device_is_refused(built, store):
     if load_faiss().get_num_gpus():
         pytest.skip("there is a device")
     with pytest.raises(UserError, match="FAISS sees no GPU"):
-        Faiss(device="cuda", training_rows=TRAINING_ROWS).load(built["Flat"], store.checksum)
-    Faiss(device="auto", training_rows=TRAINING_ROWS).load(built["Flat"], store.checksum)
+        Faiss(device="cuda", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])
+    Faiss(device="auto", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])

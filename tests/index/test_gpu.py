@@ -26,11 +26,10 @@ def test_the_gpu_finds_what_the_cpu_finds(factory, float16, floor, mode, store, 
         "training_rows": 2560,
         "search_parameters": {} if factory == "Flat" else {"nprobe": 32},
     }
-    Faiss(**options).build(store, "late", tmp_path / "index")
-    cpu = Faiss(**options, device="cpu")
-    gpu = Faiss(**options, device="cuda", gpu_float16=float16, gpu_temp_memory_mb=64, gpu_mode=mode)
-    for index in (cpu, gpu):
-        index.load(tmp_path / "index", store.checksum)
+    Faiss(**options).build(store, "late", tmp_path)
+    cpu = Faiss(**options, device="cpu").open(store, "late", tmp_path)
+    on_gpu = {"device": "cuda", "gpu_float16": float16, "gpu_temp_memory_mb": 64, "gpu_mode": mode}
+    gpu = Faiss(**options, **on_gpu).open(store, "late", tmp_path)
     expected, found = cpu.search(queries, 50), gpu.search(queries, 50)
     assert found.ids.dtype == np.int64
     assert (np.diff(found.distances, axis=1) >= 0).all()
@@ -39,10 +38,9 @@ def test_the_gpu_finds_what_the_cpu_finds(factory, float16, floor, mode, store, 
 
 
 def test_an_index_that_faiss_has_not_for_gpus(store, queries, tmp_path):
-    Faiss(factory="HNSW32").build(store, "late", tmp_path / "index")
+    Faiss(factory="HNSW32").build(store, "late", tmp_path)
     with pytest.raises(UserError, match="cannot be searched on the GPU"):
-        Faiss(factory="HNSW32", device="cuda").load(tmp_path / "index", store.checksum)
-    index = Faiss(factory="HNSW32", device="auto")
+        Faiss(factory="HNSW32", device="cuda").open(store, "late", tmp_path)
     with pytest.warns(UserWarning, match="the CPU searches it"):
-        index.load(tmp_path / "index", store.checksum)
+        index = Faiss(factory="HNSW32", device="auto").open(store, "late", tmp_path)
     assert index.search(queries, 50).ids.shape == (40, 50)

@@ -19,9 +19,8 @@ COMPOSED = {  # factory: search parameters; one for each way in which FAISS take
 @pytest.fixture(params=COMPOSED)
 def index(request, small, tmp_path):
     index = Faiss(factory=request.param, search_parameters=COMPOSED[request.param], device="cpu")
-    index.build(small, "late", tmp_path / "part.faiss")
-    index.load(tmp_path / "part.faiss", small.checksum)
-    return index
+    index.build(small, "late", tmp_path)
+    return index.open(small, "late", tmp_path)
 
 
 def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
@@ -42,15 +41,25 @@ def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
 
 def test_fewer_rows_than_neighbours(small, tmp_path):
     index = Faiss(device="cpu")
-    index.build(small, "late", tmp_path / "part.faiss")
-    index.load(tmp_path / "part.faiss", small.checksum)
+    index.build(small, "late", tmp_path)
+    index = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="has 3 rows and cannot find k = 4"):
         index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(3), len(small)))
 
 
 def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
     index = Faiss(factory="PQ4x4", device="cpu")
-    index.build(small, "late", tmp_path / "part.faiss")
-    index.load(tmp_path / "part.faiss", small.checksum)
+    index.build(small, "late", tmp_path)
+    index = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="'PQ4x4' cannot search a part of its rows"):
         index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(30), len(small)))
+
+
+def test_a_part_of_a_selection():
+    chosen = np.array([0, 3, 8, 9, 15, 16, 29])
+    selection = Selection.of(chosen, 30)
+    for rows in (range(30), range(8, 16), range(16, 30), range(24, 24), range(16, 27)):
+        inside = [row - rows.start for row in chosen if rows.start <= row < -(-rows.stop // 8) * 8]
+        assert selection.cut(rows).ids().tolist() == inside
+    for rows in (range(3, 17), range(30), range(9, 10), range(5, 5)):
+        assert selection.mask(rows).tolist() == [row in chosen for row in rows]

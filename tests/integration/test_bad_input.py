@@ -166,7 +166,7 @@ def test_a_store_that_was_never_finished(copied, mistake, command):
 
 
 def test_an_index_that_was_cut(copied, mistake):
-    index = Path(copied["model"]["database"]["path"]) / "index" / "late.faiss"
+    index = Path(copied["model"]["database"]["path"]) / "index" / "late" / "merged.faiss"
     index.write_bytes(index.read_bytes()[:-100])
     sentence = mistake("test", copied)
     assert str(index) in sentence

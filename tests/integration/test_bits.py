@@ -8,6 +8,7 @@ from lit_knn.backbones import Tap
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, UW, Query
 from lit_knn.errors import UserError
+from lit_knn.store import pack_signs
 
 from ..conftest import run, tiny
 
@@ -104,3 +105,15 @@ def test_bits_are_no_floats(folder, classifier, data):
     taps = [Tap(**{**tap, "bits": False}) for tap in TAPS]
     with pytest.raises(UserError, match=r"tap regions is .*, bits' where .*, dimension 32' is expected"):
         Database(path=folder, taps=taps).open(classifier, data)
+
+
+def test_a_binary_index_over_the_codes_finds_the_same(gallery, classifier, image):
+    faiss = pytest.importorskip("faiss")
+    index = faiss.IndexBinaryFlat(64)
+    for _, block in gallery.store.code_blocks("codes"):
+        index.add(block)
+    with torch.no_grad():
+        features = Query(image, classifier, gallery, {"codes": K}).features("codes")
+    distance, _ = index.search(pack_signs(features.numpy()), K)
+    found = gallery.search("codes", features, K)
+    np.testing.assert_allclose(found.distances**2, 4 * distance, rtol=1e-6)

@@ -95,7 +95,7 @@ def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     assert (found / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()
     assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
     assert printed.count("Top-1 accuracy") == 1  # printed by one of them
-    built = [path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one" / "index").iterdir()]
+    built = [path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one" / "index").rglob("*.*")]
     assert all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in built)
 
 

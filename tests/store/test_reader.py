@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
+from lit_knn.part import Part
 from lit_knn.store import Skipped, Store, read_header, shard_name, write_manifest
 
 from .example import FINGERPRINT, rows, schema, write_shard, write_store
@@ -58,10 +59,23 @@ def test_predictions_are_the_softmax(stored):
 @pytest.mark.parametrize("rows_per_block", [1, 5, 7, 65_536])
 def test_blocks_are_all_features_in_order(stored, rows_per_block):
     store, expected = stored
-    blocks = list(store.feature_blocks("late", rows_per_block))
+    blocks = list(store.feature_blocks("late", rows=rows_per_block))
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected["late"])
     assert [first for first, _ in blocks] == np.cumsum([0, *(len(block) for _, block in blocks)])[:-1].tolist()
     assert all(block.dtype == np.float32 and 0 < len(block) <= rows_per_block for _, block in blocks)
+
+
+@pytest.mark.parametrize("within", [range(20), range(3, 9), range(7, 8), range(12, 20), range(5, 5)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_shares_of_some_rows_are_all_of_them_once(stored, within, count):
+    store, expected = stored
+    shares = [list(store.feature_blocks("late", within=within, share=Part(i + 1, count), rows=3)) for i in range(count)]
+    blocks = dict(block for share in shares for block in share)
+    assert len(blocks) == sum(map(len, shares))
+    found = [row for first, block in blocks.items() for row in range(first, first + len(block))]
+    assert sorted(found) == list(within)
+    for first, block in blocks.items():
+        np.testing.assert_array_equal(block, expected["late"][first : first + len(block)])
 
 
 @pytest.fixture
@@ -85,8 +99,8 @@ def test_bits_are_read_as_signs_or_as_they_are(signed, shape):
 @pytest.mark.parametrize("rows_per_block", [1, 5, 65_536])
 def test_blocks_of_bits(signed, rows_per_block):
     store, expected = signed
-    features = list(store.feature_blocks("signs", rows_per_block))
-    codes = list(store.code_blocks("signs", rows_per_block))
+    features = list(store.feature_blocks("signs", rows=rows_per_block))
+    codes = list(store.code_blocks("signs", rows=rows_per_block))
     assert [first for first, _ in features] == [first for first, _ in codes]
     np.testing.assert_array_equal(np.concatenate([block for _, block in features]), expected)
     np.testing.assert_array_equal(np.concatenate([block for _, block in codes]), np.packbits(expected > 0, axis=1))

@@ -1,0 +1,151 @@
+"""What lies where in a tar file of samples; nothing but headers is read."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lit_knn.errors import UserError
+
+BLOCK = tarfile.BLOCKSIZE
+IMAGES = ("jpg", "jpeg", "png", "webp")
+_END = bytes(BLOCK)
+_LONGEST = 1 << 20  # bytes of a long name or of a member's further attributes
+_REGULAR, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6")
+_LONG_NAME, _LONG_LINK, _ATTRIBUTES, _GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S"
+
+
+class Member(NamedTuple):
+    """A regular file: its name, where its headers start, where its data do, and their bytes."""
+
+    name: str
+    start: int
+    offset: int
+    size: int
+
+
+Sample = dict[str, Member]
+
+
+def samples(path: Path) -> dict[str, Sample]:
+    """List a tar file by WebDataset's rule: key → extension → member, in the order of the file.
+
+    A key ends at the first dot of a file name; the rest is the extension, in lower case.
+
+    Raises:
+        UserError: If the file is missing, damaged or cut short, or a key has an extension twice.
+
+    References:
+        https://github.com/webdataset/webdataset
+    """
+    found: dict[str, Sample] = {}
+    try:
+        with path.open("rb") as file:
+            for member in _members(file):
+                match = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name)
+                if match is None:
+                    continue
+                parts = found.setdefault(match[1], {})
+                if match[2].lower() in parts:
+                    raise UserError(f"{path} holds {member.name} twice")
+                parts[match[2].lower()] = member
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(
+            f"{path} is cut short, damaged or no uncompressed tar file ({error}): write it again"
+        ) from error
+    return found
+
+
+def image_of(path: Path, key: str, sample: Sample) -> Member | None:
+    """Return the member that is the sample's image, None if there is none: metadata of a failed download, say.
+
+    Raises:
+        UserError: If there are two.
+    """
+    images = [extension for extension in IMAGES if extension in sample]
+    if len(images) > 1:
+        raise UserError(f"{path} holds two images of key {key!r}: .{images[0]} and .{images[1]}")
+    return sample[images[0]] if images else None
+
+
+def padded(size: int) -> int:
+    """Return the bytes that so many bytes take up in the file."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def checksum(header: bytes) -> int:
+    """Return the sum of a header's bytes, those of the checksum itself counted as spaces."""
+    return sum(header) - sum(header[148:156]) + 8 * ord(" ")
+
+
+def _members(file: BinaryIO) -> Iterator[Member]:
+    """Yield the regular files of a tar file, and prove that it is complete.
+
+    `tarfile` takes a cut between two members for the end, and four times as long: WebDataset's writer gives each member
+    a header of attributes, and each worker of a loader lists each shard.
+
+    Raises:
+        tarfile.ReadError: If a header makes no sense, or there is no mark at the end.
+    """
+    start = position = 0
+    name, attributes = "", dict[bytes, bytes]()
+    while (header := file.read(BLOCK)) != _END:
+        if len(header) < BLOCK:
+            raise tarfile.ReadError(f"no end mark after {name}" if name else "it is empty")
+        try:
+            size, kind = _number(header[124:136]), header[156:157]
+            if checksum(header) != _number(header[148:156]):
+                raise ValueError("its checksum is another")
+            position += BLOCK
+            if kind in (_LONG_NAME, _LONG_LINK, _ATTRIBUTES, _GLOBAL):
+                if size > _LONGEST:
+                    raise ValueError(f"{size} bytes of attributes")
+                data = file.read(padded(size))[:size]
+                if kind == _LONG_NAME:
+                    attributes[b"path"] = data.rstrip(b"\0")
+                elif kind == _ATTRIBUTES:
+                    attributes |= _records(data)
+                position += padded(size)
+                continue
+            if kind == _SPARSE or any(keyword.startswith(b"GNU.sparse") for keyword in attributes):
+                raise ValueError("a sparse file")
+            size = int(attributes.get(b"size", size))
+        except ValueError as error:
+            raise tarfile.ReadError(f"the header at byte {start} makes no sense: {error}") from error
+        name = (attributes.get(b"path") or _name(header)).decode("utf-8", "surrogateescape")
+        if kind in _REGULAR:
+            yield Member(name, start, position, size)
+        if kind not in _WITHOUT_DATA:
+            position += padded(size)
+        file.seek(position)
+        start, attributes = position, {}
+    if not name and file.seek(0, 2) > tarfile.RECORDSIZE:  # what a power cut may leave, not what an empty tar file is
+        raise tarfile.ReadError("nothing but zeros")
+
+
+def _name(header: bytes) -> bytes:
+    name, prefix = header[:100].partition(b"\0")[0], header[345:500].partition(b"\0")[0]
+    return prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
+
+
+def _number(field: bytes) -> int:
+    """Parse octal digits, or the binary number that GNU's tar writes where they are too few."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    return int(field.strip(b" \0") or b"0", 8)
+
+
+def _records(data: bytes) -> dict[bytes, bytes]:
+    """Parse ``length keyword=value`` lines."""
+    records, start = {}, 0
+    while start < len(data):
+        space = data.index(b" ", start)
+        stop = start + int(data[start:space])
+        if stop <= space:
+            raise ValueError("an attribute without length")
+        keyword, _, value = data[space + 1 : stop - 1].partition(b"=")
+        records[keyword], start = value, stop
+    return records

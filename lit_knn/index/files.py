@@ -1,0 +1,187 @@
+"""An index in files, built part by part.
+
+    folder/trained.faiss              what all parts share
+    folder/part-00003-of-00016.faiss  the rows of one part, which it numbers from 0
+    folder/merged.faiss               all rows; the others have been removed
+    folder/merged.ivfdata             the inverted lists of several parts, for FAISS to map
+
+Beside each .faiss lies a sidecar, ``….faiss.json``, written last: it says what the file belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast, final
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_knn.errors import UserError
+from lit_knn.index.base import Index, Neighbors, dimension, nearest
+from lit_knn.index.selection import Selection
+from lit_knn.index.sidecar import REMEDY, Description, checked, describe_file, described, is_described
+from lit_knn.part import Part
+from lit_knn.sealing import publish, unfinished_name
+from lit_knn.store import Store
+
+
+class Piece(NamedTuple):
+    """An opened file, and which rows of the store it has."""
+
+    handle: Any
+    rows: range
+
+
+class FileIndex(Index):
+    """What indexes in files have in common; a variant says how to train, fill, merge, read and search one."""
+
+    _pieces: Sequence[Piece] = ()
+
+    @abstractmethod
+    def _train(self, store: Store, tap: str, path: Path) -> Description:
+        """Write an empty index, learnt from a sample of the rows; return what was chosen on the way, as JSON."""
+
+    @abstractmethod
+    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
+        """Write an index of these rows, numbered from 0."""
+
+    @abstractmethod
+    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+        """Write an index of the rows of all parts, given in order; ``lists`` may take what is to be mapped."""
+
+    @abstractmethod
+    def _read(self, path: Path, description: Description) -> Any:
+        """Open a file for searching."""
+
+    @abstractmethod
+    def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows of one file, ids −1 beyond them."""
+
+    # ---------------------------------------------------------------- building
+
+    @final
+    def train(self, store: Store, tap: str, folder: Path) -> None:
+        """Train on a sample of the rows and seal the result.
+
+        Raises:
+            UserError: If the store does not have the tap, or too few rows for the settings.
+        """
+        expected = self._belonging(store, tap)
+        if not any(is_described(folder / name, expected) for name in ("merged.faiss", "trained.faiss")):
+            chosen: Description = {}
+            with described(folder / "trained.faiss", lambda: {**expected, "chosen": chosen}) as unfinished:
+                chosen |= self._train(store, tap, unfinished)
+
+    @final
+    def add(self, store: Store, tap: str, folder: Path, part: Part) -> None:
+        """Index the rows of one part and seal the file.
+
+        Raises:
+            UserError: If the index has not been trained, or was for another store or settings.
+        """
+        belonging = self._belonging(store, tap)
+        if is_described(folder / "merged.faiss", belonging):
+            return
+        trained, rows = folder / "trained.faiss", part_rows(len(store), part)
+        training = checked(trained, belonging)
+        expected = {**belonging, "rows": [rows.start, rows.stop], "training": training["sha256"]}
+        path = folder / f"part-{part.number:05d}-of-{part.count:05d}.faiss"
+        if not is_described(path, expected):
+            with described(path, lambda: {**expected, "chosen": training["chosen"]}) as unfinished:
+                self._add(store, tap, trained, rows, unfinished)
+
+    @final
+    def merge(self, store: Store, tap: str, folder: Path) -> None:
+        """Make one index of all parts, and remove them.
+
+        Raises:
+            UserError: If a part is missing, is of another training, or parts cannot be merged.
+        """
+        belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
+        if is_described(merged, belonging):
+            return
+        trained = folder / "trained.faiss"
+        training = checked(trained, belonging)
+        parts = self._parts(folder, {**belonging, "training": training["sha256"]}, len(store))
+        describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
+        lists = unfinished_name(mapped := merged.with_suffix(".ivfdata"))
+        mapped.unlink(missing_ok=True)
+        try:
+            with described(merged, lambda: {**belonging, "chosen": training["chosen"], "lists": _size(mapped)}) as path:
+                if len(parts) == 1:
+                    os.link(parts[0][0], path)
+                else:
+                    self._merge(trained, parts, path, lists)
+                if lists.exists():
+                    publish(lists, mapped)
+        finally:
+            lists.unlink(missing_ok=True)
+        for path in (trained, *(path for path, _ in parts)):
+            path.unlink()
+            describe_file(path).unlink()
+
+    def _belonging(self, store: Store, tap: str) -> Description:
+        return {
+            "store": store.checksum,
+            "tap": tap,
+            "dimension": dimension(store, tap),
+            "settings": self.settings,
+        }
+
+    def _parts(self, folder: Path, expected: Description, rows: int) -> list[tuple[Path, range]]:
+        """Return the sealed parts in order, once they are known to be all rows of one training."""
+        paths = sorted(folder.glob("part-*-of-*.faiss"))
+        if len(cuttings := {path.stem.rpartition("-")[2] for path in paths}) > 1:
+            raise UserError(
+                f"{folder} has parts of several cuttings, of {' and of '.join(sorted(cuttings))}: delete one"
+            )
+        parts = [(path, range(*checked(path, expected)["rows"])) for path in paths]
+        bounds = [0, *(part.stop for _, part in parts)]
+        if [part.start for _, part in parts] != bounds[:-1] or bounds[-1] != rows:
+            found = ", ".join(path.stem for path in paths) or "none"
+            raise UserError(f"{folder} has not all parts of the index, but {found}; run `lit-knn index` for the others")
+        return parts
+
+    def is_built(self, folder: Path) -> bool:
+        """Return whether there is a merged index, or a part of one."""
+        return any(folder.glob("merged.faiss.json")) or any(folder.glob("part-*.faiss.json"))
+
+    # ---------------------------------------------------------------- searching
+
+    @final
+    def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
+        belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
+        if share.count == 1 and describe_file(merged).exists():
+            description = checked(merged, belonging)
+            if (size := _size(merged.with_suffix(".ivfdata"))) != description["lists"]:
+                raise UserError(
+                    f"the lists of index {merged} have {size} of {description['lists']} bytes; {REMEDY} again"
+                )
+            self._pieces = [Piece(self._read(merged, description), range(len(store)))]
+            return
+        training = checked(folder / "trained.faiss", belonging)["sha256"]
+        parts = share.of(self._parts(folder, {**belonging, "training": training}, len(store)))
+        self._pieces = [Piece(self._read(path, checked(path, belonging)), rows) for path, rows in parts]
+
+    @final
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        found = [Neighbors(np.full((len(features), k), -1), np.full((len(features), k), np.inf, np.float32))]
+        for handle, rows in self._pieces:
+            part = None if among is None else among.cut(rows)
+            ids, distances = self._query(handle, features, k, part)
+            missing = ids < 0
+            found.append(Neighbors(np.where(missing, -1, ids + rows.start), np.where(missing, np.inf, distances)))
+        return found[1] if len(found) == 2 else nearest(found, k)
+
+
+def part_rows(rows: int, part: Part) -> range:
+    """Return the rows of a store that make a part of its index: all parts in order are all rows."""
+    whole = cast(range, part.of(range(-(-rows // 8))))  # parts start between the bytes of a `Selection`
+    return range(8 * whole.start, min(8 * whole.stop, rows))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,69 @@
+"""Search over several processes, each of which holds a share of the rows: a database larger than one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch.distributed as dist
+
+from lit_knn.errors import UserError
+from lit_knn.index.base import Index, Neighbors
+from lit_knn.index.exchange import Exchange
+from lit_knn.index.selection import Selection
+from lit_knn.part import WHOLE, Part
+from lit_knn.store import Store
+
+
+class Sharded(Index):
+    """Another index, each process of the run searching its share of it for all of them.
+
+    Its parts are kept as they are and never merged, so that each process opens, maps or copies to its GPU only its own.
+    The answers are those of one index over all rows, to the bit if it is exact.
+
+    Args:
+        index: What searches each part.
+        parts: Into how many parts one process cuts it; jobs with ``--part`` say so themselves. At least as many as there
+            will be processes.
+    """
+
+    def __init__(self, *, index: Index, parts: int = 8) -> None:
+        if parts < 1:
+            raise UserError(f"parts of a Sharded index takes a number from 1, not {parts}")
+        if isinstance(index, Sharded):
+            raise UserError("a Sharded index takes one that is not Sharded itself")
+        self.index, self.parts = index, parts
+        self._exchange = Exchange()  # that of the copies of all taps
+        self._number = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the parts."""
+        return self.index.settings
+
+    def train(self, store: Store, tap: str, folder: Path) -> None:
+        """Train what all parts share."""
+        self.index.train(store, tap, folder)
+
+    def add(self, store: Store, tap: str, folder: Path, part: Part) -> None:
+        """Index one part; the whole is indexed in parts, one after another."""
+        for one in [Part(number, self.parts) for number in range(1, self.parts + 1)] if part.is_whole else [part]:
+            self.index.add(store, tap, folder, one)
+
+    def is_built(self, folder: Path) -> bool:
+        """Return whether there are parts."""
+        return self.index.is_built(folder)
+
+    def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
+        del share
+        mine = Part(dist.get_rank() + 1, dist.get_world_size()) if dist.is_initialized() else WHOLE
+        self._number = self._exchange.join(self.index.open(store, tap, folder, mine))
+
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        return self._exchange.ask(self._number, features, k, among)
+
+    def finish(self) -> None:
+        """Answer the other processes until all of them have finished."""
+        self._exchange.finish()

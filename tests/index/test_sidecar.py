@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.index.sidecar import checked, describe_file, described, is_described
+
+
+def write(path, text="content", **entries):
+    with described(path, lambda: entries) as unfinished:
+        unfinished.write_text(text)
+
+
+def test_the_sidecar_knows_size_and_hash(tmp_path):
+    write(tmp_path / "file", store="a")
+    sidecar = json.loads((tmp_path / "file.json").read_text())
+    assert (sidecar["store"], sidecar["size"], sidecar["sha256"][:8]) == ("a", 7, "ed7002b4")  # sha256sum's
+    assert checked(tmp_path / "file", {"store": "a"}) == sidecar
+    assert is_described(tmp_path / "file", {"store": "a"})
+
+
+def test_a_file_is_never_beside_the_description_of_another(tmp_path):
+    path = tmp_path / "file"
+    write(path, store="a")
+    with pytest.raises(TypeError), described(path, lambda: {"store": "b"}) as unfinished:
+        unfinished.write_text(None)
+    assert (path.read_text(), is_described(path, {"store": "a"})) == ("content", True)
+    seen = []
+    with described(path, lambda: seen.append(describe_file(path).exists()) or {"store": "b"}) as unfinished:
+        unfinished.write_text("other")
+    assert seen == [True]
+    assert not is_described(path, {"store": "a"})
+    assert is_described(path, {"store": "b"})
+    assert sorted(name.name for name in tmp_path.iterdir()) == ["file", "file.json"]
+
+
+def test_what_is_not_there_or_not_whole_is_written_again(tmp_path):
+    path = tmp_path / "file"
+    assert not is_described(path, {})
+    write(path)
+    path.write_text("cut")
+    assert not is_described(path, {})
+    describe_file(path).write_text("{")
+    assert not is_described(path, {})
+
+
+@pytest.mark.parametrize(
+    ("expected", "sentence"),
+    [
+        ({"store": "b"}, "is of another store"),
+        ({"tap": "late"}, "has tap 'early', not 'late'"),
+        ({"rows": 3}, "has rows None, not 3"),
+    ],
+)
+def test_another_origin_is_named(expected, sentence, tmp_path):
+    write(tmp_path / "file", store="a", tap="early")
+    with pytest.raises(UserError, match=sentence):
+        checked(tmp_path / "file", expected)
