@@ -1,9 +1,10 @@
 """Features of queries to the ids of the nearest rows."""
 
 from .base import Index, Neighbors, nearest
+from .binary import Binary
 from .factory import Faiss
 from .scan import Running, Scan
 from .selection import Selection
 from .sharded import Sharded
 
-__all__ = ["Faiss", "Index", "Neighbors", "Running", "Scan", "Selection", "Sharded", "nearest"]
+__all__ = ["Binary", "Faiss", "Index", "Neighbors", "Running", "Scan", "Selection", "Sharded", "nearest"]

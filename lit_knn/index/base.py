@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
@@ -70,6 +70,16 @@ class Index(ABC):
 
     def merge(self, store: Store, tap: str, folder: Path) -> None:  # noqa: B027
         """Make one index of all parts; a second time does nothing."""
+
+    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:  # noqa: B027
+        """Choose what was left to be measured, once all is built; by default nothing is.
+
+        Args:
+            store: As above.
+            tap: As above.
+            folder: As above.
+            recall: Says which share of the true neighbours an opened index finds.
+        """
 
     @abstractmethod
     def is_built(self, folder: Path) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,17 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Neighbors
+from lit_knn.index.base import Index, Neighbors
 from lit_knn.index.faiss_library import load_faiss, reason
 from lit_knn.index.files import FileIndex
 from lit_knn.index.merging import merge
+from lit_knn.index.plan import default_budget, plan
 from lit_knn.index.selection import Selection, restricted
 from lit_knn.index.sidecar import Description
+from lit_knn.sealing import sealed
 from lit_knn.store import Store
 
 if TYPE_CHECKING:
     import faiss
 
+log = logging.getLogger(__name__)
+TUNED = "tuned.json"
 EXAMPLES = "'Flat', 'IVF4096,Flat', 'IVF4096,PQ32', 'IVF4096,RaBitQ,Refine(SQ8)', 'HNSW32'"
 TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256
 TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
@@ -34,8 +40,11 @@ class Faiss(FileIndex):
     Product quantizers are trained without polysemous order, so that FAISS's search parameter ``ht`` is of no use.
 
     Args:
-        factory: FAISS's name for the index, such as ``Flat`` (exact), ``IVF4096,PQ32`` or ``HNSW32``.
+        factory: FAISS's name for the index, such as ``Flat`` (exact), ``IVF4096,PQ32`` or ``HNSW32``. ``auto`` takes
+            the most exact one that fits, and measures how many lists it has to read.
         search_parameters: FAISS's names and values, such as ``nprobe``, ``efSearch``, ``k_factor_rf``.
+        memory_gb: What an ``auto`` index may take, in GiB; half of the machine's memory by default.
+        recall: Which share of the true neighbours an ``auto`` index shall find, if its vectors are good enough for it.
         training_rows: Size of the random sample that the index is trained on; by default 100 for each list of an
             IVF index and at least 65,536, or all rows where there are fewer.
         seed: Of that sample and of k-means.
@@ -51,6 +60,8 @@ class Faiss(FileIndex):
         *,
         factory: str = "Flat",
         search_parameters: dict[str, float] | None = None,
+        memory_gb: float | None = None,
+        recall: float = 0.95,
         training_rows: int | None = None,
         seed: int = 0,
         device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -61,7 +72,10 @@ class Faiss(FileIndex):
     ) -> None:
         if training_rows is not None and training_rows < 1:
             raise UserError(f"training_rows of an index takes a number from 1, not {training_rows}")
+        if not 0 < recall <= 1 or (memory_gb is not None and memory_gb <= 0):
+            raise UserError(f"an index has recall: {recall}, memory_gb: {memory_gb}; (0, 1] and above 0 are accepted")
         self.factory, self.search_parameters = factory, search_parameters or {}
+        self.memory_gb, self.recall = memory_gb, recall
         self.training_rows, self.seed = training_rows, seed
         self.device, self.memory_map = device, memory_map
         self.gpu_float16, self.gpu_temp_memory_mb, self.gpu_mode = gpu_float16, gpu_temp_memory_mb, gpu_mode
@@ -72,13 +86,18 @@ class Faiss(FileIndex):
         return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
 
     def _train(self, store: Store, tap: str, path: Path) -> Description:
-        faiss = load_faiss()
+        faiss, dimension = load_faiss(), store.schema.dimensions[tap]
+        factory = self.factory
+        if factory == "auto":
+            chosen = plan(len(store), dimension, round(self.memory_gb * 2**30) if self.memory_gb else default_budget())
+            log.info("index of %s: %s", tap, chosen)
+            factory = chosen.factory
         try:
-            index = faiss.index_factory(store.schema.dimensions[tap], self.factory, faiss.METRIC_L2)
+            index = faiss.index_factory(dimension, factory, faiss.METRIC_L2)
         except RuntimeError as error:
             raise UserError(
-                f"FAISS has no index {self.factory!r} for {store.schema.dimensions[tap]} dimensions "
-                f"({reason(error)}); index.factory takes for example {EXAMPLES}"
+                f"FAISS has no index {factory!r} for {dimension} dimensions ({reason(error)}); index.factory takes for "
+                f"example {EXAMPLES}"
             ) from error
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
@@ -87,16 +106,35 @@ class Faiss(FileIndex):
             if isinstance(quantized, faiss.IndexIVFPQ):
                 quantized.do_polysemous_training = False  # nine tenths of the time, for search parameter `ht` only
         if not index.is_trained:
-            sample = self._sample(len(store), 0 if ivf is None else ivf.nlist)
+            lists = 0 if ivf is None else ivf.nlist
+            rows = sample(len(store), max(TRAINING_ROWS_PER_LIST * lists, TRAINING_ROWS), self.training_rows, self.seed)
             try:
-                index.train(store.features(tap, sample))
+                index.train(store.features(tap, rows))
             except RuntimeError as error:
                 raise UserError(
-                    f"index {self.factory!r} cannot be trained on {len(sample)} of the {len(store)} rows of {store.folder} "
+                    f"index {factory!r} cannot be trained on {len(rows)} of the {len(store)} rows of {store.folder} "
                     f"({reason(error)}); choose a smaller one or raise index.training_rows"
                 ) from error
         faiss.write_index(index, str(path))
-        return {}
+        return {"factory": factory}
+
+    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
+        """Find how many lists an ``auto`` index has to read."""
+        opened = self.open(store, tap, folder)
+        handles = [piece.handle for piece in opened._pieces]
+        lists = min((ivf.nlist for ivf in map(load_faiss().try_extract_index_ivf, handles) if ivf), default=0)
+        if self.factory != "auto" or not lists or "nprobe" in self.search_parameters:
+            return
+        nprobe = 1
+        while True:
+            for handle in handles:
+                load_faiss().ParameterSpace().set_index_parameter(handle, "nprobe", nprobe)
+            if recall(opened) >= self.recall or nprobe == lists:
+                break
+            nprobe = min(2 * nprobe, lists)
+        with sealed(folder / TUNED) as unfinished:
+            unfinished.write_text(json.dumps({"training": opened._training, "nprobe": nprobe}) + "\n")
+        log.info("index of %s: reads %d of %d lists", tap, nprobe, lists)
 
     def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
         faiss = load_faiss()
@@ -114,12 +152,6 @@ class Faiss(FileIndex):
                 "with Sharded"
             ) from error
 
-    def _sample(self, rows: int, lists: int) -> npt.NDArray[np.int64]:
-        wanted = self.training_rows or max(TRAINING_ROWS_PER_LIST * lists, TRAINING_ROWS)
-        if wanted >= rows:
-            return np.arange(rows)
-        return np.sort(np.random.default_rng(self.seed).choice(rows, wanted, replace=False))
-
     def _read(self, path: Path, description: Description) -> Any:
         faiss = load_faiss()
         gpus = 0 if self.device == "cpu" else faiss.get_num_gpus()
@@ -136,7 +168,8 @@ class Faiss(FileIndex):
         space = faiss.ParameterSpace()
         if gpus and (copy := self._on_gpu(index)) is not None:
             index, space = copy, faiss.GpuParameterSpace()
-        _set_parameters(index, space, self.search_parameters, self.factory)
+        parameters = _tuned(path.parent, description["training"]) | self.search_parameters
+        _set_parameters(index, space, parameters, description["chosen"]["factory"])
         return index
 
     def _on_gpu(self, index: faiss.Index) -> faiss.Index | None:
@@ -161,6 +194,21 @@ class Faiss(FileIndex):
                 "index on the CPU, or index only those rows"
             ) from error
         return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))  # rounding takes the distance of a copy below 0
+
+
+def sample(rows: int, usual: int, wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Return some rows to train on, ascending: as many as wanted, by default the usual number, or all there are."""
+    wanted = wanted or usual
+    if wanted >= rows:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+
+
+def _tuned(folder: Path, training: str) -> dict[str, float]:
+    """Return the search parameters that were found for this training, if any."""
+    path = folder / TUNED
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {"nprobe": found["nprobe"]} if found.get("training") == training else {}
 
 
 def _set_parameters(

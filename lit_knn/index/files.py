@@ -39,6 +39,7 @@ class FileIndex(Index):
     """What indexes in files have in common; a variant says how to train, fill, merge, read and search one."""
 
     _pieces: Sequence[Piece] = ()
+    _training = ""  # the hash of what all pieces share
 
     @abstractmethod
     def _train(self, store: Store, tap: str, path: Path) -> Description:
@@ -87,10 +88,15 @@ class FileIndex(Index):
             return
         trained, rows = folder / "trained.faiss", part_rows(len(store), part)
         training = checked(trained, belonging)
-        expected = {**belonging, "rows": [rows.start, rows.stop], "training": training["sha256"]}
+        expected = {
+            **belonging,
+            "rows": [rows.start, rows.stop],
+            "training": training["sha256"],
+            "chosen": training["chosen"],
+        }
         path = folder / f"part-{part.number:05d}-of-{part.count:05d}.faiss"
         if not is_described(path, expected):
-            with described(path, lambda: {**expected, "chosen": training["chosen"]}) as unfinished:
+            with described(path, lambda: expected) as unfinished:
                 self._add(store, tap, trained, rows, unfinished)
 
     @final
@@ -105,12 +111,13 @@ class FileIndex(Index):
             return
         trained = folder / "trained.faiss"
         training = checked(trained, belonging)
-        parts = self._parts(folder, {**belonging, "training": training["sha256"]}, len(store))
+        common = {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
+        parts = self._parts(folder, common, len(store))
         describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
         lists = unfinished_name(mapped := merged.with_suffix(".ivfdata"))
         mapped.unlink(missing_ok=True)
         try:
-            with described(merged, lambda: {**belonging, "chosen": training["chosen"], "lists": _size(mapped)}) as path:
+            with described(merged, lambda: {**common, "lists": _size(mapped)}) as path:
                 if len(parts) == 1:
                     os.link(parts[0][0], path)
                 else:
@@ -154,16 +161,19 @@ class FileIndex(Index):
     @final
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
         belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
-        if share.count == 1 and describe_file(merged).exists():
+        if share.is_whole and describe_file(merged).exists():
             description = checked(merged, belonging)
             if (size := _size(merged.with_suffix(".ivfdata"))) != description["lists"]:
                 raise UserError(
                     f"the lists of index {merged} have {size} of {description['lists']} bytes; {REMEDY} again"
                 )
-            self._pieces = [Piece(self._read(merged, description), range(len(store)))]
+            self._training, self._pieces = (
+                description["training"],
+                [Piece(self._read(merged, description), range(len(store)))],
+            )
             return
-        training = checked(folder / "trained.faiss", belonging)["sha256"]
-        parts = share.of(self._parts(folder, {**belonging, "training": training}, len(store)))
+        self._training = checked(folder / "trained.faiss", belonging)["sha256"]
+        parts = share.of(self._parts(folder, {**belonging, "training": self._training}, len(store)))
         self._pieces = [Piece(self._read(path, checked(path, belonging)), rows) for path, rows in parts]
 
     @final

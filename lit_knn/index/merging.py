@@ -6,7 +6,7 @@ codes of Flat or SQ8, or of a Refine behind an IVF) is held in memory while it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ import numpy as np
 from lit_knn.index.faiss_library import load_faiss
 
 
-def merge(trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+def merge(
+    trained: Path,
+    parts: Sequence[tuple[Path, range]],
+    path: Path,
+    lists: Path,
+    *,
+    read: Callable[..., Any] | None = None,
+    write: Callable[..., None] | None = None,
+) -> None:
     """Merge the files of parts.
 
     Args:
@@ -24,33 +32,39 @@ def merge(trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists:
         path: Where to write the index.
         lists: Where to write its inverted lists, if it has any; they are found later as the ``.ivfdata`` beside the
             final name ``merged.faiss``.
+        read: FAISS's function for this kind of file; by default that of float indexes.
+        write: Its counterpart.
 
     Raises:
         RuntimeError: If FAISS cannot merge this kind of index.
     """
     faiss = load_faiss()
-    merged = faiss.read_index(str(trained))
+    read, write = read or faiss.read_index, write or faiss.write_index
+    merged = read(str(trained))
     for number, layer in enumerate(_layers(merged)):
-        if isinstance(layer, faiss.IndexIVF):
+        if isinstance(layer, (faiss.IndexIVF, faiss.IndexBinaryIVF)):
             plain = isinstance(faiss.downcast_InvertedLists(layer.invlists), faiss.ArrayInvertedLists)
             if not plain:
                 raise RuntimeError("its lists are interleaved for fast scan")  # FAISS 1.15.1 corrupts memory instead
-            mapped = [faiss.read_index(str(part), faiss.IO_FLAG_MMAP) for part, _ in parts]
+            mapped = [read(str(part), faiss.IO_FLAG_MMAP) for part, _ in parts]
             first_rows = [rows.start for _, rows in parts]
             _merge_lists(layer, [_layers(part)[number] for part in mapped], first_rows, lists)
         else:
             for part, _ in parts:
-                loaded = faiss.read_index(
-                    str(part)
-                )  # FAISS empties what it merges, which a mapped file does not survive
-                layer.merge_from(_layers(loaded)[number])
+                loaded = read(str(part))  # FAISS empties what it merges, which a mapped file does not survive
+                if isinstance(layer, faiss.IndexBinaryFlat):  # which FAISS cannot merge
+                    layer.add(faiss.vector_to_array(loaded.xb).reshape(-1, layer.code_size))
+                else:
+                    layer.merge_from(_layers(loaded)[number])
     _count(merged, sum(len(rows) for _, rows in parts))
-    faiss.write_index(merged, str(path))
+    write(merged, str(path))
 
 
 def _layers(index: Any) -> list[Any]:
     """Return the parts of a composed index that hold rows."""
     faiss = load_faiss()
+    if isinstance(index, faiss.IndexBinary):
+        return [index]
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return _layers(index.index)
@@ -62,8 +76,10 @@ def _layers(index: Any) -> list[Any]:
 def _count(index: Any, rows: int) -> None:
     """Tell every layer how many rows there are."""
     faiss = load_faiss()
-    index = faiss.downcast_index(index)
     index.ntotal = rows
+    if isinstance(index, faiss.IndexBinary):
+        return
+    index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         _count(index.index, rows)
     if isinstance(index, faiss.IndexRefine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Sharded(Index):
         """Index one part; the whole is indexed in parts, one after another."""
         for one in [Part(number, self.parts) for number in range(1, self.parts + 1)] if part.is_whole else [part]:
             self.index.add(store, tap, folder, one)
+
+    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
+        """Choose what was left to be measured, with all parts."""
+        self.index.tune(store, tap, folder, recall)
 
     def is_built(self, folder: Path) -> bool:
         """Return whether there are parts."""

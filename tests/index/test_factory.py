@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss
 from lit_knn.index.faiss_library import load_faiss
+from lit_knn.index.recall import Truth
 
 K = 50
 TRAINING_ROWS = 2560  # k-means of product quantizers is slow
@@ -147,3 +150,29 @@ def test_cuda_without_a_device_is_refused(built, store):
     with pytest.raises(UserError, match="FAISS sees no GPU"):
         Faiss(device="cuda", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])
     Faiss(device="auto", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])
+
+
+def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkeypatch, store, tmp_path, caplog):
+    monkeypatch.setattr("lit_knn.index.plan.EXACT_UP_TO", 5000)
+    index, truth = Faiss(factory="auto", recall=0.9), Truth(store, "late", K, queries=60)
+    with caplog.at_level("INFO", "lit_knn"):
+        index.build(store, "late", tmp_path)
+        assert "index of late: IVF512,Flat: about 0.00" in caplog.text  # before anything is built
+        untuned = truth.recall(index.open(store, "late", tmp_path))
+        index.tune(store, "late", tmp_path, truth.recall)
+    assert "of 512 lists" in caplog.text
+    assert untuned < 0.9 <= truth.recall(index.open(store, "late", tmp_path))
+    nprobe = json.loads((tmp_path / "tuned.json").read_text())["nprobe"]
+    half = Faiss(factory="auto", search_parameters={"nprobe": nprobe // 2})
+    assert truth.recall(half.open(store, "late", tmp_path)) < 0.9  # and not more; the user's own word counts most
+
+
+def test_auto_is_exact_for_a_few_rows_and_needs_no_tuning(store, queries, truth, tmp_path):
+    index = Faiss(factory="auto")
+    index.build(store, "late", tmp_path)
+    index.tune(store, "late", tmp_path, lambda opened: 1 / 0)
+    assert recall(index.open(store, "late", tmp_path).search(queries, K).ids, truth[0]) == 1
+    with pytest.raises(UserError, match=r"recall: 0, memory_gb: None; \(0, 1\] and above 0 are accepted"):
+        Faiss(recall=0)
+    with pytest.raises(UserError, match=r"memory_gb is 0\.0001: raise it"):
+        Faiss(factory="auto", memory_gb=0.0001).build(store, "late", tmp_path / "small")

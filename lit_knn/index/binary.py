@@ -1,0 +1,115 @@
+"""Hamming search over features that are bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_knn.errors import UserError
+from lit_knn.index.base import Neighbors
+from lit_knn.index.factory import TRAINING_ROWS_PER_LIST, sample
+from lit_knn.index.faiss_library import load_faiss, reason
+from lit_knn.index.files import FileIndex
+from lit_knn.index.merging import merge
+from lit_knn.index.selection import Selection
+from lit_knn.index.sidecar import Description
+from lit_knn.store import Store, pack_signs
+
+
+class Binary(FileIndex):
+    """FAISS over the bits of a tap with ``bits: true``, by Hamming distance, on the CPU.
+
+    Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance.
+
+    Args:
+        factory: FAISS's name for the index: ``BFlat`` (exact), ``BIVF4096`` or ``BIVF65536_HNSW32``.
+        nprobe: How many lists of a ``BIVF`` are read for each query.
+        training_rows: Size of the random sample that a ``BIVF`` is trained on; by default 100 for each list, or all rows
+            where there are fewer.
+        seed: Of that sample and of k-means.
+
+    References:
+        Dubey et al. 2019, Section 5.1 and Appendix B (bits of conv_5_1-RMAC for billions of images).
+    """
+
+    def __init__(
+        self, *, factory: str = "BFlat", nprobe: int = 32, training_rows: int | None = None, seed: int = 0
+    ) -> None:
+        if nprobe < 1 or (training_rows is not None and training_rows < 1):
+            raise UserError(f"an index has nprobe: {nprobe}, training_rows: {training_rows}; from 1 is accepted")
+        self.factory, self.nprobe, self.training_rows, self.seed = factory, nprobe, training_rows, seed
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on; ``nprobe`` may change without building again."""
+        return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
+
+    def _train(self, store: Store, tap: str, path: Path) -> Description:
+        faiss, dimension = load_faiss(), store.schema.dimensions[tap]
+        try:
+            index = faiss.index_binary_factory(dimension, self.factory)
+        except RuntimeError as error:
+            raise UserError(
+                f"FAISS has no binary index {self.factory!r} for {dimension} bits ({reason(error)}); index.factory takes "
+                "for example 'BFlat', 'BIVF4096', 'BIVF65536_HNSW32'"
+            ) from error
+        if tap not in store.schema.bits:
+            raise UserError(
+                f"index {self.factory!r} searches bits, which tap {tap!r} does not have: set its `bits: true`"
+            )
+        if isinstance(index, faiss.IndexBinaryIVF):
+            index.cp.seed = self.seed
+            rows = sample(len(store), TRAINING_ROWS_PER_LIST * index.nlist, self.training_rows, self.seed)
+            try:
+                index.train(store.codes(tap, rows))
+            except RuntimeError as error:
+                raise UserError(
+                    f"index {self.factory!r} cannot be trained on {len(rows)} of the {len(store)} rows of "
+                    f"{store.folder} ({reason(error)}); choose a smaller one or raise index.training_rows"
+                ) from error
+        faiss.write_index_binary(index, str(path))
+        return {}
+
+    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
+        faiss = load_faiss()
+        index = faiss.read_index_binary(str(trained))
+        for _, block in store.code_blocks(tap, within=rows):
+            index.add(np.ascontiguousarray(block))
+        faiss.write_index_binary(index, str(path))
+
+    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+        faiss = load_faiss()
+        try:
+            merge(trained, parts, path, lists, read=faiss.read_index_binary, write=faiss.write_index_binary)
+        except RuntimeError as error:
+            raise UserError(
+                f"index {self.factory!r} cannot be merged ({reason(error)}); build it without --part, or search its parts "
+                "with Sharded"
+            ) from error
+
+    def _read(self, path: Path, description: Description) -> Any:
+        faiss = load_faiss()
+        flags = faiss.IO_FLAG_ONDISK_SAME_DIR if description.get("lists") else faiss.IO_FLAG_MMAP_IFC
+        try:
+            index = faiss.read_index_binary(str(path), flags)
+        except RuntimeError as error:
+            raise UserError(f"index {path} is damaged ({reason(error)}); run `lit-knn index` again") from error
+        if isinstance(index, faiss.IndexBinaryIVF):
+            index.nprobe = min(self.nprobe, index.nlist)
+        return index
+
+    def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        faiss = load_faiss()
+        parameters = None
+        if among is not None:
+            if isinstance(handle, faiss.IndexBinaryIVF):
+                raise UserError(
+                    f"index {self.factory!r} cannot search a part of its rows; use BFlat, or no index at all"
+                )
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(among.bits))
+        hamming, ids = handle.search(pack_signs(features), k, params=parameters)
+        return Neighbors(ids, np.sqrt(4 * hamming.astype(np.float32)))
