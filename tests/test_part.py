@@ -1,0 +1,58 @@
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.part import Part
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 16, 17, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+def test_all_parts_in_order_are_the_whole(size, count):
+    parts = [Part(number, count).of(range(size)) for number in range(1, count + 1)]
+    assert [item for part in parts for item in part] == list(range(size))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert all(isinstance(part, range) for part in parts)  # of a billion items nothing is copied
+
+
+def test_it_reads_what_it_prints(monkeypatch):
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    assert Part.parse("3/16") == Part(3, 16)
+    assert str(Part(3, 16)) == "3/16"
+    assert Part.parse("") == Part(1, 1) == Part()
+    assert Part().is_whole
+    assert not Part(1, 2).is_whole
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "4", "1/0", "-1/4", "1/4/2", "a/b", "1 / 4", "1.0/4", " ", "٣/٤"])
+def test_nonsense_is_one_sentence(text):
+    with pytest.raises(UserError, match="1/"):
+        Part.parse(text)
+
+
+def array(task, first, last, step, count):
+    names = {"ID": task, "MIN": first, "MAX": last, "STEP": step, "COUNT": count}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "part"),
+    [
+        (array(0, 0, 15, 1, 16), Part(1, 16)),
+        (array(15, 0, 15, 1, 16), Part(16, 16)),
+        (array(1, 1, 8, 1, 8), Part(1, 8)),  # an array may start anywhere
+        (array(30, 10, 50, 20, 3), Part(2, 3)),  # --array=10-50:20
+        (array(7, 7, 7, 1, 1), Part(1, 1)),  # one task again, by hand: it does all that is missing
+    ],
+)
+def test_a_slurm_array_gives_each_task_its_part(monkeypatch, variables, part):
+    assert Part.from_environment(variables) == part
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Part.parse("") == part
+    assert Part.parse("2/5") == Part(2, 5)  # what is said outright wins
+
+
+def test_an_array_with_gaps_is_refused():
+    """--array=1,2,7: nobody could tell which parts there are."""
+    for task in (1, 2, 7):
+        with pytest.raises(UserError, match="has gaps"):
+            Part.from_environment(array(task, 1, 7, 1, 3))
