@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.extraction import Fitting
 from lit_knn.store import Store
 from lit_knn.trainer import EvalTrainer
 
@@ -161,14 +158,6 @@ def test_a_database_of_one_image_is_too_few_for_pca(tmp_path, classifier):
     data = ImageData(queries=Digits(split="test"), database=One(split="train"))
     with pytest.raises(UserError, match="at least 2 images"):
         extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path)
-
-
-def test_fewer_batches_than_processes_is_said_by_each_process(tmp_path, classifier, data):
-    for rank in range(27):  # 26 batches
-        fitting = Fitting(classifier, Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), data)
-        fitting.trainer = SimpleNamespace(global_rank=rank, world_size=27)
-        with pytest.raises(UserError, match="27 processes"):
-            fitting.predict_dataloader()
 
 
 def test_an_unknown_layer_is_named_before_anything_is_written(tmp_path, classifier, data):

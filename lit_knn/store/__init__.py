@@ -1,6 +1,6 @@
 """What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
 
-from .manifest import write_manifest
+from .manifest import read_manifest, write_manifest
 from .reader import Skipped, Store
 from .schema import (
     SCHEMA_VERSION,
@@ -23,6 +23,7 @@ __all__ = [
     "is_sealed",
     "pack",
     "read_header",
+    "read_manifest",
     "shard_name",
     "unpack",
     "write_manifest",
