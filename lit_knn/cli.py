@@ -1,4 +1,4 @@
-"""``lit-knn extract | index | test --config FILE``: LightningCLI, with errors in one line and heavy imports late."""
+"""``lit-knn COMMAND --config FILE``: LightningCLI, with errors in one line and heavy imports late."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
 HELP = """\
-usage: lit-knn {extract,index,test} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
+usage: lit-knn {fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
 
 Does a nearest-neighbour defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
 commands, all from the same configuration:
+  fit        fit the projections, PCA of each tap; extract does it where it is not split into parts
   extract    stream the database's images into a sealed store of features and predictions; resumes
   index      build the search index of each tap from the store
   test       attack the queries, let every defense answer, write record, table and figures
+  verify     read the whole database again and compare checksums; changes nothing
 
 options of each command:
   --config FILE     YAML; later files overlay earlier ones, lists are replaced (`key+:` appends)
   --KEY VALUE       any key of the configuration, such as --data.batch_size 32 or --trainer.devices 2
   --print_config    print the whole configuration and exit
   --help            every key with its meaning and default
+  --part 3/16       fit, extract, verify: the third of sixteen parts of the shards; in a Slurm array by itself
 
   LIT_KNN_TEST__DATA__BATCH_SIZE=32 in the environment sets a key that no file sets
   lit-knn --version
@@ -39,7 +42,8 @@ def main(args: ArgsType = None) -> None:
         args: Command and options; by default those of the process.
 
     Raises:
-        SystemExit: With code 2 after one line, if a key, class, layer, path or input is wrong.
+        SystemExit: With code 2 after one line, if a key, class, layer, path or input is wrong; with 75 if a signal
+            has asked the command to stop, and the same command goes on.
     """
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and (not given or given[0] in ("-h", "--help")):

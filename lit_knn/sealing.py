@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+
+from lit_knn.errors import UserError
 
 
 def unfinished_name(path: Path) -> Path:
-    """Return a name beside ``path`` that no other process or thread takes; it starts with a dot, ends with ``.tmp``."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")  # nodes of a cluster share pids
+    """Return a name beside ``path`` that no other process or thread takes, and that tells whose it is.
+
+    It starts with a dot and ends with ``.tmp``.
+    """
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
 
 
 def publish(unfinished: Path, path: Path) -> None:
@@ -23,14 +32,66 @@ def publish(unfinished: Path, path: Path) -> None:
 
 @contextmanager
 def sealed(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; leaving without an exception makes it ``path``, leaving with one removes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a name to write to; leaving without an exception makes it ``path``, leaving with one removes it.
+
+    Raises:
+        UserError: If the system does not let it be written.
+    """
     unfinished = unfinished_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield unfinished
+            publish(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one sentence that ``path`` cannot be written, and why.
+
+    Raises:
+        UserError: Instead of the system's error: no space left, no permission, a read-only file system.
+    """
     try:
-        yield unfinished
-        publish(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{path} cannot be written: {reason}") from error
+
+
+def unfinished_files(folder: Path) -> list[Path]:
+    """Return what writers that were killed, or are still at it, have in a folder."""
+    return sorted(folder.glob(".*.tmp"))
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove unfinished files whose writers have certainly ended; of other machines nobody here can tell."""
+    for path in unfinished_files(folder):
+        match = re.search(r"\.([0-9a-f]+)-(\d+)-[0-9a-f]+\.tmp$", path.name)
+        if match and match[1] == _machine() and not _is_running(int(match[2])):
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _machine() -> str:
+    """Name what process ids are unique in: a host since it was started, or a container in it."""
+    facts = [socket.gethostname()]
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.is_symlink():  # Linux
+        facts += [boot.read_text().strip(), os.readlink(namespace)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -1,22 +1,33 @@
-"""A Trainer whose commands are extract, index and test, with what evaluation under attack needs fixed."""
+"""A Trainer whose commands are fit, extract, index, test and verify, with what evaluation under attack needs fixed."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from lit_knn.callbacks import FixedThreads, Progress, WandbResults, default_callbacks
+from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
+from lit_knn.database import Database, IndexBuilder
+from lit_knn.database_pass import DatabasePass
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.extraction import Extraction, Fitting
+from lit_knn.extraction import Extraction
+from lit_knn.fitting import Fitting, MomentFiles, remove_moments
+from lit_knn.part import Part
+from lit_knn.preemption import Preempted, leave
 from lit_knn.run import RunTrainer
+from lit_knn.sealing import remove_abandoned, unfinished_files
 from lit_knn.store import write_manifest
+from lit_knn.together import together
+from lit_knn.verification import verify
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +59,14 @@ class EvalTrainer(RunTrainer):
         kept = {type(callback) for callback in chosen}
         if kwargs.get("enable_progress_bar") is False:
             kept.add(Progress)
+        self.preemption = next(
+            (callback for callback in chosen if isinstance(callback, PreemptionGuard)), PreemptionGuard()
+        )
+        others = [callback for callback in chosen if callback is not self.preemption]
         usual = [callback for callback in default_callbacks() if type(callback) not in kept]
         super().__init__(
             *args,
-            callbacks=[FixedThreads(threads), *sorted([*usual, *chosen], key=_place)],
+            callbacks=[FixedThreads(threads), *sorted([*usual, *others, self.preemption], key=_place)],
             inference_mode=False,
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -59,55 +74,97 @@ class EvalTrainer(RunTrainer):
             **kwargs,
         )
 
-    def extract(self, model: Evaluation, datamodule: ImageData) -> None:
+    def fit(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:  # type: ignore[override]
+        """Fit the projections, PCA of each tap; needed before parts of the database are extracted.
+
+        Args:
+            model: Its classifier and database say what to project.
+            datamodule: Its database gives the images.
+            part: ``3/16`` reads the third of sixteen parts of the shards, and whichever part ends last fits; by
+                default the task's part in a Slurm array, and all elsewhere.
+        """
+        with self._command("fit"):
+            self._fit(model, datamodule, Part.parse(part))
+
+    def _fit(self, model: Evaluation, datamodule: ImageData, part: Part) -> None:
+        self._forbid_limits("fit")
+        database, classifier = model.required_database, model.classifier
+        if not database.unfitted():
+            return
+        files = MomentFiles(database, classifier, datamodule)
+        if part.is_whole or part in files.missing(part):
+            fitting = Fitting(classifier, database, datamodule, part)
+            self._pass(fitting)
+            fitting.merge()
+            with together(self):
+                if self.is_global_zero:
+                    files.seal(fitting.moments, part)
+        with together(self):
+            if self.is_global_zero and not part.is_whole:
+                if missing := files.missing(part):
+                    log.info("part %s is read; %d of %d parts are missing", part, len(missing), part.count)
+                else:
+                    files.fit(part.count)
+
+    def extract(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:
         """Extract features, softmax and weights of the database into a store; run again to resume.
 
         Args:
             model: Its classifier and database say what to extract.
             datamodule: Its database gives the images.
+            part: ``3/16`` takes the third of sixteen parts of the shards, after `lit-knn fit`; by default the task's
+                part in a Slurm array, and all elsewhere.
         """
+        with self._command("extract"):
+            self._extract(model, datamodule, Part.parse(part))
+
+    def _extract(self, model: Evaluation, datamodule: ImageData, part: Part) -> None:
+        self._forbid_limits("extract")
         database, classifier = model.required_database, model.classifier
-        if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):
-            raise UserError("extract takes all of the database: leave out trainer.limit_predict_batches")
-        started = time.monotonic()
-        if database.unfitted():
-            fitting = Fitting(classifier, database, datamodule)
-            self.predict(fitting, return_predictions=False)
-            fitting.merge()
-            if self.is_global_zero:
-                origins = database.origins(classifier, datamodule)
-                for tap, projection in fitting.projections().items():
-                    projection.save(database.projection_path(tap), origins[tap])
-            self.strategy.barrier("projections saved")
+        if part.is_whole:
+            self._fit(model, datamodule, part)
+        elif unfitted := database.unfitted():
+            raise UserError(
+                f"projection {database.projection_path(unfitted[0])} does not exist: run `lit-knn fit`, in any number "
+                "of parts, before parts are extracted"
+            )
         projections, fingerprint = database.fitted(classifier, datamodule)
         shards = range(len(datamodule.database_source.shard_names()))
-        pending = database.unsealed(shards, fingerprint)
+        mine = part.of(shards)
         if self.is_global_zero:
-            log.info("%d of %d shards are sealed in %s", len(shards) - len(pending), len(shards), database.path)
-        if pending:
-            extraction = Extraction(classifier, database, datamodule, projections, pending, fingerprint)
-            try:
-                self.predict(extraction, return_predictions=False)
-            finally:
-                extraction.close()
-            self.strategy.barrier("shards sealed")
+            remove_abandoned(database.store_path)
+        pending = database.unsealed(mine, fingerprint)
         if self.is_global_zero:
-            write_manifest(database.store_path, shards)
-        self.strategy.barrier("manifest written")
-        self.seconds["extract"] = round(time.monotonic() - started, 3)
+            log.info("%d of %d shards are sealed in %s", len(mine) - len(pending), len(mine), database.store_path)
+        extraction = Extraction(classifier, database, datamodule, projections, mine, pending, fingerprint)
+        try:
+            self._pass(extraction)  # by all processes, even if this one finds nothing left to do
+        finally:
+            extraction.close()
+        with together(self):
+            if self.is_global_zero:
+                _finish(database, shards)
 
-    def index(self, model: Evaluation, datamodule: ImageData) -> None:
+    def index(
+        self,
+        model: Evaluation,
+        datamodule: ImageData,
+        part: str = "",
+        stage: Literal["all", "train", "add", "merge"] = "all",
+    ) -> None:
         """Build the search index of each tap from the store.
 
         Args:
             model: Its database says which index.
             datamodule: Tells whether the store was made from these images.
+            part: ``3/16`` adds the third of sixteen parts of the rows; by default the task's part in a Slurm array, and
+                all elsewhere. Only for ``stage: add``.
+            stage: ``train`` on a sample, ``add`` the rows of a part, ``merge`` all parts; or one after the other.
         """
-        started = time.monotonic()
-        if self.is_global_zero:
-            model.required_database.build_indexes(model.classifier, datamodule)
-        self.strategy.barrier("indexes built")
-        self.seconds["index"] = round(time.monotonic() - started, 3)
+        with self._command("index"), together(self):
+            if self.is_global_zero:
+                builder = IndexBuilder(model.required_database, model.classifier, datamodule)
+                builder.build(stage, Part.parse(part) if stage == "add" else Part(), model.needed)
 
     def test(self, model: Evaluation, datamodule: ImageData) -> None:  # type: ignore[override]
         """Attack, defend and score; write record, results and figures into the folder of the run.
@@ -117,9 +174,66 @@ class EvalTrainer(RunTrainer):
             datamodule: Queries and database.
         """
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
-            self.extract(model, datamodule)
+            self.extract(model, datamodule, str(Part()))  # an array of tests is not one of extractions
             self.index(model, datamodule)
-        super().test(model, datamodule=datamodule, verbose=False)
+        with self._command(), together(self):
+            super().test(model, datamodule=datamodule, verbose=False)
+
+    def verify(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:
+        """Read all of the database again and compare checksums; print what is wrong, and change nothing.
+
+        Args:
+            model: Its database says what there should be.
+            datamodule: Its database gave the images.
+            part: ``3/16`` reads the third of sixteen parts of the shards; as for extract.
+        """
+        with self._command("verify"), together(self):
+            if self.is_global_zero:
+                verify(model.required_database, model.classifier, datamodule, Part.parse(part))
+
+    # ---------------------------------------------------------------- what commands have in common
+
+    @contextmanager
+    def _command(self, name: str = "") -> Iterator[None]:
+        """Heed signals, and note how long the command took."""
+        started = time.monotonic()
+        try:
+            with self.preemption.watching(self):
+                try:
+                    yield
+                except RuntimeError as error:  # a signal to all processes ends those that read images, too
+                    self.preemption.check(error)
+                    raise
+        except Preempted as preempted:
+            leave(preempted, first=self.is_global_zero, ask=self.preemption.requeue)
+            raise
+        if name:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+
+    def _pass(self, module: DatabasePass) -> None:
+        with together(self), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")  # all has been done before
+            self.predict(module, return_predictions=False)
+            if module.failure is not None:
+                raise module.failure
+
+    def _forbid_limits(self, command: str) -> None:
+        if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):
+            raise UserError(f"{command} takes all of the database: leave out trainer.limit_predict_batches")
+
+
+def _finish(database: Database, shards: range) -> None:
+    """Write the manifest and tidy up, if all shards are sealed; any number of processes may be at it at once."""
+    there = {path.name for path in database.store_path.iterdir()} if database.store_path.exists() else set()
+    missing = [shard for shard in shards if database.shard_path(shard).name not in there]
+    if missing:
+        log.info("%d of %d shards of %s are missing", len(missing), len(shards), database.store_path)
+        return
+    write_manifest(database.store_path, shards)
+    for path in unfinished_files(database.store_path):
+        if path.name.startswith(".shard-"):  # every shard is sealed: whoever writes one again has nothing to lose
+            path.unlink(missing_ok=True)
+    remove_moments(database)
 
 
 def _place(callback: Callback) -> int:

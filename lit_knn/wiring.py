@@ -48,6 +48,7 @@ TRAINING_ONLY = {
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
+COMMANDS = ("fit", "extract", "index", "test", "verify")
 
 
 class KNNCLI(LightningCLI):
@@ -58,7 +59,7 @@ class KNNCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Return commands, and the parameters that are no options."""
-        return {command: {"model", "datamodule"} for command in ("extract", "index", "test")}
+        return {command: {"model", "datamodule"} for command in COMMANDS}
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Leave out of the Trainer's options what concerns training only."""

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lit_knn.cli import main
+from lit_knn.wiring import COMMANDS
 
 QUICKSTART = ["--config", "configs/quickstart.yaml"]
 
@@ -57,7 +58,7 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path, capsys, overl
     [
         (["test", *QUICKSTART, "--data.batchsize=3"], "near it are data.batch_size"),
         (["test", "--config", "nope.yaml"], "nope.yaml"),
-        (["tset"], "'extract', 'index', 'test'"),
+        (["tset"], "'fit', 'extract', 'index', 'test', 'verify'"),
         (["test"], "the configuration lacks model.classifier.network"),
     ],
 )
@@ -78,10 +79,25 @@ def printed(capsys, *args):
 
 
 def test_one_file_serves_every_command_and_the_printed_one_reads_back(tmp_path, capsys):
-    configs = [printed(capsys, command, *QUICKSTART) for command in ("extract", "index", "test")]
-    assert configs[0] == configs[1] == configs[2]
-    (tmp_path / "again.yaml").write_text(yaml.safe_dump(configs[2]))
-    assert printed(capsys, "test", "--config", str(tmp_path / "again.yaml")) == configs[2]
+    *inherited, config = [printed(capsys, command, *QUICKSTART) for command in COMMANDS if command != "test"] + [
+        printed(capsys, "test", *QUICKSTART)
+    ]
+    assert len(inherited) == 4
+    for other in inherited:
+        for name in ("part", "stage"):  # a share of the job is no part of its description
+            other.pop(name, None)
+        assert other == config
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(config))
+    for command in ("test", "extract"):
+        again = printed(capsys, command, "--config", str(tmp_path / "again.yaml"))
+        assert {key: value for key, value in again.items() if key != "part"} == config
+
+
+@pytest.mark.parametrize("command", ["fit", "extract", "verify"])
+def test_a_part_is_an_option(tmp_path, capsys, command):
+    assert printed(capsys, command, *QUICKSTART, "--part=3/16")["part"] == "3/16"
+    options = [f"--trainer.default_root_dir={tmp_path}", f"--model.database.path={tmp_path}/database"]
+    assert "1/4 to 4/4" in complaint(capsys, command, *QUICKSTART, *options, "--part=5/4")
 
 
 def test_overlays(tmp_path, capsys):

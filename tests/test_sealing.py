@@ -1,6 +1,11 @@
+import errno
+import os
+import subprocess
+
 import pytest
 
-from lit_knn.sealing import sealed
+from lit_knn.errors import UserError
+from lit_knn.sealing import remove_abandoned, sealed, unfinished_files, unfinished_name
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -34,3 +39,83 @@ def test_two_writers_do_not_share_a_name(tmp_path):
         second.write_text("second")
     assert path.read_text() == "first"  # the last to leave; each file is whole
     assert list(tmp_path.iterdir()) == [path]
+
+
+# ---------------------------------------------------------------- what others have left
+
+
+def left_by(folder, process, name="shard.h5"):
+    path = unfinished_name(folder / name)
+    path = path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{process}-"))
+    path.write_text("half")
+    return path
+
+
+@pytest.fixture
+def dead():
+    """The number of a process that has ended."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def test_what_a_dead_process_has_left_goes_and_nothing_else(tmp_path, dead):
+    abandoned = left_by(tmp_path, dead)
+    mine, of_another_user = left_by(tmp_path, os.getpid()), left_by(tmp_path, 1)
+    elsewhere = tmp_path / f".shard.h5.0123456789ab-{dead}-{'0' * 32}.tmp"
+    for path in (elsewhere, tmp_path / ".other.tmp", tmp_path / "shard.h5"):
+        path.write_text("kept")
+    remove_abandoned(tmp_path)
+    assert not abandoned.exists()
+    assert unfinished_files(tmp_path) == sorted([mine, of_another_user, elsewhere, tmp_path / ".other.tmp"])
+    assert (tmp_path / "shard.h5").exists()
+    remove_abandoned(tmp_path / "none")
+
+
+# ---------------------------------------------------------------- disks
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_the_systems_refusal_is_one_sentence_with_the_path(tmp_path, code):
+    def refused():
+        with sealed(tmp_path / "file") as unfinished:
+            unfinished.write_text("half")
+            raise OSError(code, "a long story")
+
+    with pytest.raises(UserError, match=f"file cannot be written: {os.strerror(code)}$"):
+        refused()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB, where this process may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_keeps_the_old_file_and_nothing_half_named(small_disk):
+    path = small_disk / "file"
+    path.write_text("old")
+
+    def too_much():
+        with sealed(path) as unfinished:
+            unfinished.write_bytes(bytes(1 << 17))
+
+    with pytest.raises(UserError, match="No space left"):
+        too_much()
+    assert [entry.name for entry in small_disk.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(UserError, match="file cannot be written: Read-only"), sealed(path) as unfinished:
+        unfinished.write_text("new")
+    assert path.read_text() == "old"

@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.attacks import PGD
-from lit_knn.callbacks import FixedThreads, NeighbourPictures, Progress, RunRecord, WandbResults
+from lit_knn.callbacks import FixedThreads, NeighbourPictures, PreemptionGuard, Progress, RunRecord, WandbResults
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
@@ -42,13 +42,18 @@ def test_every_run_has_the_same_callbacks_unless_one_is_given(tmp_path):
         Progress,
         RunRecord,
         NeighbourPictures,
+        PreemptionGuard,
         WandbResults,
     ]
-    assert kinds(trainer(tmp_path)) == [FixedThreads, RunRecord, NeighbourPictures, WandbResults]
+    assert kinds(trainer(tmp_path)) == [FixedThreads, RunRecord, NeighbourPictures, PreemptionGuard, WandbResults]
     mine = NeighbourPictures(queries=3)
     given = trainer(tmp_path, callbacks=mine)
     assert sorted(map(str, kinds(given))) == sorted(map(str, kinds(trainer(tmp_path))))
     assert mine in given.callbacks
+    guard = PreemptionGuard(grace=5)
+    given = trainer(tmp_path, callbacks=[guard])
+    assert given.preemption is guard
+    assert kinds(given) == kinds(trainer(tmp_path))
 
 
 def test_under_slurm_nothing_is_requeued_by_lightning(tmp_path, monkeypatch):

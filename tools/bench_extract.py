@@ -31,7 +31,9 @@ from PIL import Image
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.data import ImageData, Preprocessing, TarShards
 from lit_knn.database import Database
-from lit_knn.extraction import Extraction, Fitting
+from lit_knn.extraction import Extraction
+from lit_knn.fitting import Fitting, MomentFiles
+from lit_knn.part import Part
 from lit_knn.trainer import EvalTrainer
 
 COMMAND = """
@@ -82,17 +84,15 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
         trainer.predict(module, return_predictions=False)
 
     def fit() -> Fitting:
-        fitting = Fitting(classifier, database, data)
+        fitting = Fitting(classifier, database, data, Part())
         predict(fitting)
         return fitting
 
-    origins = database.origins(classifier, data)
-    for tap, projection in fit().projections().items():
-        projection.save(database.projection_path(tap), origins[tap])
+    MomentFiles(database, classifier, data).seal(fit().moments, Part())
     projections, fingerprint = database.fitted(classifier, data)
 
     def extract() -> None:
-        predict(Extraction(classifier, database, data, projections, shards, fingerprint))
+        predict(Extraction(classifier, database, data, projections, shards, shards, fingerprint))
 
     def read() -> None:
         for _ in data.database_batches(shards):

@@ -2,7 +2,8 @@
 
 from .classifier import Classifier
 from .ensemble import Ensemble
-from .projection import Moments, Projection
+from .moments import Moments
+from .projection import Projection
 from .taps import Tap
 
 __all__ = ["Classifier", "Ensemble", "Moments", "Projection", "Tap"]

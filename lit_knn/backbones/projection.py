@@ -1,9 +1,4 @@
-"""PCA by streaming: moments that add up exactly in any order, then an eigendecomposition.
-
-Rows are rounded to integers on a fine grid before they are multiplied, so that every sum is an integer below 2⁵³ and
-float64 holds it without rounding. The order of the batches, and the number of processes among which they were shared,
-therefore cannot change a single bit of the result.
-"""
+"""PCA: an eigendecomposition of the moments of a stream of features."""
 
 from __future__ import annotations
 
@@ -16,65 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lit_knn.backbones.moments import Moments
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import sealed
 
-GRID_BITS = 14  # the largest deviation in the calibration rows becomes 2¹⁴ steps: 2²⁵ rows of that size are exact
-EXACT = 2.0**53  # the first integer at which float64 has gaps
 FULL_DECOMPOSITION = 4096  # dimensions up to which `eigh` takes seconds
-
-
-class Moments:
-    """First and second moments of a stream of features.
-
-    Args:
-        calibration: ``(n, D)`` float rows, the same for all processes; they fix origin and grid and are not counted.
-        device: Where the ``(D, D)`` float64 sums lie; ``8·D²`` bytes.
-
-    Attributes:
-        rows: ``()`` int64, number of rows.
-        total: ``(D,)`` float64, sum of the rows in grid steps.
-        outer: ``(D, D)`` float64, sum of their outer products in grid steps.
-    """
-
-    def __init__(self, calibration: Tensor, device: torch.device | str = "cpu") -> None:
-        _require_finite(calibration)
-        calibration = calibration.double().to(device)
-        size = calibration.shape[1]
-        self.origin = calibration.mean(dim=0).float().double()
-        spread = (calibration - self.origin).abs().max().clamp(min=2.0**-64)
-        self.steps = torch.exp2(GRID_BITS - torch.ceil(torch.log2(spread)))  # per unit; a power of two scales exactly
-        self.rows = torch.zeros((), dtype=torch.int64, device=device)
-        self.total = torch.zeros(size, dtype=torch.float64, device=device)
-        self.outer = torch.zeros(size, size, dtype=torch.float64, device=device)
-
-    def update(self, features: Tensor) -> None:
-        """Add rows ``(n, D)``.
-
-        Raises:
-            UserError: If a feature is NaN or infinite.
-        """
-        _require_finite(features)
-        steps = torch.round((features.double() - self.origin) * self.steps)
-        self.rows += len(steps)
-        self.total += steps.sum(dim=0)
-        self.outer.addmm_(steps.T, steps)
-
-    def covariance(self) -> tuple[Tensor, Tensor]:
-        """Return the mean ``(D,)`` and covariance ``(D, D)``, float64, in units of the features.
-
-        Raises:
-            UserError: For fewer than two rows, or so many that a sum is no longer exact.
-        """
-        count = int(self.rows)
-        if count < 2:
-            raise UserError(f"PCA needs at least 2 images in the database, there are {count}")
-        if self.outer.diagonal().max() >= EXACT:  # by Cauchy–Schwarz the diagonal bounds every sum
-            raise UserError(f"PCA over {count} rows leaves exact arithmetic: set database.projection_rows to fewer")
-        centred = self.outer - torch.outer(self.total, self.total) / count
-        covariance = centred / (count - 1) / self.steps**2
-        return self.origin + self.total / count / self.steps, covariance
 
 
 def signs(features: Tensor) -> Tensor:
@@ -193,11 +135,6 @@ class Projection(nn.Module):
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
         return cls(**parts, rows=rows, bits=bits)
-
-
-def _require_finite(features: Tensor) -> None:
-    if not torch.isfinite(features).all():
-        raise UserError("the network gives features that are NaN or infinite for images of the database")
 
 
 def _leading(covariance: Tensor, dimension: int) -> tuple[Tensor, Tensor]:

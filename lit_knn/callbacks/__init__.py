@@ -1,9 +1,10 @@
-"""What happens around a run: progress, record, pictures, dashboards."""
+"""What happens around a run: signals, progress, record, pictures, dashboards."""
 
 from pytorch_lightning import Callback
 
 from .honesty import HonestyChecks
 from .pictures import NeighbourPictures
+from .preemption_guard import PreemptionGuard
 from .progress import Progress
 from .run_record import RunRecord
 from .threads import FixedThreads
@@ -13,6 +14,7 @@ __all__ = [
     "FixedThreads",
     "HonestyChecks",
     "NeighbourPictures",
+    "PreemptionGuard",
     "Progress",
     "RunRecord",
     "WandbResults",

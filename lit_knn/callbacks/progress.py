@@ -43,6 +43,7 @@ class Progress(ProgressBar):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, batches: list[int | float]) -> None:
         self._what = type(pl_module).__name__.lower()
+        self._module = pl_module
         self._total = None if float("inf") in batches else int(sum(batches))
         self._done, self._images = 0, 0
         self._started = self._said = time.monotonic()
@@ -66,7 +67,8 @@ class Progress(ProgressBar):
         rate = f"{self._images / max(time.monotonic() - self._started, 1e-9):.3g} images/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
-        self._say(f"batch {self._done} of {self._total or '?'}, {rate}")
+        status = getattr(self._module, "status", "")  # of an extraction: its shards
+        self._say(", ".join(filter(None, (f"batch {self._done} of {self._total or '?'}", status, rate))))
 
     def _watch(self, attack: str) -> None:
         """Show what a batch is under: attacks may take much longer than anybody waits for a sign of life."""

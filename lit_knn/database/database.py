@@ -140,12 +140,6 @@ class Database:
         """
         return [shard for shard in shards if not is_sealed(self.shard_path(shard), fingerprint)]
 
-    def build_indexes(self, classifier: Classifier, data: ImageData) -> None:
-        """Build the index of each tap over the whole store."""
-        store = Store(self.store_path, fingerprint=self.fitted(classifier, data)[1])
-        for tap in self.taps:
-            self.index.build(store, tap, self.index_path(tap))
-
     def is_complete(self) -> bool:
         """Return whether store and indexes have been built, from whatever."""
         return (self.store_path / "manifest.json").exists() and all(

@@ -29,6 +29,10 @@ class Truth:
         self._rows, self._features = np.sort(rows), store.features(tap, np.sort(rows))
         self._neighbors = self._others(Scan().open(store, tap, store.folder))
 
+    def __len__(self) -> int:
+        """Return how many rows are looked for."""
+        return len(self._rows)
+
     def recall(self, index: Index) -> float:
         """Return which share of the true neighbours an opened index finds, 0 to 1."""
         found = self._others(index)

@@ -71,6 +71,19 @@ def checked(path: Path, expected: Description) -> Description:
     return found
 
 
+def changed_files(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each file of a folder that is not what its sidecar says."""
+    for sidecar in sorted(folder.glob("*.faiss.json")):
+        path = sidecar.with_suffix("")
+        try:
+            if _hash(path) != checked(path, {})["sha256"]:
+                yield f"index {path} has changed since it was sealed; {REMEDY} again"
+        except FileNotFoundError:
+            yield f"index {path} is missing; {REMEDY} again"
+        except UserError as error:
+            yield str(error)
+
+
 def _difference(expected: Description, found: Description) -> str:
     """Return the first entry that is not as expected, "" if there is none."""
     return next((name for name, value in expected.items() if found.get(name) != value), "")

@@ -1,7 +1,7 @@
 """What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
 
 from .bits import pack_signs, unpack_signs
-from .manifest import write_manifest
+from .manifest import read_manifest, write_manifest
 from .reader import Skipped, Store
 from .schema import (
     SCHEMA_VERSION,
@@ -25,6 +25,7 @@ __all__ = [
     "pack",
     "pack_signs",
     "read_header",
+    "read_manifest",
     "shard_name",
     "unpack",
     "unpack_signs",

@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from lit_knn.callbacks import HonestyChecks, NeighbourPictures, Progress, RunRecord, WandbResults
+from lit_knn.callbacks import HonestyChecks, NeighbourPictures, PreemptionGuard, Progress, RunRecord, WandbResults
 from lit_knn.checks import Check, Finding, MoreEffort
 from lit_knn.cli import main
 from lit_knn.errors import UserError
@@ -82,7 +82,7 @@ def test_the_record_is_written_first_whatever_a_check_does(tmp_path):
     quiet = {"accelerator": "cpu", "devices": 1, "logger": False, "default_root_dir": tmp_path}
     trainer = EvalTrainer(callbacks=[HonestyChecks(), bar := Progress()], **quiet)
     kinds = [type(callback) for callback in trainer.callbacks]
-    assert kinds[1:] == [Progress, RunRecord, NeighbourPictures, HonestyChecks, WandbResults]
+    assert kinds[1:] == [Progress, RunRecord, NeighbourPictures, HonestyChecks, PreemptionGuard, WandbResults]
     assert trainer.callbacks[1] is bar
 
 

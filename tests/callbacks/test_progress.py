@@ -52,6 +52,15 @@ def test_a_long_batch_says_which_attack_it_is_at(capsys, clock):
     progress.on_test_end(TRAINER, None)
 
 
+def test_an_extraction_says_how_many_shards_are_sealed(capsys, clock):
+    progress, extraction = Progress(seconds=0), Extraction()
+    extraction.status = "3 of 7 shards"
+    progress.on_predict_start(TRAINER, extraction)
+    clock.now += 2
+    progress.on_predict_batch_end(TRAINER, extraction, None, BATCH, 0, 0)
+    assert "batch 1 of 3, 3 of 7 shards, 5 images/s" in capsys.readouterr().err
+
+
 def test_images_of_all_processes_are_counted(capsys, clock):
     progress = Progress(seconds=0)
     progress.on_test_start(TRAINER, Extraction())

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index.sidecar import checked, describe_file, described, is_described
+from lit_knn.index.sidecar import changed_files, checked, describe_file, described, is_described
 
 
 def write(path, text="content", **entries):
@@ -56,3 +56,16 @@ def test_another_origin_is_named(expected, sentence, tmp_path):
     write(tmp_path / "file", store="a", tap="early")
     with pytest.raises(UserError, match=sentence):
         checked(tmp_path / "file", expected)
+
+
+def test_what_has_changed_or_gone_since_is_named(tmp_path):
+    for name in ("a.faiss", "b.faiss", "c.faiss"):
+        write(tmp_path / name)
+    assert list(changed_files(tmp_path)) == []
+    (tmp_path / "a.faiss").write_text("CONTENT")
+    (tmp_path / "b.faiss").unlink()
+    (tmp_path / "c.faiss").write_text("cut")
+    changed, missing, cut = changed_files(tmp_path)
+    assert "a.faiss has changed since it was sealed; run `lit-knn index` again" in changed
+    assert "b.faiss is missing" in missing
+    assert "c.faiss has 3 of 7 bytes" in cut

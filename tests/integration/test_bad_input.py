@@ -7,6 +7,8 @@ from pathlib import Path
 import h5py
 import pytest
 
+from lit_knn.store import Store
+
 from ..conftest import contents, run
 from ..data.conftest import encode, photo, samples, write_tar
 
@@ -80,6 +82,17 @@ def test_a_shard_without_one_good_image_has_no_rows_under_skip(config, tmp_path)
     database = json.loads((run("test", config) / "record.json").read_text())["database"]
     assert database["rows"] == 40
     assert [key for _, _, key, _ in database["skipped"]] == [f"s{20 + row:03d}" for row in range(20)]
+
+
+def test_the_part_of_a_shard_without_one_good_image(config, tmp_path):
+    """Nothing that this process reads tells how many columns there are."""
+    for _ in range(20):
+        damage(tmp_path / "part-1.tar", row=0)
+    config["data"]["on_error"] = "skip"
+    run("fit", config)
+    for number in (2, 1, 3):
+        run("extract", config, f"--part={number}/3")
+    assert len(Store(Path(config["model"]["database"]["path"]) / "store")) == 40
 
 
 def test_a_database_without_one_good_image_is_an_error_even_under_skip(config, tmp_path, mistake):

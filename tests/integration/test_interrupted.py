@@ -1,20 +1,25 @@
-"""A process that is killed in the middle of an extraction loses what it had in hand, and nothing else."""
+"""Extraction that is killed, stopped, split and doubled: nothing is lost, nothing is there twice, the bytes stay."""
 
 import os
+import random
+import shutil
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from lit_knn.cli import main
 from lit_knn.store import Store
 
-from ..conftest import contents, run
+from ..conftest import contents, restored, run, tiny
 from ..data.conftest import samples, write_tar
 
 LENGTHS = (11, 7, 12, 9)
+PARTS = 3
 
 NETWORK = """
 import os, signal
@@ -24,46 +29,98 @@ def network():
     net = digits_resnet()
     def count(module, inputs, output):
         network.batches += 1
-        if network.batches == int(os.environ.get("DIE_IN_BATCH", "0")):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if network.batches == int(os.environ.get("IN_BATCH", "0")):
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
     net.conv1.register_forward_hook(count)
     return net
 network.batches = 0
 """
+CALIBRATION = 1
+BATCHES = sum(-(-length // 5) for length in LENGTHS)  # of one pass
 
 
-@pytest.fixture
-def config(config, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four tar shards and a network that sends its process a signal in a batch of its own."""
+    folder = tmp_path_factory.mktemp("images")
     for shard, length in enumerate(LENGTHS):
-        write_tar(tmp_path / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
-    (tmp_path / "mortal.py").write_text(NETWORK)
-    urls = {"urls": str(tmp_path / "part-*.tar")}
-    config["data"] |= {"database": {"class_path": "TarShards", "init_args": urls}, "batch_size": 5}
-    config["model"]["classifier"] = {**config["model"]["classifier"], "network": f"{tmp_path / 'mortal.py'}:network"}
+        write_tar(folder / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    (folder / "mortal.py").write_text(NETWORK)
+    return folder
+
+
+def described(config, folder):
+    """Return a configuration with these shards and this network."""
+    config["data"] |= {
+        "database": {"class_path": "TarShards", "init_args": {"urls": str(folder / "part-*.tar")}},
+        "batch_size": 5,
+    }
+    config["model"]["classifier"] = {**config["model"]["classifier"], "network": f"{folder / 'mortal.py'}:network"}
     return config
 
 
-def die(config, batch):
-    """Run `extract` in a process that the network kills in the given batch."""
+@pytest.fixture
+def config(config, folder):
+    return described(config, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A database that one process has made in one go."""
+    run("extract", described(tiny(folder / "whole", folder / "runs"), folder))
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole):
+    return contents(whole)
+
+
+def start(config, command="extract", *options, **environment):
+    """Run a command in a child of this process, which has everything imported already; return its id."""
     path = Path(config["trainer"]["default_root_dir"]) / "given.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "lit_knn", "extract", "--config", path],
-        env={**os.environ, "DIE_IN_BATCH": str(batch)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        log = os.open(path.with_name("child.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        os.environ.update({name: str(value) for name, value in environment.items()})
+        with restored():
+            main([command, "--config", str(path), *options])
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def test_nothing_is_lost_and_nothing_is_written_twice(config, tmp_path):
-    batches = 1 + sum(-(-length // 5) for length in LENGTHS)  # calibration and fit
-    second_of_shard_2 = batches + 3 + 2 + 2
-    die(config, second_of_shard_2)
-    database = Path(config["model"]["database"]["path"])
+def end(child):
+    """Return the exit code of a child, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def said(config):
+    return (Path(config["trainer"]["default_root_dir"]) / "child.log").read_text()
+
+
+def database_of(config):
+    return Path(config["model"]["database"]["path"])
+
+
+# ---------------------------------------------------------------- kill -9
+
+
+def test_nothing_is_lost_and_nothing_is_written_twice(config, uninterrupted):
+    second_of_shard_2 = CALIBRATION + BATCHES + 3 + 2 + 2
+    assert end(start(config, IN_BATCH=second_of_shard_2, SIGNAL=int(signal.SIGKILL))) == -signal.SIGKILL
+    database = database_of(config)
     sealed = {path: path.stat() for path in database.rglob("*.h5") if not path.name.startswith(".")}
     assert {path.name for path in sealed} == {"shard-000000.h5", "shard-000001.h5", "early.h5", "late.h5"}
     assert list((database / "store").glob(".shard-000002*.tmp"))  # it was in the middle of this one
@@ -75,21 +132,177 @@ def test_nothing_is_lost_and_nothing_is_written_twice(config, tmp_path):
     }
     keys = Store(database / "store").keys(range(sum(LENGTHS)))
     assert keys == [f"s{number:03d}" for number in range(sum(LENGTHS))]
+    assert contents(database) == uninterrupted  # and what was half-written has been tidied up
 
-    config["model"]["database"]["path"] = str(tmp_path / "uninterrupted")
+
+def test_killed_at_any_moment(config, uninterrupted):
+    moments, killed = random.Random(0), 0
+    for _ in range(8):
+        child = start(config)
+        time.sleep(moments.uniform(0.05, 0.8))
+        os.kill(child, signal.SIGKILL)
+        killed += end(child) == -signal.SIGKILL
+    assert killed
     run("extract", config)
-    expected = contents(tmp_path / "uninterrupted")
-    assert {name: data for name, data in contents(database).items() if not name.endswith(".tmp")} == expected
+    assert contents(database_of(config)) == uninterrupted
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_parts_in_any_order_make_the_same_database(config, uninterrupted):
+    parts = [f"--part={number}/{PARTS}" for number in (3, 1, 2)]
+    for part in parts:
+        assert not list(database_of(config).glob("projection/*"))
+        run("fit", config, part)
+    assert len(list(database_of(config).glob("moments/*.h5"))) == PARTS * 2  # taps
+    for part in parts:
+        assert not (database_of(config) / "store" / "manifest.json").exists()
+        run("extract", config, part)
+    assert contents(database_of(config)) == uninterrupted
+
+
+def test_a_killed_part_takes_nothing_from_the_others(config, uninterrupted):
+    """All parts of both steps at once, each of them killed in its second batch the first time."""
+    die = {"IN_BATCH": 2, "SIGNAL": int(signal.SIGKILL)}
+    for command, environments in (("fit", [die, {}]), ("extract", [die, {}])):
+        for environment in environments:
+            children = [start(config, command, f"--part={n}/{PARTS}", **environment) for n in range(1, PARTS + 1)]
+            codes = [end(child) for child in children]
+            assert codes == [-signal.SIGKILL if environment else 0] * PARTS, said(config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+def test_more_parts_than_shards(config, uninterrupted):
+    for command in ("fit", "extract"):
+        for number in range(1, 6):
+            run(command, config, f"--part={number}/5")
+    assert contents(database_of(config)) == uninterrupted
+
+
+def test_a_part_needs_projections_of_the_whole(config, mistake):
+    assert "run `lit-knn fit`" in mistake("extract", config, "--part=1/2")
+
+
+def test_a_slurm_array_shares_the_work(config, uninterrupted, monkeypatch):
+    for command in ("fit", "extract"):
+        for task in (7, 9):
+            variables = {"ID": task, "MIN": 7, "MAX": 9, "STEP": 2, "COUNT": 2}
+            with monkeypatch.context() as patch:
+                for name, value in variables.items():
+                    patch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+                run(command, config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+# ---------------------------------------------------------------- two at once
+
+
+@pytest.mark.parametrize("locking", ["TRUE", "FALSE"])
+def test_two_tasks_on_the_same_shards_write_the_same_bytes(config, uninterrupted, locking):
+    for command in ("fit", "extract"):
+        children = [start(config, command, HDF5_USE_FILE_LOCKING=locking) for _ in range(2)]
+        assert [end(child) for child in children] == [0, 0], said(config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+def test_a_shard_that_another_task_has_sealed_and_tidied_up(config, whole, uninterrupted, tmp_path, monkeypatch):
+    """Between the last row and the new name of a file, another task seals the shard, and removes what is unfinished."""
+    from lit_knn.store import ShardWriter
+
+    seal = ShardWriter.seal
+    other = shutil.copytree(whole, tmp_path / "other")
+
+    def overtaken(self):
+        os.replace(other / "store" / self.path.name, self.path)
+        self._unfinished.unlink()
+        seal(self)
+
+    monkeypatch.setattr(ShardWriter, "seal", overtaken)
+    run("extract", config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+# ---------------------------------------------------------------- signals
+
+
+@pytest.fixture
+def scontrol(tmp_path, monkeypatch):
+    """A Slurm that writes down what it is asked."""
+    script = tmp_path / "bin" / "scontrol"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit ${{SCONTROL_CODE:-0}}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=os.pathsep)
+    return tmp_path / "asked"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("command", ["fit", "extract"])
+def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, command, signum):
+    first_of_shard_1 = CALIBRATION + 1 + (BATCHES + 3 if command == "extract" else 0)
+    assert end(start(config, command, IN_BATCH=first_of_shard_1, SIGNAL=int(signum))) == 75, said(config)
+    assert f"lit-knn: stopped by {signum.name} with nothing lost; the same command goes on\n" in said(config)
+    assert "Traceback" not in said(config)
+    if command == "extract":  # it has finished the shard in hand, and begun no other
+        assert sorted(path.name for path in (database_of(config) / "store").iterdir()) == [
+            "shard-000000.h5",
+            "shard-000001.h5",
+        ]
+    run("extract", config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+def test_a_shard_that_takes_longer_than_the_notice_is_dropped(config, uninterrupted):
+    config["trainer"]["callbacks"] = [{"class_path": "PreemptionGuard", "init_args": {"grace": 0}}]
+    first_of_shard_1 = CALIBRATION + BATCHES + 3 + 1
+    assert end(start(config, IN_BATCH=first_of_shard_1, SIGNAL=int(signal.SIGTERM))) == 75
+    assert [path.name for path in (database_of(config) / "store").iterdir()] == ["shard-000000.h5"]
+    run("extract", config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("job", "asked"),
+    [
+        ({"SLURM_JOB_ID": "77"}, "requeue 77\n"),
+        ({"SLURM_JOB_ID": "78", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "7"}, "requeue 70_7\n"),
+    ],
+)
+def test_slurm_is_asked_to_start_the_job_again(config, scontrol, job, asked):
+    array = {f"SLURM_ARRAY_TASK_{name}": value for name, value in (("MIN", 7), ("MAX", 7), ("STEP", 1), ("COUNT", 1))}
+    assert end(start(config, IN_BATCH=2, SIGNAL=int(signal.SIGUSR1), **array, **job)) == 75
+    assert scontrol.read_text() == asked
+    assert "Slurm starts it again" in said(config)
+    assert end(start(config, IN_BATCH=2, SIGNAL=int(signal.SIGUSR1), SCONTROL_CODE=1, **array, **job)) == 75
+    assert "cannot be requeued" in said(config)
+
+
+def test_a_signal_to_the_whole_group_ends_quietly(config, uninterrupted):
+    """Slurm's signals reach the processes that read images, too, and PyTorch's die of SIGTERM."""
+    child = start(config, "extract", "--data.num_workers=2", IN_BATCH=CALIBRATION + 3, SIGNAL=int(signal.SIGSTOP))
+    os.waitpid(child, os.WUNTRACED)
+    workers = Path(f"/proc/{child}/task/{child}/children").read_text().split()
+    for process in (*workers, child):
+        os.kill(int(process), signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
+    assert end(child) == 75, said(config)
+    assert "Traceback" not in said(config)
+    run("extract", config)
+    assert contents(database_of(config)) == uninterrupted
+
+
+# ---------------------------------------------------------------- exceptions
 
 
 def test_an_extraction_that_dies_before_the_projections_are_fitted_starts_again(config, tmp_path, monkeypatch):
-    """Here the interruption is an exception: Ctrl-C, or a scheduler's SIGTERM."""
+    """Here the interruption is an exception: Ctrl-C."""
 
     def interrupt(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lit_knn.extraction.Fitting.projections", interrupt)
+        patch.setattr("lit_knn.fitting.MomentFiles.seal", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run("extract", config)
     assert not contents(tmp_path / "database")

@@ -1,0 +1,100 @@
+"""Heeds the signals by which schedulers ask a job to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lit_knn.errors import UserError
+from lit_knn.preemption import Preempted
+
+
+class PreemptionGuard(Callback):
+    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, and let Slurm start the job again.
+
+    Both reach every process of a step with ``sbatch --signal=USR1@SECONDS`` and when another job preempts this one.
+    Elsewhere than under Slurm the command ends with code 75, and goes on when it is run again.
+
+    Args:
+        grace: Seconds that extract goes on to finish the shard in hand; one that takes longer is dropped, and read
+            again from its start. Has to be below the notice that Slurm gives.
+        requeue: Let Slurm start the job again; otherwise that is left to somebody else.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, *, grace: float = 20.0, requeue: bool = True) -> None:
+        if not grace >= 0:
+            raise UserError(f"PreemptionGuard.grace is {grace}; seconds from 0 are accepted")
+        self.grace, self.requeue = grace, requeue
+        self._received: int | None = None
+        self._since = 0.0
+        self._trainer: Trainer | None = None
+
+    @contextmanager
+    def watching(self, trainer: Trainer) -> Iterator[None]:
+        """Heed the signals, also between the passes of a command; give the handlers back afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python lets no other thread handle signals
+            return
+        before = {signum: signal.getsignal(signum) for signum in self.SIGNALS}
+        self._trainer, self._received = trainer, None
+        self._install()
+        try:
+            yield
+        finally:
+            self._trainer = None
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _install(self) -> None:
+        if self._trainer is not None:
+            for signum in self.SIGNALS:
+                signal.signal(signum, self._heed)
+
+    def _heed(self, signum: int, frame: FrameType | None) -> None:
+        """Take note; what a handler interrupts may hold any lock."""
+        if self._received is None and self._trainer is not None:
+            self._received, self._since = signum, time.monotonic()
+            if self._trainer.strategy.launcher is not None:
+                self._trainer.strategy.launcher.kill(signum)  # processes that this one has started
+
+    def check(self, error: Exception | None = None) -> None:
+        """Stop here if that was asked.
+
+        Args:
+            error: What the signal may have led to.
+
+        Raises:
+            Preempted: If so.
+        """
+        if self._received is not None:
+            raise Preempted(self._received) from error
+
+    def _check_after_batch(self, pl_module: Any) -> None:
+        holds = getattr(pl_module, "holds_unsealed_rows", False)
+        if not holds or time.monotonic() - self._since >= self.grace:
+            self.check()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the handlers back: Lightning's own talks to other processes from within."""
+        self._install()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the handlers back: Lightning's own talks to other processes from within."""
+        self._install()
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:
+        """Stop between two batches: their outcomes are on disk."""
+        self._check_after_batch(pl_module)
+
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:
+        """Stop between two shards, if the one in hand is done in time."""
+        self._check_after_batch(pl_module)

@@ -1,0 +1,67 @@
+"""What both passes over the database's images have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+
+from lit_knn.backbones import Classifier
+from lit_knn.data import Batch, BatchLoader, ImageData
+from lit_knn.database import Database
+from lit_knn.errors import UserError
+
+
+class DatabasePass(pl.LightningModule, ABC):
+    """One pass over images of the database; a `predict_step` says what becomes of a batch.
+
+    Args:
+        classifier: Gives logits and tapped activations.
+        database: Says which, and where results go.
+        data: Gives the images, in batches that never cross a shard: no number of processes changes one.
+
+    Attributes:
+        failure: What has kept this process from reading its share; to be raised when the others are done.
+    """
+
+    def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
+        super().__init__()
+        self.classifier, self.database, self.data = classifier, database, data
+        self.failure: UserError | None = None
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than processes
+
+    @property
+    def shards(self) -> range:
+        """All shards of the database."""
+        return range(len(self.data.database_source.shard_names()))
+
+    @abstractmethod
+    def batches(self) -> BatchLoader:
+        """Return this process's share; may look at the trainer and use the device."""
+
+    def predict_dataloader(self) -> Iterable[Batch]:
+        """Return the same, or nothing if it cannot be listed: the other processes would wait for this one in vain."""
+        try:
+            loader = self.batches()
+            len(loader)  # opens each shard
+        except UserError as error:
+            self.failure = error
+            return []
+        return loader
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Turn bytes into pixels on the device."""
+        return self.data.on_after_batch_transfer(batch, dataloader_idx)
+
+    def first_batch(self) -> Batch:
+        """Return the first batch of the database with an image in it, on the device.
+
+        Raises:
+            UserError: If there is none.
+        """
+        for shard in self.shards:  # one by one: a loader over all would list them all
+            for batch in self.data.database_batches([shard]):
+                if len(batch["id"]):
+                    return self.on_after_batch_transfer(self.transfer_batch_to_device(batch, self.device, 0), 0)
+        raise UserError("no image of the database can be read")

@@ -1,0 +1,137 @@
+"""The first pass over the database's images: PCA of each tap, in any number of parts and processes.
+
+Each part seals its moments; whichever finds those of all parts there adds them up, which is exact, so that it does not
+matter which part that is, or whether several are at it at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lit_knn.backbones import Classifier, Moments, Projection
+from lit_knn.data import Batch, BatchLoader, ImageData
+from lit_knn.database import Database
+from lit_knn.database_pass import DatabasePass
+from lit_knn.fingerprint import Fingerprint
+from lit_knn.part import Part
+
+
+class Fitting(DatabasePass):
+    """The moments of every tap over a part of the database.
+
+    Args:
+        classifier: Gives tapped activations.
+        database: Says which, and on how many rows.
+        data: Gives the images.
+        part: Which shards.
+
+    Attributes:
+        moments: Of each tap.
+    """
+
+    def __init__(self, classifier: Classifier, database: Database, data: ImageData, part: Part) -> None:
+        super().__init__(classifier, database, data)
+        self._part = part
+        self.moments: dict[str, Moments] = {}
+
+    def batches(self) -> BatchLoader:
+        """Return this process's share of the sample: every stride-th row of each shard, whole batches by rank."""
+        self._calibrate()  # in no later hook: a process without a batch would not call it
+        trainer, wanted = self.trainer, self.database.projection_rows
+        stride = max(1, self.data.num_database_rows // wanted) if wanted else 1
+        shards = self._part.of(self.shards)
+        return self.data.database_batches(
+            shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size
+        )
+
+    def _calibrate(self) -> None:
+        """Fix origin and grid on the first images of the database: the same everywhere, without a word between them."""
+        rows = self._pooled(self.first_batch())
+        self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+        """Add the activations of a batch."""
+        if len(batch["id"]):
+            for name, rows in self._pooled(batch).items():
+                self.moments[name].update(rows)
+        return len(batch["id"])
+
+    def _pooled(self, batch: Batch) -> Mapping[str, Tensor]:
+        return self.classifier.tapped(batch["image"], list(self.database.taps.values()))[1]
+
+    def merge(self) -> None:
+        """Sum the moments of all processes; every process must take part."""
+        if torch.distributed.is_initialized():
+            for moments in self.moments.values():
+                for sums in (moments.rows, moments.total, moments.outer):
+                    torch.distributed.all_reduce(sums)
+
+
+class MomentFiles:
+    """The sealed moments of all parts of one fit, in a folder of the database.
+
+    Args:
+        database: Whose projections are fitted.
+        classifier: Gave the activations.
+        data: Gave the images.
+    """
+
+    def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
+        self._database = database
+        self._origins = database.origins(classifier, data)
+        sample = {"projection rows": str(database.projection_rows), "batch size": str(data.batch_size)}
+        self._sampled: dict[str, Fingerprint] = {tap: origin | sample for tap, origin in self._origins.items()}
+
+    def missing(self, part: Part) -> list[Part]:
+        """Return the parts, of as many as there are of this one, that have not sealed all their moments."""
+        parts = [Part(number, part.count) for number in range(1, part.count + 1)]
+        return [other for other in parts if not all(self.path(tap, other).exists() for tap in self._origins)]
+
+    def path(self, tap: str, part: Part) -> Path:
+        """Return the file of a tap's moments over one part."""
+        return moments_folder(self._database) / f"{tap}-{part.number:06d}-of-{part.count:06d}.h5"
+
+    def seal(self, moments: Mapping[str, Moments], part: Part) -> None:
+        """Keep the moments of a part, or fit at once where there are no others."""
+        for tap, sums in moments.items():
+            if part.is_whole:
+                self.decompose(tap, sums)
+            else:
+                sums.save(self.path(tap, part), self._sampled[tap])
+
+    def fit(self, count: int) -> None:
+        """Add up the moments of ``count`` parts and seal the projection of each tap.
+
+        Raises:
+            UserError: If a file is damaged or was made from something else.
+        """
+        for tap in self._origins:
+            total = self._load(tap, Part(1, count))
+            for number in range(2, count + 1):
+                total.add_(self._load(tap, Part(number, count)))
+            self.decompose(tap, total)
+
+    def decompose(self, tap: str, moments: Moments) -> None:
+        """Seal the projection of a tap, given its moments over the whole database."""
+        projection = Projection.fit(moments, self._database.taps[tap].dimension, bits=self._database.taps[tap].bits)
+        projection.save(self._database.projection_path(tap), self._origins[tap])
+
+    def _load(self, tap: str, part: Part) -> Moments:
+        return Moments.load(self.path(tap, part), self._sampled[tap])
+
+
+def moments_folder(database: Database) -> Path:
+    """Return where moments lie from the first part of a fit to the end of the extraction."""
+    return database.path / "moments"
+
+
+def remove_moments(database: Database) -> None:
+    """Remove them, when all rows have been projected and nobody asks for them any more."""
+    with suppress(FileNotFoundError):  # there are none, or another part is at it
+        shutil.rmtree(moments_folder(database))

@@ -1,0 +1,62 @@
+"""Being asked to stop: end between two pieces of work, all processes together, and ask for another turn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+EX_TEMPFAIL = 75  # sysexits.h: "temporary failure; the user is invited to try again later"
+
+
+class Preempted(SystemExit):
+    """The process was asked to stop, and has; the same command goes on where it stopped.
+
+    Args:
+        signum: Of the signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(EX_TEMPFAIL)
+        self.signum = signum
+
+
+def requeue(environment: Mapping[str, str]) -> bool:
+    """Ask Slurm to start this job, or task of an array, again; return whether it will.
+
+    Slurm ends the job at once, so this is the last thing that one process of it does.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return False
+    job = environment["SLURM_JOB_ID"]
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    try:
+        answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        log.warning("job %s cannot be requeued (%s): submit it again", job, error)
+        return False
+    if answer.returncode:
+        log.warning("job %s cannot be requeued (%s): submit it again", job, answer.stderr.strip())
+    return answer.returncode == 0
+
+
+def leave(preempted: Preempted, *, first: bool, ask: bool) -> None:
+    """Say why the process ends, and ask for another turn; one process speaks for all.
+
+    Args:
+        preempted: What it ends with.
+        first: Whether this is that process.
+        ask: Whether Slurm is to start the job again.
+    """
+    if not first:
+        return
+    name = signal.Signals(preempted.signum).name
+    again = "Slurm starts it again" if ask and requeue(os.environ) else "the same command goes on"
+    sys.stderr.write(f"lit-knn: stopped by {name} with nothing lost; {again}\n")
+    sys.stderr.flush()

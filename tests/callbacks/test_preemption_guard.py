@@ -1,0 +1,103 @@
+import os
+import signal
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from lit_knn.callbacks import PreemptionGuard
+from lit_knn.errors import UserError
+from lit_knn.preemption import Preempted
+
+
+class Launcher:
+    """Notes what is passed on to the processes it has started."""
+
+    def __init__(self):
+        self.sent = []
+
+    def kill(self, signum):
+        self.sent.append(signum)
+
+
+def trainer(launcher=None):
+    return SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+
+
+BETWEEN, WITHIN = SimpleNamespace(), SimpleNamespace(holds_unsealed_rows=True)  # shards
+
+
+def send(signum):
+    os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_predict_batch_end"])
+def test_it_stops_after_the_batch_and_passes_the_signal_on(signum, hook):
+    guard, launcher = PreemptionGuard(), Launcher()
+    with guard.watching(trainer(launcher)):
+        getattr(guard, hook)(None, BETWEEN, None, None, 0)  # nobody has asked
+        send(signum)
+        send(signum)  # once from the scheduler, once from the first process
+        with pytest.raises(Preempted) as stop:
+            getattr(guard, hook)(None, BETWEEN, None, None, 0)
+    assert stop.value.signum == signum
+    assert launcher.sent == [signum]
+
+
+def test_the_shard_in_hand_is_finished_if_there_is_time(monkeypatch):
+    clock = SimpleNamespace(now=5.0)
+    monkeypatch.setattr("lit_knn.callbacks.preemption_guard.time.monotonic", lambda: clock.now)
+    guard = PreemptionGuard(grace=20)
+    with guard.watching(trainer()):
+        send(signal.SIGTERM)
+        clock.now += 19
+        guard.on_predict_batch_end(None, WITHIN, None, None, 0)
+        clock.now += 1
+        with pytest.raises(Preempted):
+            guard.on_predict_batch_end(None, WITHIN, None, None, 0)
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS]
+    guard = PreemptionGuard()
+    with guard.watching(trainer()):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Lightning does when a loop begins
+        guard.on_predict_start(None, None)
+        send(signal.SIGTERM)
+        with pytest.raises(Preempted):
+            guard.check()
+    assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
+    guard.on_test_start(None, None)  # of a Trainer that runs no command
+    assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
+    with guard.watching(trainer()):
+        guard.check()  # the next command starts afresh
+
+
+def test_an_error_that_the_signal_led_to_is_its_cause():
+    guard, error = PreemptionGuard(), RuntimeError("DataLoader worker is killed by signal: Terminated")
+    with guard.watching(trainer()):
+        guard.check(error)  # without a signal it is somebody else's
+        send(signal.SIGTERM)
+        with pytest.raises(Preempted) as stop:
+            guard.check(error)
+    assert stop.value.__cause__ is error
+
+
+def test_another_thread_runs_commands_without_signals():
+    guard, ran = PreemptionGuard(), []
+
+    def command():
+        with guard.watching(trainer()):
+            ran.append(1)
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    thread.join()
+    assert ran
+
+
+def test_a_negative_grace_is_refused():
+    for grace in (-1, float("nan")):
+        with pytest.raises(UserError, match="grace"):
+            PreemptionGuard(grace=grace)

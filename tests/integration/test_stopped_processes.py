@@ -1,0 +1,51 @@
+"""Real runs of two processes that one of them, or a signal, stops: both end, with the same sentence and code."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from ..conftest import contents, run, tiny
+from ..data.conftest import samples, write_tar
+from .test_interrupted import NETWORK
+from .test_processes import finish, refusal, run_two, start
+
+pytestmark = pytest.mark.ddp
+LENGTHS = (11, 7, 12, 9)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Four tar shards: the first and the third are read by rank 0."""
+    for shard, length in enumerate(LENGTHS):
+        write_tar(tmp_path / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    (tmp_path / "mortal.py").write_text(NETWORK)
+    config = tiny(tmp_path / "two", tmp_path / "runs")
+    config["model"]["classifier"] |= {"network": f"{tmp_path / 'mortal.py'}:network"}
+    urls = {"urls": str(tmp_path / "part-*.tar")}
+    config["data"] |= {"database": {"class_path": "TarShards", "init_args": urls}, "batch_size": 5}
+    return config
+
+
+def sealed(config):
+    return sorted(path.name for path in Path(config["model"]["database"]["path"]).glob("store/*.h5"))
+
+
+def test_an_image_that_one_process_cannot_read_stops_both_with_one_sentence(config, tmp_path):
+    members = samples(LENGTHS[0], LENGTHS[1], height=8, width=8)
+    write_tar(tmp_path / "part-1.tar", members | {"s011.png": b"no image"})  # in the fourth batch: of rank 1 alone
+    assert "s011 of shard part-1" in refusal(*run_two("extract", config))
+
+
+def test_a_signal_to_the_first_process_stops_both(config, tmp_path):
+    """Without Slurm the first process has started the second, and passes the signal on."""
+    process = start("extract", config, IN_BATCH="8", SIGNAL=str(int(signal.SIGTERM)))
+    _, said = finish(process)
+    assert process.returncode == 75, said
+    assert said.count("stopped by SIGTERM with nothing lost") == 1
+    assert "Traceback" not in said
+    assert 0 < len(sealed(config)) < len(LENGTHS)
+    run("extract", config)
+    config["model"]["database"]["path"] = str(tmp_path / "one")
+    run("extract", config)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
