@@ -1,3 +1,5 @@
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -198,3 +200,27 @@ def test_a_part_of_the_database_never_passes_for_all_of_it(tmp_path, classifier,
     with pytest.raises(UserError):
         extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path, **options)
     assert not contents(tmp_path / "d")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, of 1 MiB, where this process may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_folder_is_named_and_left_as_it_is(tmp_path, disk, classifier, data):
+    database = Database(path=disk / "d", taps=[Tap("layer3.1.add", dimension=8, name="late")])
+    extract(database, classifier, data, tmp_path)
+    (database.store_path / "manifest.json").unlink()
+    (database.store_path / "shard-000000.h5").unlink()
+    before = contents(disk)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(UserError, match=r"store/shard-000000\.h5 cannot be written: Read-only file system$"):
+        extract(database, classifier, data, tmp_path)
+    assert contents(disk) == before
