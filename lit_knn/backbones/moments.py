@@ -26,8 +26,10 @@ from lit_knn.sealing import sealed
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps
 EXACT_FLOAT32, EXACT = 2.0**24, 2.0**53  # below these, float32 and float64 have all integers
-CHUNK = 256  # rows multiplied at once: with columns like those of the calibration, float32 holds four times as many
-PENDING = 1024  # rows that wait until the sums are read and written once for all of them
+PENDING = 1024  # rows that wait until the sums are read and written once for all of them: of float32, half of these
+FEWEST = (
+    256  # rows that are multiplied at once, rather in float64; float32 holds them at twice the calibration's spread
+)
 BLOCK = 256  # rows of the sums
 PART = 2**24  # entries written to a file at once
 
@@ -105,8 +107,8 @@ class Moments:
         self.outer.add_(other.outer)
         return self
 
-    def covariance(self) -> tuple[Tensor, Tensor]:
-        """Return the mean ``(D,)`` and covariance ``(D, D)``, float64, in units of the features.
+    def covariance(self) -> Tensor:
+        """Return the ``(D, D)`` covariance, float64, in squared units of the features.
 
         Raises:
             UserError: For fewer than two rows, or so many that a sum is no longer exact.
@@ -119,12 +121,27 @@ class Moments:
             outer[start:, start : start + BLOCK] = block.T
         centre = self.total / count**0.5
         outer.addr_(centre, centre, alpha=-1)
-        outer.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
-        return self.mean(), outer
+        return outer.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
+
+    def covariance_times(self, basis: Tensor) -> Tensor:
+        """Multiply the covariance by ``(D, k)`` float64 without ever holding it.
+
+        Raises:
+            UserError: As `covariance` does.
+        """
+        count = self._count()
+        scaled = basis / self.steps[:, None]
+        result = torch.zeros_like(scaled)
+        for start, block in zip(range(0, len(scaled), BLOCK), self._blocks, strict=True):
+            stop = start + len(block)
+            result[start:stop].addmm_(block, scaled[start:])
+            result[stop:].addmm_(block[:, len(block) :].T, scaled[start:stop])
+        result.addr_(self.total, self.total @ scaled, alpha=-1 / count)
+        return result.div_(count - 1).div_(self.steps[:, None])
 
     def mean(self) -> Tensor:
         """Return ``(D,)`` float64, in units of the features."""
-        return self.origin.double() + self.total / int(self.rows) / self.steps
+        return self.origin.double() + self.total / self._count() / self.steps
 
     def save(self, path: Path, origin: Fingerprint) -> None:
         """Write a sealed HDF5 file of about ``4·D²`` bytes; another process sees all of it or nothing.
@@ -189,11 +206,18 @@ class Moments:
         waiting = torch.cat(self._pending)
         self._pending = []
         with _full_precision(waiting.device):
-            for chunk in waiting.split(CHUNK):
-                squares = chunk.square().sum(dim=0, dtype=torch.float64)
-                exact = chunk if squares.max() < EXACT_FLOAT32 else chunk.double()
-                for start, block in zip(range(0, len(self.total), BLOCK), self._blocks, strict=True):
-                    block += exact[:, start : start + BLOCK].T @ exact[:, start:]
+            self._add_products(waiting)
+
+    def _add_products(self, steps: Tensor) -> None:
+        """Add the outer products of ``(n, D)`` integers: in float32, of fewer rows at once where it must be."""
+        exact = bool(steps.square().sum(dim=0, dtype=torch.float64).max() < EXACT_FLOAT32)
+        if not exact and len(steps) > FEWEST:
+            for half in steps.chunk(2):
+                self._add_products(half)
+            return
+        steps = steps if exact else steps.double()
+        for start, block in zip(range(0, len(self.total), BLOCK), self._blocks, strict=True):
+            block += steps[:, start : start + BLOCK].T @ steps[:, start:]
 
 
 @contextmanager
