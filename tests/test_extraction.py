@@ -85,7 +85,9 @@ def test_the_batch_size_hardly_matters(tmp_path, database, classifier, data):
     again = extract(Database(path=tmp_path / "d", taps=list(database.taps.values())), classifier, other, tmp_path)
     store, ids = Store(database.store_path), np.arange(1297)
     np.testing.assert_allclose(again.softmax_rows(ids), store.softmax_rows(ids), atol=1e-3)
-    np.testing.assert_allclose(again.features("late", ids), store.features("late", ids), atol=0.02)
+    # The first batch fixes the grid of the moments: directions of nearly equal variance turn, distances stay.
+    found, expected = (torch.pdist(torch.from_numpy(part.features("late", ids)).double()) for part in (again, store))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.04)
 
 
 def test_projections_may_be_fitted_on_a_part(tmp_path, classifier, data):
