@@ -7,8 +7,8 @@
 Narrow: both see the same stream of blocks, and ours decomposes at the end. The rows are normal, their spectrum falls
 like the inverse square root of the index. Then the variance that either explains of rows held out, target at least
 scikit-learn's.
-Wide (Linux only): a process of its own streams rows and decomposes their moments. Its peak memory, or the GPU's, stands
-beside the 8·D² bytes of a full matrix of float64, target ≤ 0.75; its seconds are there to be read.
+Wide (Linux only): a process of its own streams rows and decomposes their moments. Its peak memory, PyTorch included, or
+the GPU's, stands beside the 8·D² bytes of a full matrix of float64, target ≤ 1; its seconds are there to be read.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def wide(options: argparse.Namespace) -> list[Line]:
     size, rows = options.wide_dimensions, options.wide_rows
     full = 8 * size**2 / 2**20
     return [
-        Line(f"{size:,} dimensions, peak / 8·D² bytes", "MiB", [taken["peak"]], [full], Target(high=0.75)),
+        Line(f"{size:,} dimensions, peak / 8·D² bytes", "MiB", [taken["peak"]], [full], Target(high=1)),
         Line(f"{size:,} dimensions, decomposing / {rows:,} rows", "s", [taken["fit"]], [taken["stream"]]),
     ]
 
