@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it as one line and exits with 2; everything else is a bug and keeps its traceback.
     """
+
+
+class WriteError(UserError):
+    """A file cannot be written: the disk is full, or the folder is not the user's."""

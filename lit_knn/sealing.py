@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from lit_knn.errors import UserError
+from lit_knn.errors import WriteError
 
 
 def unfinished_name(path: Path) -> Path:
@@ -35,7 +35,7 @@ def sealed(path: Path) -> Iterator[Path]:
     """Yield a name to write to; leaving without an exception makes it ``path``, leaving with one removes it.
 
     Raises:
-        UserError: If the system does not let it be written.
+        WriteError: If the system does not let it be written.
     """
     unfinished = unfinished_name(path)
     with writing(path):
@@ -52,13 +52,13 @@ def writing(path: Path) -> Iterator[None]:
     """Say in one sentence that ``path`` cannot be written, and why.
 
     Raises:
-        UserError: Instead of the system's error: no space left, no permission, a read-only file system.
+        WriteError: Instead of the system's error: no space left, no permission, a read-only file system.
     """
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"{path} cannot be written: {reason}") from error
+        raise WriteError(f"{path} cannot be written: {reason}") from error
 
 
 def unfinished_files(folder: Path) -> list[Path]:

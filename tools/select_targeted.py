@@ -5,7 +5,7 @@ python tools/select_targeted.py select ALL... TARGETED [--part 3/64] [--deny FIL
 ALL are tar files, folders or patterns as img2dataset writes them. Each makes one tar file of the same name, with
 ``NAME_stats.json`` beside it; whichever run finds all of them done adds ``summary.json``. What is kept is kept byte for
 byte but for its JSON, where ``targeted`` tells the hashtags that matched and the WordNet ids of each. Run it again to
-go on; a Slurm array gives each task its ``--part i/n``, 0 ≤ i < n. To drop hashtags that hardly occur, count first:
+go on; each task of a Slurm array does its part. To drop hashtags that hardly occur, count first:
 
 python tools/select_targeted.py count ALL... TARGETED [--part 3/64] [--hashtags FILE]
 python tools/select_targeted.py select ALL... TARGETED [--part 3/64] --min-count 100
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +28,8 @@ from rich.progress import track
 from lit_knn.data.hashtags import IMAGENET, HashtagList
 from lit_knn.data.patterns import local_files
 from lit_knn.data.targeted import copy_matching, count_hashtags
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, WriteError
+from lit_knn.part import Part
 from lit_knn.sealing import sealed
 
 
@@ -114,14 +114,6 @@ def summary(shards: dict[Path, Path], chosen: HashtagList) -> dict[str, Any]:
     return {"shards": len(shards), "selection": chosen.identity(), **flat(total)}
 
 
-def part_of(text: str) -> tuple[int, int]:
-    """Parse ``i/n``."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UserError(f"--part is {text!r}: accepted are i/n with 0 ≤ i < n, such as 0/64 to 63/64")
-    return int(match[1]), int(match[2])
-
-
 def lines(option: str, path: Path | None) -> list[str]:
     """Read a text file, one thing per line."""
     try:
@@ -163,6 +155,8 @@ def work(make: Callable[[Path, Path, HashtagList], None], shards: dict[Path, Pat
             continue
         try:
             make(path, target, chosen)
+        except WriteError:
+            raise
         except UserError as error:
             bad.append(error)
     if bad:
@@ -177,20 +171,22 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("step", choices=["count", "select"])
     parser.add_argument("urls", nargs="+")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--part", default="0/1", help="every n-th tar file from the i-th on, as i/n")
+    parser.add_argument(
+        "--part", default="", help="3/64: the third of 64 parts; by default the task's in a Slurm array"
+    )
     parser.add_argument("--hashtags", type=Path, default=IMAGENET, help="a list that tools/derive_hashtags.py made")
     parser.add_argument("--classes", type=Path, help="WordNet ids, one per line: the hashtags of no others")
     parser.add_argument("--deny", type=Path, help="hashtags to ignore, one per line")
     parser.add_argument("--min-count", type=int, default=1, help="ignore hashtags that fewer images have")
     options = parser.parse_args(args)
-    first, step = part_of(options.part)
+    part = Part.parse(options.part)
     if options.min_count < 1:
         raise UserError(f"--min-count is {options.min_count}: accepted are 1 and more")
     chosen = known = HashtagList.read(options.hashtags)
     counts = targets(options.urls, options.out, "counts/{}.json")
     try:
         if options.step == "count":
-            work(count_shard, dict(list(counts.items())[first::step]), known)
+            work(count_shard, dict(part.of(list(counts.items()))), known)
             return
         if options.classes:
             chosen = chosen.only(lines("--classes", options.classes))
@@ -200,7 +196,7 @@ def main(args: list[str] | None = None) -> None:
         if not chosen.synsets:
             raise UserError("no hashtag is left to look for: ask for less with --classes, --deny or --min-count")
         shards = targets(options.urls, options.out, "{}.tar")
-        work(select_shard, dict(list(shards.items())[first::step]), chosen)
+        work(select_shard, dict(part.of(list(shards.items()))), chosen)
         if all(target.exists() for target in shards.values()):
             write_json(options.out / "summary.json", summary(shards, chosen))
     except OSError as error:
