@@ -84,10 +84,9 @@ def test_the_batch_size_hardly_matters(tmp_path, database, classifier, data):
     again = extract(Database(path=tmp_path / "d", taps=list(database.taps.values())), classifier, other, tmp_path)
     store, ids = Store(database.store_path), np.arange(1297)
     np.testing.assert_allclose(again.softmax_rows(ids), store.softmax_rows(ids), atol=1e-3)
-    # Another first batch is another grid of the moments, which turns the last components within their plane.
-    np.testing.assert_allclose(again.features("late", ids)[:, :8], store.features("late", ids)[:, :8], atol=0.02)
-    norms = [np.linalg.norm(found.features("late", ids), axis=1) for found in (again, store)]
-    np.testing.assert_allclose(*norms, rtol=1e-3)
+    # The first batch fixes the grid of the moments: directions of nearly equal variance turn, distances stay.
+    found, expected = (torch.pdist(torch.from_numpy(part.features("late", ids)).double()) for part in (again, store))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.04)
 
 
 def test_projections_may_be_fitted_on_a_part(tmp_path, classifier, data):
