@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+import subprocess
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.extraction import Fitting
 from lit_knn.store import Store
 from lit_knn.trainer import EvalTrainer
 
@@ -104,6 +103,30 @@ def test_packed_rows_on_request(tmp_path, classifier, data):
     assert extract(database, classifier, data, tmp_path).schema.packed
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shards_without_an_image_are_sealed_without_rows(tmp_path, classifier, num_workers):
+    """The first one is sealed before any image has told how many classes there are, the last one after all."""
+
+    class Gaps(Digits):
+        def shard_names(self):
+            return ["none", "all", "nothing"]
+
+        def open_shard(self, index):
+            shard = super().open_shard(0)
+            return shard if index == 1 else type(shard)("empty", [], shard._images[:0], shard._labels[:0])
+
+    data = ImageData(queries=Digits(split="test"), database=Gaps(split="train"), num_workers=num_workers)
+    database = Database(path=tmp_path / "d", taps=[Tap("layer3.1.add", name="late")])
+    store = extract(database, classifier, data, tmp_path)
+    assert len(store) == 1297
+    assert {path.name for path in database.store_path.iterdir()} == {
+        "manifest.json",
+        *(f"shard-{shard:06d}.h5" for shard in range(3)),
+    }
+    assert set(store.locate(np.arange(1297))[0]) == {1}
+    store.verify()
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
@@ -165,14 +188,6 @@ def test_a_database_of_one_image_is_too_few_for_pca(tmp_path, classifier):
         extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path)
 
 
-def test_fewer_batches_than_processes_is_said_by_each_process(tmp_path, classifier, data):
-    for rank in range(27):  # 26 batches
-        fitting = Fitting(classifier, Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), data)
-        fitting.trainer = SimpleNamespace(global_rank=rank, world_size=27)
-        with pytest.raises(UserError, match="27 processes"):
-            fitting.predict_dataloader()
-
-
 def test_an_unknown_layer_is_named_before_anything_is_written(tmp_path, classifier, data):
     with pytest.raises(UserError, match="no layer 'layer9'"):
         extract(Database(path=tmp_path / "d", taps=[Tap("layer9")]), classifier, data, tmp_path)
@@ -184,3 +199,39 @@ def test_a_part_of_the_database_never_passes_for_all_of_it(tmp_path, classifier,
     with pytest.raises(UserError):
         extract(Database(path=tmp_path / "d", taps=[Tap("layer3.1.add")]), classifier, data, tmp_path, **options)
     assert not contents(tmp_path / "d")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, of 1 MiB, where this process may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_folder_is_named_and_left_as_it_is(tmp_path, disk, classifier, data):
+    database = Database(path=disk / "d", taps=[Tap("layer3.1.add", dimension=8, name="late")])
+    extract(database, classifier, data, tmp_path)
+    (database.store_path / "manifest.json").unlink()
+    (database.store_path / "shard-000000.h5").unlink()
+    before = contents(disk)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(UserError, match=r"store/shard-000000\.h5 cannot be written: Read-only file system$"):
+        extract(database, classifier, data, tmp_path)
+    assert contents(disk) == before
+
+
+def test_a_disk_without_space_for_a_shard_is_named_before_a_row_is_written(tmp_path, disk, classifier, data):
+    """HDF5 itself would print pages, and crash when the process ends."""
+    database = Database(path=disk / "d", taps=[Tap("layer3.1.add", dimension=8, name="late")])
+    with (disk / "ballast").open("wb") as ballast:
+        ballast.write(bytes(700 << 10))
+    with pytest.raises(UserError, match=r"store/shard-000000\.h5 cannot be written: No space left on device$"):
+        extract(database, classifier, data, tmp_path)
+    assert not list(database.store_path.iterdir())
+    (disk / "ballast").unlink()
+    assert len(extract(database, classifier, data, tmp_path)) == 1297

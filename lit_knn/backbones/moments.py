@@ -175,7 +175,7 @@ class Moments:
             UserError: If the file is missing, damaged, or of another origin.
         """
         if not path.is_file():
-            raise UserError(f"moments {path} do not exist; run `lit-knn extract` with this configuration")
+            raise UserError(f"moments {path} do not exist; run `lit-knn fit` with this configuration")
         try:
             with h5py.File(path, "r", locking=False) as file:
                 moments = cls(torch.from_numpy(file["origin"][:])[None], device)
@@ -186,7 +186,7 @@ class Moments:
                 moments.rows.fill_(int(file.attrs["rows"]))
                 found = json.loads(file.attrs["fingerprint"])
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"moments {path} are damaged ({error}); delete them and run `lit-knn extract`") from error
+            raise UserError(f"moments {path} are damaged ({error}); delete them and run `lit-knn fit`") from error
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"moments {path} are of another origin: {difference}; set another model.database.path")
         return moments

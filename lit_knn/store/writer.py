@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from lit_knn.store.softmax import pack
 
 SUM_TOLERANCE = 1e-3  # float16 logits of a network sum to 1 within it
 LARGEST_HALF = 65504.0
+SLACK = 1 << 18  # bytes for what HDF5 adds, and a list of images that could not be read
 
 
 class ShardWriter:
@@ -48,7 +50,9 @@ class ShardWriter:
         self._hashes = {name: hashlib.sha256() for name in self._columns}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._unfinished = unfinished_name(self.path)
-        self._file = h5py.File(self._unfinished, "x", locking=False)  # nobody else knows its name
+        size = capacity * sum(dtype.itemsize for dtype in self._columns.values()) + SLACK
+        self._reserve(size)  # before HDF5 has something to flush
+        self._file = h5py.File(self._unfinished, "w", locking=False)  # nobody else knows its name
         for name, dtype in self._columns.items():
             early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # a column without rows has an offset, too
@@ -56,6 +60,23 @@ class ShardWriter:
         self._file.attrs["schema_version"] = SCHEMA_VERSION
         self._file.attrs["schema"] = json.dumps(schema.to_json(), sort_keys=True)
         self._file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
+        self._file.flush()
+        self._reserve(size)
+
+    def _reserve(self, size: int) -> None:
+        """Take the space of the finished file from the disk; HDF5 gives back what it does not use.
+
+        If the disk ran full in the middle, HDF5 could neither write nor forget its caches: it prints pages of errors
+        at the end of the process, or crashes.
+        """
+        if not hasattr(os, "posix_fallocate"):
+            return  # macOS
+        with self._unfinished.open("ab") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError:
+                self._unfinished.unlink()
+                raise
 
     def append(
         self,
