@@ -2,38 +2,26 @@
 
 Rows are rounded to integers on a fine grid before they are multiplied, so that every sum is an integer below 2⁵³ and
 float64 holds it without rounding. The order of the batches, and the number of processes among which they were shared,
-therefore cannot change a single bit of the result.
-
-Most products are taken in float32, at twice the speed of float64 and just as exactly. Below 2²⁴ float32, too, has all
-integers; and by Cauchy–Schwarz, where no column's sum of squares over some rows reaches 2²⁴, neither does the sum of
-products of any two columns, nor any part of that sum, in whatever order it is taken. Rows for which that does not hold
-are multiplied in float64. On a grid of 2⁶ to 2⁷ steps a standard deviation, rounding adds 2⁻¹²/12 of a column's variance
-at most; the components explain the same share of held-out variance as unrounded ones to 10⁻⁵.
+therefore cannot change a single bit of the result. A standard deviation has 2⁶ to 2⁷ steps: rounding adds 2⁻¹²/12 of a
+column's variance at most, and the components explain the same share of held-out variance as unrounded ones to 10⁻⁵.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import torch
 from torch import Tensor
 
+from lit_knn.backbones.triangle import Triangle
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import sealed
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
-EXACT_FLOAT32, EXACT = 2.0**24, 2.0**53  # below these, float32 and float64 have all integers
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them
-FEWEST = (
-    256  # rows that are rather multiplied in float64 than fewer at once; twice the calibration's spread is no matter
-)
-BLOCK, WIDTH = 256, 4096  # rows and columns of the sums that are computed at once: float32 products stay in the cache
 PART = 2**24  # entries written to a file at once
 
 
@@ -62,22 +50,14 @@ class Moments:
         self.steps = torch.exp2(GRID_BITS - torch.ceil(torch.log2(spread))).float()
         self.rows = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros(size, dtype=torch.float64, device=device)
-        shapes = [(min(BLOCK, size - start), size - start) for start in range(0, size, BLOCK)]
-        self._outer = torch.zeros(sum(map(math.prod, shapes)), dtype=torch.float64, device=device)
-        parts = self._outer.split([math.prod(shape) for shape in shapes])
-        blocks = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-        self._blocks = list(zip(range(0, size, BLOCK), blocks, strict=True))
+        self._outer = Triangle(size, device)
         self._pending: list[Tensor] = []
 
     @property
     def outer(self) -> Tensor:
-        """Sum of the rows' outer products in grid steps: its upper triangle, flat, float64.
-
-        Blocks of 256 rows follow each other, each from its own first column to the last: ``(256, D)``,
-        ``(256, D − 256)``, …; the entries of a block that lie below the diagonal are there, too.
-        """
+        """Sum of the rows' outer products in grid steps: the `values` of a `Triangle`."""
         self._multiply()
-        return self._outer
+        return self._outer.values
 
     def update(self, features: Tensor) -> None:
         """Add rows ``(n, D)``.
@@ -116,14 +96,9 @@ class Moments:
             UserError: For fewer than two rows, or so many that a sum is no longer exact.
         """
         count = self._count()
-        size = len(self.total)
-        outer = self.total.new_empty(size, size)
-        for start, block in self._blocks:
-            outer[start : start + BLOCK, start:] = block
-            outer[start:, start : start + BLOCK] = block.T
         centre = self.total / count**0.5
-        outer.addr_(centre, centre, alpha=-1)
-        return outer.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
+        centred = self._outer.matrix().addr_(centre, centre, alpha=-1)
+        return centred.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
 
     def covariance_times(self, basis: Tensor) -> Tensor:
         """Multiply the covariance by ``(D, k)`` float64 without ever holding it.
@@ -133,12 +108,7 @@ class Moments:
         """
         count = self._count()
         scaled = basis / self.steps[:, None]
-        result = torch.zeros_like(scaled)
-        for start, block in self._blocks:
-            stop = start + len(block)
-            result[start:stop].addmm_(block, scaled[start:])
-            result[stop:].addmm_(block[:, len(block) :].T, scaled[start:stop])
-        result.addr_(self.total, self.total @ scaled, alpha=-1 / count)
+        result = self._outer.times(scaled).addr_(self.total, self.total @ scaled, alpha=-1 / count)
         return result.div_(count - 1).div_(self.steps[:, None])
 
     def mean(self) -> Tensor:
@@ -197,43 +167,14 @@ class Moments:
         if count < 2:
             raise UserError(f"PCA needs at least 2 images in the database, there are {count}")
         self._multiply()
-        if max(block.diagonal().max() for _, block in self._blocks) >= EXACT:  # it bounds every sum, by Cauchy–Schwarz
+        if not self._outer.is_exact():
             raise UserError(f"PCA over {count} rows leaves exact arithmetic: set database.projection_rows to fewer")
         return count
 
     def _multiply(self) -> None:
-        """Add the outer products of the rows that wait."""
-        if not self._pending:
-            return
-        waiting = torch.cat(self._pending)
-        self._pending = []
-        with _full_precision(waiting.device):
-            self._add_products(waiting)
-
-    def _add_products(self, steps: Tensor) -> None:
-        """Add the outer products of ``(n, D)`` integers: in float32, of fewer rows at once where it must be."""
-        exact = bool(steps.square().sum(dim=0, dtype=torch.float64).max() < EXACT_FLOAT32)
-        if not exact and len(steps) > FEWEST:
-            for half in steps.chunk(2):
-                self._add_products(half)
-            return
-        steps = steps if exact else steps.double()
-        for start, block in self._blocks:
-            left, rest = steps[:, start : start + BLOCK].T, steps[:, start:]
-            for sums, right in zip(block.split(WIDTH, dim=1), rest.split(WIDTH, dim=1), strict=True):
-                sums += left @ right
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply float32 as float32, whatever autocast or the precision of matrix products says."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
+        if self._pending:
+            self._outer.add(torch.cat(self._pending))
+            self._pending = []
 
 
 def _require_finite(features: Tensor) -> None:

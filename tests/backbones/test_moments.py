@@ -64,14 +64,6 @@ def test_no_order_or_sharing_changes_a_bit():
     assert_equal(first.add_(second).add_(third), one)
 
 
-def test_a_coarser_matmul_of_the_user_changes_nothing():
-    features = rows()
-    with torch.autocast("cpu", torch.bfloat16):
-        under_autocast = moments_of(features)
-        under_autocast.outer  # noqa: B018 multiplies the rows that wait
-    assert_equal(under_autocast, moments_of(features))
-
-
 def test_mean_and_covariance():
     """The grid costs 2⁻¹⁴/12 of each variance, more where the calibration's columns differ much in theirs."""
     features = rows(20_000, 280)
