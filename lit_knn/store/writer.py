@@ -64,7 +64,7 @@ class ShardWriter:
         self._reserve(size)
 
     def _reserve(self, size: int) -> None:
-        """Take the space of the finished file from the disk; HDF5 gives back what it does not use.
+        """Take the space of the finished file from the disk.
 
         If the disk ran full in the middle, HDF5 could neither write nor forget its caches: it prints pages of errors
         at the end of the process, or crashes.
@@ -160,9 +160,9 @@ class ShardWriter:
         for name, digest in {**self._hashes, "skipped": hashlib.sha256(skipped)}.items():
             self._file.attrs[f"sha256/{name}"] = digest.hexdigest()
         self._file.attrs["rows"] = self.rows
-        self._file.flush()
-        self._file.attrs["complete"] = True
         self._file.close()
+        with h5py.File(self._unfinished, "r+", locking=False) as file:  # opened again, it gives back what was reserved
+            file.attrs["complete"] = True
         publish(self._unfinished, self.path)
 
     def discard(self) -> None:

@@ -97,7 +97,7 @@ def test_files(tmp_path, monkeypatch):
     features = rows()
     whole, half = moments_of(features), moments_of(features, [slice(0, 350)])
     path = tmp_path / "moments" / "0.h5"
-    with pytest.raises(UserError, match="lit-knn extract"):
+    with pytest.raises(UserError, match="lit-knn fit"):
         Moments.load(path, ORIGIN)
     half.save(path, ORIGIN)
     assert os.listdir(path.parent) == ["0.h5"]
