@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import cast
@@ -12,21 +12,25 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lit_knn.answers import answers
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
+from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed
+from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, describe
-from lit_knn.metrics import RobustAccuracy, SampleAudit, hits
-from lit_knn.origins import case_origins, network_hashes
+from lit_knn.fingerprint import Fingerprint
+from lit_knn.metrics import RobustAccuracy, SampleAudit
+from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.outcomes import Outcome, Outcomes
+from lit_knn.part import Part
 from lit_knn.perturbation import normalized_l2
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
+from lit_knn.together import together
 
 WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 
@@ -85,6 +89,7 @@ class Evaluation(pl.LightningModule):
         self._replicas: dict[str, Replica | None] = {}
         self._kept: dict[tuple[str, str], CachedCase] = {}
         self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
+        self.deferral: Deferral | None = None  # where batches wait for their neighbours, if they do
         self.watch: Callable[[str], object] = str  # told what is attacked next: a batch may take an hour
         self.results: list[Row] = []
         counted = [(threat.name, attack.name) for threat, attack in self.cases]
@@ -101,11 +106,7 @@ class Evaluation(pl.LightningModule):
     @property
     def needed(self) -> dict[str, int]:
         """The largest number of neighbours that any defense wants, by tap."""
-        needed: dict[str, int] = {}
-        for defense in self.defenses:
-            for tap, k in defense.needed.items():
-                needed[tap] = max(k, needed.get(tap, 0))
-        return needed
+        return most_needed(self.defenses)
 
     @property
     def required_database(self) -> Database:
@@ -120,17 +121,13 @@ class Evaluation(pl.LightningModule):
 
     def origin(self) -> Fingerprint:
         """Return what the outcomes depend on, as far as it is not in the configuration."""
-        hashes = network_hashes(self.classifier, self.threats)
-        return {
-            "classifier": hashes[self.classifier],
-            **{f"attacked by {t.name}": hashes[t.attacked(self.classifier)] for t in self.threats},
-            **{f"attack {attack.name}": json.dumps(describe(attack), sort_keys=True) for attack in self.attacks},
-            "deltas": json.dumps(self.deltas),
-            "defenses": json.dumps([*self.variants, self.topk]),
-            "queries": self.data.queries.identity(),
-            **({"store": self.gallery.store.checksum} if self.gallery else {}),
-            **({"images": "rounded to float16"} if self.cache and self.cache.images else {}),
-        }
+        origin = outcome_origin(self.cases, self.classifier, self.data)
+        origin |= {"deltas": json.dumps(self.deltas), "defenses": json.dumps([*self.variants, self.topk])}
+        if self.gallery:
+            origin["store"] = self.gallery.store.checksum
+        if self.cache and self.cache.images:
+            origin["images"] = "rounded to float16"
+        return origin
 
     def replica(self, threat: Threat) -> Replica | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
@@ -164,33 +161,36 @@ class Evaluation(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
         outcome = self.outcomes.load(batch["id"]) if self.outcomes else None
-        if outcome is None:
-            outcome = self.attack(batch["image"], batch["label"], batch["id"])
-            if self.outcomes:
-                self.outcomes.save(batch["id"], outcome)
+        looks = partial(self.looks, batch["image"], batch["label"], batch["id"])
+        if outcome is not None:
+            self.count(batch["id"], outcome)
+        elif self.deferral is not None:
+            self.deferral.keep(batch["id"], batch["label"], looks)
+        else:
+            self.conclude(batch["id"], batch["label"], looks())
+
+    def looks(self, image: Tensor, label: Tensor, id: Tensor) -> Iterator[Attacked]:
+        """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""
+        yield self.look(image, image)
+        batch = batch_name(image, label, id) if self.cache else ""
+        for threat, attack in self.cases:
+            self.watch(f"{threat.name}: {attack.name}")
+            yield from self.sweep(threat, attack, image, label, id, batch)
+
+    def conclude(self, id: Tensor, label: Tensor, looks: Iterable[Attacked]) -> None:
+        """Let every defense answer what `looks` gave, keep what becomes of each query, and count."""
+        outcome = answers(looks, label, self.defenses, topk=self.topk, sizes=len(self.deltas) - 1)
+        if self.outcomes:
+            self.outcomes.save(id, outcome)
+        self.count(id, outcome)
+
+    def count(self, id: Tensor, outcome: Outcome) -> None:
+        """Count what is right, in every case and in the worst one."""
         if len(self.cases) > 1:
             outcome = Outcome(*map(torch.cat, zip(outcome, outcome.worst_case(), strict=True)))
         for case, delta in product(range(len(outcome.hits)), range(len(self.deltas))):
             self.accuracy.update(case, delta, *(part[case, delta] for part in outcome))
-        self.audit.update(batch["id"])
-
-    def attack(self, image: Tensor, label: Tensor, id: Tensor) -> Outcome:
-        """Return what becomes of N queries in every case at every Δ.
-
-        Args:
-            image: ``(N, 3, H, W)`` float32 in [0, 1].
-            label: ``(N,)`` int64.
-            id: ``(N,)`` int64.
-        """
-        clean = self.answer(self.look(image, image), label)
-        batch = batch_name(image, label, id) if self.cache else ""
-        cases = []
-        for threat, attack in self.cases:
-            self.watch(f"{threat.name}: {attack.name}")
-            attacked = self.sweep(threat, attack, image, label, id, batch)
-            answers = [clean, *(self.answer(found, label) for found in attacked)]
-            cases.append([torch.stack(parts) for parts in zip(*answers, strict=True)])  # (E, N, ...)
-        return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
+        self.audit.update(id)
 
     def sweep(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, batch: str
@@ -222,25 +222,26 @@ class Evaluation(pl.LightningModule):
         """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
         return Query(image, self.classifier, self.gallery, self.needed, seen)
 
-    def answer(self, attacked: Attacked, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Let every defense answer.
-
-        Args:
-            attacked: N images as the defenses meet them.
-            label: ``(N,)`` int64.
-
-        Returns:
-            Hits ``(N, V, T)`` bool, and the realised Δ ``(N,)`` in pixels and in the classifier's normalised space.
-        """
-        scores = torch.cat([defense(attacked.query) for defense in self.defenses])  # (V, N, C)
-        return hits(scores, label, self.topk), attacked.realised, attacked.realised_normalized
-
     def on_test_epoch_end(self) -> None:
-        """Prove that each query was seen exactly once, and merge the counts of all processes.
+        """Answer what was deferred, prove that each query was seen exactly once, merge the counts of all processes.
 
         Raises:
             AuditError: If a query was left out or seen twice.
         """
+        if self.deferral is not None:
+            with together(self.trainer):
+                units = self.deferral.left(Part(self.trainer.global_rank + 1, self.trainer.world_size))
+            with together(self.trainer):  # all batches of all processes wait by now
+                self.deferral.search(units, tell=self.watch)
+            for id, label, looks in self.deferral:
+                self.conclude(id, label, looks)
+        if self.gallery is not None:
+            self.gallery.finish()
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.audit.verify(self.data.expected_query_ids())
         self.results = self.accuracy.rows()
+
+    def on_test_end(self) -> None:
+        """Answer the callbacks of other processes."""
+        if self.gallery is not None:
+            self.gallery.finish()

@@ -58,6 +58,18 @@ def case_origins(
     }
 
 
+def outcome_origin(cases: Sequence[tuple[Threat, Attack]], classifier: Classifier, data: ImageData) -> Fingerprint:
+    """Return what becomes of queries depends on, by networks, attacks and images."""
+    threats = {threat.name: threat for threat, _ in cases}
+    hashes = network_hashes(classifier, threats.values())
+    return {
+        "classifier": hashes[classifier],
+        **{f"attacked by {name}": hashes[threat.attacked(classifier)] for name, threat in threats.items()},
+        **{f"attack {attack.name}": _json(describe(attack)) for _, attack in cases},
+        "queries": data.queries.identity(),
+    }
+
+
 def _copy(replica: Replica) -> Fingerprint:
     """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
     parts = {"copy": _json(describe(replica.defense))}

@@ -3,7 +3,7 @@
 Rows are rounded to integers on a fine grid before they are multiplied, so that every sum is an integer below 2⁵³ and
 float64 holds it without rounding. The order of the batches, and the number of processes among which they were shared,
 therefore cannot change a single bit of the result. A standard deviation has 2⁶ to 2⁷ steps: rounding adds 2⁻¹²/12 of a
-column's variance at most, and the components explain the same share of held-out variance as unrounded ones to 10⁻⁵.
+column's variance at most, and the components explain the same share of held-out variance as unrounded ones to 2·10⁻⁵.
 """
 
 from __future__ import annotations

@@ -42,13 +42,11 @@ class AdversarialCache:
         origin = origin | {"images": "rounded to float16" if self.images else "not kept"}
         digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:32]
         path = self.path / digest / "origin.json"
+        if not path.exists():
+            with sealed(path) as unfinished:
+                unfinished.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
         try:
-            if not path.exists():
-                with sealed(path) as unfinished:
-                    unfinished.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
             found = json.loads(path.read_text())
-        except OSError as error:
-            raise UserError(f"model.cache.path {self.path} cannot be written ({error}); choose another") from error
         except ValueError as error:
             raise UserError(f"{path} of the adversarial cache is damaged ({error}); delete {path.parent}") from error
         if difference := fingerprint_difference(origin, found):

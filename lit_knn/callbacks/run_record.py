@@ -16,6 +16,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from lit_knn.deferral import Deferral
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
@@ -40,6 +41,9 @@ class RunRecord(Callback):
         folder = trainer.run_folder
         origin = evaluation.origin() | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
         evaluation.outcomes = Outcomes(folder / "outcomes", origin)
+        gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
+        if gallery is not None and gallery.reads_everything and not looking:
+            evaluation.deferral = Deferral(folder / "waiting", evaluation.classifier, gallery, evaluation.needed)
         if trainer.is_global_zero:
             (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
 
@@ -56,6 +60,8 @@ class RunRecord(Callback):
         if evaluation.outcomes is not None and len(evaluation.cases) > 1:
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
             write_breaks(folder / BREAKS_FILE, evaluation.outcomes, cases, evaluation.deltas, evaluation.variants)
+        if evaluation.deferral is not None:
+            evaluation.deferral.clear()
         accuracy_curves(record, folder / "accuracy.png")
         console = Console()
         console.print(accuracy_table(record))

@@ -18,7 +18,7 @@ from rich.console import Console
 from lit_knn.data.base import ImageSource
 from lit_knn.data.folder import FileShard
 from lit_knn.data.patterns import local_files
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, WriteError
 from lit_knn.sealing import sealed
 
 _COLUMNS = 23  # of the release of 2014; later ones put a line number in front and the name after the id
@@ -198,5 +198,5 @@ def _write_list(metadata: Path, photos: Path) -> None:
             header = {"metadata": metadata.name, "bytes": metadata.stat().st_size, "photos": count}
             file.seek(0)
             file.write(json.dumps({**header, "sha256": digest.hexdigest()}).encode())
-    except OSError as error:
-        raise UserError(f"{photos} cannot be written ({error.strerror}): set listing to a folder that can") from error
+    except WriteError as error:
+        raise WriteError(f"{error}; set listing to a folder that can") from error

@@ -17,7 +17,8 @@ from lit_knn.data import ImageData
 from lit_knn.database.base import Gallery
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, describe
-from lit_knn.index import Index, Neighbors, Selection
+from lit_knn.index import Index, Neighbors, Scan, Selection
+from lit_knn.part import Part
 from lit_knn.store import Store
 
 
@@ -96,6 +97,21 @@ class StoredGallery(Gallery):
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features."""
         return self.indexes[tap].search(features.detach().float().cpu().numpy(), k, self.among)
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether each search reads all of the store, so that many queries had better be asked together."""
+        return any(isinstance(index, Scan) for index in self.indexes.values())
+
+    def part(self, tap: str, part: Part, features: NDArray[np.float32], k: int) -> Neighbors:
+        """Return what ``(N, D)`` features find in a part of the rows, ids −1 where that has fewer than k."""
+        share = self.indexes[tap].open(self.store, tap, self.store.folder, part)
+        return share.partial(features, k, self.among)
+
+    def finish(self) -> None:
+        """Say that this process has nothing left to ask: see `Index.finish`."""
+        for index in self.indexes.values():
+            index.finish()
 
     def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the stored features ``(..., D)``."""

@@ -1,6 +1,6 @@
 """Attacked images to class scores."""
 
-from .base import Defense, Query, Seen, Variant
+from .base import Defense, Query, Seen, Variant, most_needed
 from .bpda import BPDA
 from .knn import KNN
 from .none import NoDefense
@@ -21,5 +21,6 @@ __all__ = [
     "Transformed",
     "Variant",
     "Weighting",
+    "most_needed",
     "stored_weights",
 ]

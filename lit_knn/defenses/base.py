@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -151,3 +151,12 @@ class Defense(ABC):
     @abstractmethod
     def __call__(self, query: Query) -> Tensor:
         """Return class scores ``(V, N, C)``, float; the prediction is the largest, the lowest class of equal ones."""
+
+
+def most_needed(defenses: Iterable[Defense]) -> dict[str, int]:
+    """Return the largest number of neighbours that any of several defenses wants, by tap."""
+    needed: dict[str, int] = {}
+    for defense in defenses:
+        for tap, k in defense.needed.items():
+            needed[tap] = max(k, needed.get(tap, 0))
+    return needed

@@ -7,6 +7,7 @@ question, if they have one. The rounds end when nobody has.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from lit_knn.index.base import Index, Neighbors, nearest
 from lit_knn.index.selection import Selection
 
 Question = tuple[int, npt.NDArray[np.float32], int, "Selection | None"]  # index, features (N, D), k, among
+PATIENCE = timedelta(days=30)  # one process may attack for hours before it asks again
 SILENCE = (0, 0, 0, 0, 0, 0, 0)  # the header of who does not ask
 
 

@@ -158,7 +158,7 @@ def test_a_tap_that_the_database_has_not_is_named(evaluate):
 
 def test_a_folder_that_cannot_be_written_is_named(evaluate, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
-    with pytest.raises(UserError, match=r"model\.cache\.path .*cache cannot be written"):
+    with pytest.raises(UserError, match=r"cache/[0-9a-f]+/origin\.json cannot be written: Not a directory"):
         evaluate()
 
 

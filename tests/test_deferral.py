@@ -1,0 +1,137 @@
+"""One pass for all queries: the same answers, wherever and how often it was interrupted."""
+
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.answers import answers
+from lit_knn.backbones import Tap
+from lit_knn.cache import Attacked
+from lit_knn.database import Database
+from lit_knn.defenses import KNN, NoDefense, Query, most_needed
+from lit_knn.deferral import LEAST_UNITS, Deferral
+from lit_knn.part import Part
+
+from .conftest import TAPS
+
+DEFENSES = [NoDefense(), KNN(taps=["early", "late"], k=[1, 5])]
+NEEDED = most_needed(DEFENSES)
+
+
+@pytest.fixture
+def gallery(database, classifier, data):
+    return Database(path=database.path, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)
+
+
+@pytest.fixture
+def batches(data):
+    """Three batches of digits, of different sizes, and three looks at each."""
+    found = []
+    for number, batch in enumerate(data.test_dataloader()):
+        image = batch["image"][: 20 + number].float() / 255
+        found.append((batch["id"][: len(image)], batch["label"][: len(image)], [image, image.flip(3), 1 - image]))
+    return found
+
+
+@pytest.fixture
+def looks(classifier, gallery):
+    def see(images):
+        for size, image in enumerate(images):
+            realised = torch.full((len(image),), size / 10)
+            yield Attacked(Query(image, classifier, gallery, NEEDED), realised, 3 * realised)
+
+    return see
+
+
+@pytest.fixture
+def waiting(classifier, gallery, tmp_path, batches, looks):
+    """Return one process's deferral, with its share of the batches."""
+
+    def make(rank=0, world=1):
+        deferral = Deferral(tmp_path / "waiting", classifier, gallery, NEEDED)
+        for id, label, images in batches[rank::world]:
+            deferral.keep(id, label, lambda images=images: looks(images))
+        return deferral
+
+    return make
+
+
+def verify(deferrals, batches, looks):
+    """Compare with answers given at once."""
+    answered = {}
+    for deferral in deferrals:
+        for id, label, found in deferral:
+            answered[int(id[0])] = answers(found, label, DEFENSES, topk=[1, 3], sizes=1)
+    assert len(answered) == len(batches)
+    for id, label, images in batches:
+        expected = answers(looks(images), label, DEFENSES, topk=[1, 3], sizes=1)
+        for one, other in zip(answered[int(id[0])], expected, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_answers_are_those_of_a_search_for_each_batch(world, waiting, batches, looks):
+    deferrals = [waiting(rank, world) for rank in range(world)]
+    units = [deferral.left(Part(rank + 1, world)) for rank, deferral in enumerate(deferrals)]
+    assert sum(len(part["late"]) for part in units) == LEAST_UNITS
+    for deferral, part in zip(deferrals, units, strict=True):
+        deferral.search(part)
+    verify(deferrals, batches, looks)
+
+
+def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting, batches, looks):
+    class KilledError(Exception):
+        pass
+
+    def tell(what):
+        if what == "neighbours in late, unit 5 of 8":
+            raise KilledError
+
+    first = [waiting(rank, 2) for rank in range(2)]
+    units = [deferral.left(Part(rank + 1, 2)) for rank, deferral in enumerate(first)]
+    for deferral, part in zip(first, units, strict=True):
+        with pytest.raises(KilledError):
+            deferral.search(part, tell=tell)
+    again = waiting()
+    left = again.left(Part())
+    assert (len(left["early"]), len(left["late"])) == (0, 8)
+    again.search(left)
+    assert again.left(Part()) == {"early": [], "late": []}
+    verify([again], batches, looks)
+
+
+def test_a_batch_is_attacked_once(waiting, batches, classifier, gallery):
+    deferral = waiting()
+    for id, label, _ in batches:
+        deferral.keep(id, label, lambda: 1 / 0)
+
+
+def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, classifier, gallery):
+    fewer = waiting(0, 2)
+    fewer.search(fewer.left(Part()))
+    every = waiting()
+    left = every.left(Part())
+    assert len(left["late"]) == LEAST_UNITS
+    every.search(left)
+    verify([every], batches, looks)
+
+
+def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_path):
+    view = Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=200).open(classifier, data)
+    deferral = Deferral(tmp_path / "waiting", classifier, view, NEEDED)
+    id, label, images = batches[0]
+    deferral.keep(id, label, lambda: looks(images))
+    deferral.search(deferral.left(Part()))
+    ((_, _, found),) = deferral
+    for look in found:
+        assert np.isin(look.query.neighbors("late").ids, view.ids).all()
+        expected = view.search("late", look.query.features("late"), NEEDED["late"])
+        assert np.array_equal(look.query.neighbors("late").ids, expected.ids)
+
+
+def test_it_leaves_nothing(waiting):
+    deferral = waiting()
+    deferral.search(deferral.left(Part()))
+    deferral.clear()
+    assert not deferral.folder.exists()
+    deferral.clear()
