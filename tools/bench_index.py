@@ -1,0 +1,216 @@
+"""What an index saves beside exact search, what it takes, and what a search over two processes costs.
+
+    python tools/bench_index.py --only speed     # IVF / Flat at recall@50 ≥ 0.95, target ≥ 20 ×; bytes of a binary row
+    OMP_NUM_THREADS=1 python tools/bench_index.py --only sharded   # two processes / one with two threads, target ≤ 1.15
+    python tools/bench_index.py --only codes     # recall of each code, where every list is read
+
+Rows are synthetic: clusters with a power-law spectrum, so that recalls rank methods and predict nothing; with ``--store``
+those of a real store, as ``--only codes`` wants for the recalls that `lit_knn.index.plan` tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from bench import Line, Target, in_turn, parser, report
+from numpy.typing import NDArray
+
+from lit_knn.index import Binary, Faiss, Index, Scan, Sharded
+from lit_knn.index.plan import CODES
+from lit_knn.index.recall import Truth
+from lit_knn.store import Schema, ShardWriter, Store, shard_name, write_manifest
+
+K = 50
+BLOCK = 65_536
+
+
+def features(rows: int, dimension: int) -> NDArray[np.float32]:
+    """Return rows ``(rows, D)`` in 1,000 clusters, with variances falling like i^−0.5."""
+    rng = np.random.default_rng(0)
+    spectrum = np.arange(1, dimension + 1, dtype=np.float32) ** -0.25
+    centres = rng.standard_normal((1000, dimension), np.float32)
+    found = np.empty((rows, dimension), np.float32)
+    for start in range(0, rows, BLOCK):
+        part = found[start : start + BLOCK]
+        part[:] = centres[rng.integers(0, 1000, len(part))] + rng.standard_normal(part.shape, np.float32)
+        part *= spectrum
+    return found
+
+
+def store_of(folder: Path, rows: NDArray[np.float32], *, bits: bool = False) -> Store:
+    """Write a store that has them, or their signs, as tap "tap"."""
+    schema = Schema(
+        num_classes=2,
+        dimensions={"tap": rows.shape[1]},
+        weights=(),
+        packed=False,
+        key_width=1,
+        bits=("tap",) if bits else (),
+    )
+    with ShardWriter(folder / shard_name(0), capacity=len(rows), schema=schema, fingerprint={}) as writer:
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            writer.append(
+                features={"tap": np.where(part > 0, 1, -1).astype(np.float32) if bits else part},
+                softmax=np.full((len(part), 2), 0.5, np.float32),
+                weights={},
+                id=np.arange(start, start + len(part)),
+                label=np.zeros(len(part), np.int64),
+                key=[""] * len(part),
+            )
+        writer.seal()
+    write_manifest(folder, [0])
+    return Store(folder)
+
+
+def tuned(index: Index, store: Store, folder: Path, truth: Truth) -> tuple[Index, float]:
+    """Build an index, let it choose how much it reads, open it, and measure its recall."""
+    index.build(store, "tap", folder)
+    index.tune(store, "tap", folder, truth.recall)
+    opened = index.open(store, "tap", folder)
+    return opened, truth.recall(opened)
+
+
+def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare the queries per second of searches with those of Flat."""
+    rows = features(options.rows + options.queries, options.dimension)
+    queries, store = rows[options.rows :], store_of(folder / "floats", rows[: options.rows])
+    truth = Truth(store, "tap", K)
+    flat = Faiss(device=options.device)
+    flat.build(store, "tap", folder / "flat")
+    ivf, recall = tuned(
+        Faiss(factory="auto", memory_gb=options.memory_gb, device=options.device), store, folder / "ivf", truth
+    )
+    opened = {
+        "Flat": flat.open(store, "tap", folder / "flat"),
+        "auto": ivf,
+        "Scan": Scan(device=options.device).open(store, "tap", folder),
+    }
+
+    def search(index: Index) -> Callable[[], object]:
+        return lambda: [
+            index.search(queries[start : start + options.batch], K) for start in range(0, len(queries), options.batch)
+        ]
+
+    base, *others = in_turn(options, *map(search, opened.values()))
+    rates = {
+        name: [len(queries) / second for second in seconds]
+        for name, seconds in zip(opened, [base, *others], strict=True)
+    }
+    lines = [
+        Line(f"IVF at recall {recall:.3f} / Flat", "queries/s", rates["auto"], rates["Flat"], Target(low=20)),
+        Line("Scan of the store / Flat", "queries/s", rates["Scan"], rates["Flat"]),
+    ]
+    bits = store_of(folder / "bits", rows[: options.rows], bits=True)
+    binary = Binary(factory=options.binary)
+    binary.build(bits, "tap", folder / "binary")
+    size = (folder / "binary" / "merged.faiss").stat().st_size / options.rows
+    lines.append(
+        Line(f"{options.binary} / code and id", "bytes/row", [size], [options.dimension / 8 + 8], Target(high=1.0))
+    )
+    return lines
+
+
+def codes(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare what each code finds, where all lists are read, with exact search."""
+    if options.store:
+        store = Store(options.store)
+        taps = list(store.schema.dimensions)
+    else:
+        store, taps = store_of(folder / "floats", features(options.rows, options.dimension)), ["tap"]
+    lines = []
+    for tap in taps:
+        truth = Truth(store, tap, K)
+        for code in CODES:
+            index = Faiss(factory=f"IVF256,{code.factory}", search_parameters={"nprobe": 256}, device="cpu")
+            index.build(store, tap, folder / tap / code.factory)
+            recall = truth.recall(index.open(store, tap, folder / tap / code.factory))
+            lines.append(Line(f"{tap}: {code.factory} / exact", "recall@50", [recall], [1.0]))
+    return lines
+
+
+def sharded(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare the seconds of two processes with those of one that has twice the threads."""
+    rows = features(options.rows + options.queries, options.dimension)
+    store = store_of(folder / "floats", rows[: options.rows])
+    Sharded(index=Faiss(device="cpu"), parts=2).build(store, "tap", folder / "index")
+    np.save(folder / "queries.npy", rows[options.rows :])
+    del rows
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(options.rounds + 1):
+        for processes in (1, 2)[:: 1 if turn % 2 else -1]:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            torch.multiprocessing.spawn(_search, (processes, port, folder, options.batch), nprocs=processes)
+            taken[processes].append(float((folder / "seconds").read_text()))
+    return [Line("two processes / one with two threads", "s", taken[2][1:], taken[1][1:], Target(high=1.15))]
+
+
+def _search(rank: int, processes: int, port: int, folder: Path, batch: int) -> None:
+    """Search this process's share of the batches, as a test does, with two threads in all."""
+    import faiss
+
+    faiss.omp_set_num_threads(2 // processes)
+    patience = timedelta(minutes=10)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes, timeout=patience
+    )
+    index = Sharded(index=Faiss(device="cpu"), parts=2).open(Store(folder / "floats"), "tap", folder / "index")
+    queries = np.load(folder / "queries.npy")
+    batches = [queries[start : start + batch] for start in range(0, len(queries), batch)][rank::processes]
+    index.search(batches[0], K)  # the pages of the file
+    dist.barrier()
+    start = time.perf_counter()
+    for features in batches:
+        index.search(features, K)
+    index.finish()
+    dist.barrier()
+    if rank == 0:
+        (folder / "seconds").write_text(str(time.perf_counter() - start))
+    dist.destroy_process_group()
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace, Path], list[Line]]] = {
+    "speed": speed,
+    "sharded": sharded,
+    "codes": codes,
+}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Measure and print."""
+    options: Any = parser(__doc__, rounds=5)
+    options.add_argument("--only", choices=MEASURES, default="speed")
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--dimension", type=int, default=256)
+    options.add_argument("--queries", type=int, default=640)
+    options.add_argument("--batch", type=int, default=64, help="queries at a time")
+    options.add_argument("--memory-gb", type=float, default=2.0, help="of the index that is chosen")
+    options.add_argument("--binary", default="BIVF1024", help="FAISS's name of the binary index")
+    options.add_argument("--store", type=Path, help="for codes: a real store")
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    options = options.parse_args(args)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        lines = MEASURES[options.only](options, Path(folder))
+    rows = options.store or f"{options.rows:,} × {options.dimension}"
+    report(
+        f"Index ({options.only}): {rows}, K = {K}, {options.queries} queries by {options.batch}, {options.device}",
+        lines,
+        options,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
