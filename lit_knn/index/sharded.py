@@ -17,6 +17,8 @@ from lit_knn.index.selection import Selection
 from lit_knn.part import WHOLE, Part
 from lit_knn.store import Store
 
+PARTS = "parts"  # a folder of their own, where no merged index is taken for all of them
+
 
 class Sharded(Index):
     """Another index, each process of the run searching its share of it for all of them.
@@ -46,25 +48,25 @@ class Sharded(Index):
 
     def train(self, store: Store, tap: str, folder: Path) -> None:
         """Train what all parts share."""
-        self.index.train(store, tap, folder)
+        self.index.train(store, tap, folder / PARTS)
 
     def add(self, store: Store, tap: str, folder: Path, part: Part) -> None:
         """Index one part; the whole is indexed in parts, one after another."""
         for one in [Part(number, self.parts) for number in range(1, self.parts + 1)] if part.is_whole else [part]:
-            self.index.add(store, tap, folder, one)
+            self.index.add(store, tap, folder / PARTS, one)
 
     def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
         """Choose what was left to be measured, with all parts."""
-        self.index.tune(store, tap, folder, recall)
+        self.index.tune(store, tap, folder / PARTS, recall)
 
     def is_built(self, folder: Path) -> bool:
         """Return whether there are parts."""
-        return self.index.is_built(folder)
+        return self.index.is_built(folder / PARTS)
 
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
         del share
         mine = Part(dist.get_rank() + 1, dist.get_world_size()) if dist.is_initialized() else WHOLE
-        self._number = self._exchange.join(self.index.open(store, tap, folder, mine))
+        self._number = self._exchange.join(self.index.open(store, tap, folder / PARTS, mine))
 
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         return self._exchange.ask(self._number, features, k, among)

@@ -73,7 +73,7 @@ def checked(path: Path, expected: Description) -> Description:
 
 def changed_files(folder: Path) -> Iterator[str]:
     """Yield a sentence for each file of a folder that is not what its sidecar says."""
-    for sidecar in sorted(folder.glob("*.faiss.json")):
+    for sidecar in sorted(folder.rglob("*.faiss.json")):
         path = sidecar.with_suffix("")
         try:
             if _hash(path) != checked(path, {})["sha256"]:

@@ -40,7 +40,7 @@ def test_steps_in_jobs_are_the_same_as_all_at_once(over, gallery, classifier, da
 def test_a_sharded_index_keeps_its_parts(over, classifier, data):
     changed = over(Sharded(index=Faiss(), parts=3))
     IndexBuilder(changed, classifier, data).build("all", Part(), {})
-    assert len(list(changed.index_path("late").glob("part-*.faiss"))) == 3
+    assert len(list(changed.index_path("late").rglob("part-*.faiss"))) == 3
     assert changed.is_complete()
 
 

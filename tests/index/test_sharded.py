@@ -97,7 +97,7 @@ def test_jobs_may_cut_it_otherwise(store, queries, tmp_path):
     for number in (1, 2, 3):
         index.add(store, "late", tmp_path, Part(number, 3))
     index.merge(store, "late", tmp_path)
-    assert len(list(tmp_path.glob("part-*.faiss"))) == 3
+    assert len(list(tmp_path.rglob("part-*.faiss"))) == 3
     assert index.open(store, "late", tmp_path).search(queries, K).ids.shape == (40, K)
 
 

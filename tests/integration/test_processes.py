@@ -1,6 +1,7 @@
 """Real runs of two processes: the same bytes as one."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -118,6 +119,32 @@ def test_every_attack_gives_the_same_bytes_in_two_processes(built, tmp_path):
     (found,) = (tmp_path / "two").glob("run-*")
     for name in ("results.csv", "broken_by.csv"):
         assert (found / name).read_bytes() == (expected / name).read_bytes()
+
+
+@pytest.mark.parametrize("index", [None, {"class_path": "Sharded", "init_args": {"index": "Faiss", "parts": 3}}])
+def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one(
+    index, config, database_path, tmp_path
+):
+    """Queries wait for one pass over the store; or ask each other, white-box attackers in every step."""
+    shutil.copytree(database_path, Path(config["model"]["database"]["path"]))
+    config["model"]["database"]["index"] = index
+    config["model"] |= {
+        "attacks": [
+            *config["model"]["attacks"],
+            {"class_path": "PGD", "init_args": {"objective": "SoftKNN", "steps": 2}},
+        ],
+        "threats": ["GrayBox", {"class_path": "WhiteBox", "init_args": {"rows": 900}}],
+        "deltas": [0.1],
+    }
+    run("index", config)
+    expected = run("test", config)
+    config["trainer"]["default_root_dir"] = str(tmp_path / "two")
+    process = start("test", config)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    (found,) = (tmp_path / "two").glob("run-*")
+    assert (found / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()
+    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
 
 
 def test_fewer_shards_than_processes(config, database_path):
