@@ -13,8 +13,8 @@ import numpy as np
 from lit_knn.sealing import sealed
 
 if TYPE_CHECKING:
-    from lit_knn.defenses.base import Variant
     from lit_knn.outcomes import Outcome
+    from lit_knn.variant import Variant
 
 BREAKS_FILE = "broken_by.csv"
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from lit_knn.defenses.base import Variant
 from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
+from lit_knn.variant import Variant
 
 SCHEMA = 1
 RECORD_FILE = "record.json"
