@@ -67,7 +67,7 @@ def _configured(record: Record) -> dict[str, bool]:
     """Return whether each threat knows the defense, by its name before that of a tap."""
     known = {"gray_box": False, "black_box": False, "white_box": True}
     for threat in (record.config.get("model") or {}).get("threats") or []:
-        kind = threat["class_path"].rpartition(".")[2]
+        kind = threat.get("class_path", "").rpartition(".")[2]
         known[(threat.get("init_args") or {}).get("name") or NAMES.get(kind, kind)] = kind == "WhiteBox"
     return known
 

@@ -13,10 +13,11 @@ from lit_knn.report.attackers import condensed
 from lit_knn.report.combined import write_combined
 from lit_knn.report.curves import accuracy_curves
 from lit_knn.report.markdown import markdown
-from lit_knn.report.page import common_delta, page
+from lit_knn.report.page import page
 from lit_knn.report.record import RESULTS_FILE
 from lit_knn.report.runs import Run, find_runs
 from lit_knn.report.sizes import size_figure, size_points
+from lit_knn.report.summary import speaking_delta
 from lit_knn.report.web_page import web_page
 from lit_knn.sealing import sealed, writing
 
@@ -57,16 +58,14 @@ def report(arguments: Sequence[str]) -> None:
     if points:
         with writing(output / SIZES):
             size_figure(points, output / SIZES)
-    delta = common_delta(runs.finished) if given.delta is None else given.delta
+    delta = speaking_delta(runs.finished[0].record) if given.delta is None else given.delta
     blocks = page(runs, delta, curves, output / SIZES if points else None)
     write_combined(runs.finished, output / RESULTS_FILE)
     for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks))):
         with sealed(output / name) as unfinished:
             unfinished.write_bytes(text.encode())
-    left_out = f", {len(runs.unfinished)} unfinished" if runs.unfinished else ""
-    print(
-        f"Report of {len(runs.finished)} runs{left_out}: {output / PAGE}\nAlso there: {TEXT}, {RESULTS_FILE}, figures."
-    )
+    count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
+    print(f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, *.png")
 
 
 def _check(runs: Sequence[Run], delta: float | None) -> None:

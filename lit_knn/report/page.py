@@ -18,20 +18,31 @@ from lit_knn.report.table import short
 
 COLUMNS = 6  # more settings than this that differ are listed downwards
 LONGEST = 60  # characters of a setting
+WHO = (
+    "A gray box attacks the classifier and knows no defense, a black box attacks other networks in its place, and a "
+    "white box attacks the defense itself."
+)
 NOT_TRIED = "not tried"
 
 
-def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
+def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
     """Return the document.
 
     Args:
         runs: What it is about.
-        delta: Size of the perturbation that its tables speak of; by default that of `common_delta`, or each run's own.
+        delta: Size of the perturbation that tables speak of; of a run without it, they speak of the run's own.
         curves: The figure of each finished run.
         sizes: The figure of accuracy against the size of the database, if they have several.
     """
-    deltas = [speaking_delta(run.record) if delta is None else delta for run in runs.finished]
-    blocks: list[Block] = [Heading(f"Accuracy under attack: {runs.base.name}", 1), _settings(runs.finished)]
+    measured = [{row["delta"] for row in run.record.results} for run in runs.finished]
+    deltas = [
+        delta if delta in own else speaking_delta(run.record) for run, own in zip(runs.finished, measured, strict=True)
+    ]
+    blocks: list[Block] = [
+        Heading(f"Accuracy under attack: {runs.base.name}", 1),
+        Paragraph("Δ = ‖x*−x‖₂ / ‖x‖₂ is the size of the perturbation. " + WHO),
+        _settings(runs.finished),
+    ]
     if runs.unfinished:
         names = ", ".join(runs.unfinished)
         blocks.append(
@@ -47,12 +58,6 @@ def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | 
     return blocks
 
 
-def common_delta(runs: Sequence[Run]) -> float | None:
-    """Return the Δ at which the first run speaks if all runs have it, so that they can be compared; else None."""
-    delta = speaking_delta(runs[0].record)
-    return delta if all(any(row["delta"] == delta for row in run.record.results) for run in runs) else None
-
-
 def _settings(runs: Sequence[Run]) -> Table:
     rows = []
     for run, different in zip(runs, differing([run.record for run in runs]), strict=True):
@@ -63,7 +68,8 @@ def _settings(runs: Sequence[Run]) -> Table:
     if len(different) > COLUMNS:
         head, *rows = [list(column) for column in zip(head, *rows, strict=True)]
         return Table(head, rows, words=len(head), caption="Everything that differs between the runs.")
-    return Table(head, rows, 1 + len(different), "Settings are shown where they differ between the runs.")
+    caption = "Settings are shown where they differ between the runs." if different else ""
+    return Table(head, rows, 1 + len(different), caption)
 
 
 def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
@@ -77,8 +83,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
     titles = [*unaware, *aware, *(["worst case"] if several else [])]
     rows = []
     for run, delta in zip(runs, deltas, strict=True):
-        shown = headline(run.record.results)
-        for line in shown.panels[0].lines:
+        for number, line in enumerate(headline(run.record.results).panels[0].lines):
             clean = line.rows[0]
             cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
             for title in titles:
@@ -88,10 +93,11 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1
                 cells.append(_cell(match[0], several_attacks) if match else missing)
-            rows.append([run.label, line.label, f"{delta:g}", *cells])
+            rows.append(["" if number else run.label, line.label, f"{delta:g}", *cells])
     half = max(max(r["high"] - r["accuracy"], r["accuracy"] - r["low"]) for run in runs for r in run.record.results)
+    shared = dict.fromkeys(headline(run.record.results).shared for run in runs)
     caption = (
-        f"Top-{min(row['topk'] for run in runs for row in run.record.results)} accuracy; 95 % intervals within "
+        f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{min(row['topk'] for run in runs for row in run.record.results)} accuracy; 95 % intervals within "
         f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
         + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
     )
