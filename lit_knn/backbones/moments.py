@@ -4,14 +4,17 @@ Rows are rounded to integers on a fine grid before they are multiplied, so that 
 float64 holds it without rounding. The order of the batches, and the number of processes among which they were shared,
 therefore cannot change a single bit of the result.
 
-Most of the work is done in float32, at twice the speed of float64 and just as exactly: by Cauchy–Schwarz, where no
-column's sum of squares reaches 2²⁴, neither does any sum of products of two columns, nor any part of one, in whatever
-order it is added, and below 2²⁴ float32 has all integers. Rows that are too large for that are multiplied in float64.
+Most products are taken in float32, at twice the speed of float64 and just as exactly. Below 2²⁴ float32, too, has all
+integers; and by Cauchy–Schwarz, where no column's sum of squares over some rows reaches 2²⁴, neither does the sum of
+products of any two columns, nor any part of that sum, in whatever order it is taken. Rows for which that does not hold
+are multiplied in float64. On a grid of 2⁶ to 2⁷ steps a standard deviation, rounding adds 2⁻¹²/12 of a column's variance
+at most; the components explain the same share of held-out variance as unrounded ones to 10⁻⁵.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +27,13 @@ from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import sealed
 
-GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps
+GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
 EXACT_FLOAT32, EXACT = 2.0**24, 2.0**53  # below these, float32 and float64 have all integers
-CHUNK = 256  # rows multiplied at once: with columns like those of the calibration, float32 holds four times as many
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them
-BLOCK = 256  # rows of the sums
+FEWEST = (
+    256  # rows that are rather multiplied in float64 than fewer at once; twice the calibration's spread is no matter
+)
+BLOCK, WIDTH = 256, 4096  # rows and columns of the sums that are computed at once: float32 products stay in the cache
 PART = 2**24  # entries written to a file at once
 
 
@@ -57,12 +62,11 @@ class Moments:
         self.steps = torch.exp2(GRID_BITS - torch.ceil(torch.log2(spread))).float()
         self.rows = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros(size, dtype=torch.float64, device=device)
-        widths = [size - start for start in range(0, size, BLOCK)]
-        heights = [min(BLOCK, width) for width in widths]
-        sizes = [height * width for height, width in zip(heights, widths, strict=True)]
-        self._outer = torch.zeros(sum(sizes), dtype=torch.float64, device=device)
-        parts = zip(self._outer.split(sizes), heights, widths, strict=True)
-        self._blocks = [part.view(height, width) for part, height, width in parts]
+        shapes = [(min(BLOCK, size - start), size - start) for start in range(0, size, BLOCK)]
+        self._outer = torch.zeros(sum(map(math.prod, shapes)), dtype=torch.float64, device=device)
+        parts = self._outer.split([math.prod(shape) for shape in shapes])
+        blocks = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        self._blocks = list(zip(range(0, size, BLOCK), blocks, strict=True))
         self._pending: list[Tensor] = []
 
     @property
@@ -105,8 +109,8 @@ class Moments:
         self.outer.add_(other.outer)
         return self
 
-    def covariance(self) -> tuple[Tensor, Tensor]:
-        """Return the mean ``(D,)`` and covariance ``(D, D)``, float64, in units of the features.
+    def covariance(self) -> Tensor:
+        """Return the ``(D, D)`` covariance, float64, in squared units of the features.
 
         Raises:
             UserError: For fewer than two rows, or so many that a sum is no longer exact.
@@ -114,17 +118,32 @@ class Moments:
         count = self._count()
         size = len(self.total)
         outer = self.total.new_empty(size, size)
-        for start, block in zip(range(0, size, BLOCK), self._blocks, strict=True):
+        for start, block in self._blocks:
             outer[start : start + BLOCK, start:] = block
             outer[start:, start : start + BLOCK] = block.T
         centre = self.total / count**0.5
         outer.addr_(centre, centre, alpha=-1)
-        outer.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
-        return self.mean(), outer
+        return outer.div_(count - 1).div_(self.steps).div_(self.steps[:, None])
+
+    def covariance_times(self, basis: Tensor) -> Tensor:
+        """Multiply the covariance by ``(D, k)`` float64 without ever holding it.
+
+        Raises:
+            UserError: As `covariance` does.
+        """
+        count = self._count()
+        scaled = basis / self.steps[:, None]
+        result = torch.zeros_like(scaled)
+        for start, block in self._blocks:
+            stop = start + len(block)
+            result[start:stop].addmm_(block, scaled[start:])
+            result[stop:].addmm_(block[:, len(block) :].T, scaled[start:stop])
+        result.addr_(self.total, self.total @ scaled, alpha=-1 / count)
+        return result.div_(count - 1).div_(self.steps[:, None])
 
     def mean(self) -> Tensor:
         """Return ``(D,)`` float64, in units of the features."""
-        return self.origin.double() + self.total / int(self.rows) / self.steps
+        return self.origin.double() + self.total / self._count() / self.steps
 
     def save(self, path: Path, origin: Fingerprint) -> None:
         """Write a sealed HDF5 file of about ``4·D²`` bytes; another process sees all of it or nothing.
@@ -178,7 +197,7 @@ class Moments:
         if count < 2:
             raise UserError(f"PCA needs at least 2 images in the database, there are {count}")
         self._multiply()
-        if max(block.diagonal().max() for block in self._blocks) >= EXACT:  # it bounds every sum, by Cauchy–Schwarz
+        if max(block.diagonal().max() for _, block in self._blocks) >= EXACT:  # it bounds every sum, by Cauchy–Schwarz
             raise UserError(f"PCA over {count} rows leaves exact arithmetic: set database.projection_rows to fewer")
         return count
 
@@ -189,11 +208,20 @@ class Moments:
         waiting = torch.cat(self._pending)
         self._pending = []
         with _full_precision(waiting.device):
-            for chunk in waiting.split(CHUNK):
-                squares = chunk.square().sum(dim=0, dtype=torch.float64)
-                exact = chunk if squares.max() < EXACT_FLOAT32 else chunk.double()
-                for start, block in zip(range(0, len(self.total), BLOCK), self._blocks, strict=True):
-                    block += exact[:, start : start + BLOCK].T @ exact[:, start:]
+            self._add_products(waiting)
+
+    def _add_products(self, steps: Tensor) -> None:
+        """Add the outer products of ``(n, D)`` integers: in float32, of fewer rows at once where it must be."""
+        exact = bool(steps.square().sum(dim=0, dtype=torch.float64).max() < EXACT_FLOAT32)
+        if not exact and len(steps) > FEWEST:
+            for half in steps.chunk(2):
+                self._add_products(half)
+            return
+        steps = steps if exact else steps.double()
+        for start, block in self._blocks:
+            left, rest = steps[:, start : start + BLOCK].T, steps[:, start:]
+            for sums, right in zip(block.split(WIDTH, dim=1), rest.split(WIDTH, dim=1), strict=True):
+                sums += left @ right
 
 
 @contextmanager

@@ -52,12 +52,12 @@ class Projection(nn.Module):
 
         Each component's sign makes its largest entry positive, so that a refit gives the same features.
         """
-        mean, covariance = moments.covariance()
+        mean = moments.mean()
         dimension = min(dimension, len(mean))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # LAPACK rounds otherwise with another number of them
         try:
-            variances, vectors = _leading(covariance, dimension)
+            variances, vectors = _leading(moments, dimension)
         finally:
             torch.set_num_threads(threads)
         largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))  # (1, d)
@@ -114,18 +114,18 @@ class Projection(nn.Module):
         return cls(**parts, rows=rows)
 
 
-def _leading(covariance: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalues ``(d,)``, falling, and their vectors ``(D, d)``.
+def _leading(moments: Moments, dimension: int) -> tuple[Tensor, Tensor]:
+    """Return the covariance's largest eigenvalues ``(d,)``, falling, and their vectors ``(D, d)``.
 
-    Large matrices take a seeded subspace iteration: at D = 25,088 seconds instead of a quarter of an hour.
+    Large matrices take a seeded subspace iteration, which needs no memory but for the basis, ``(D, d + 64)``.
     """
-    size = len(covariance)
+    size = len(moments.total)
     if size <= FULL_DECOMPOSITION or dimension * 4 > size:
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = torch.linalg.eigh(moments.covariance())
         return values.flip(0)[:dimension], vectors.flip(1)[:, :dimension]
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(size, dimension + 64, generator=generator, dtype=torch.float64).to(covariance)
+    basis = torch.randn(size, dimension + 64, generator=generator, dtype=torch.float64).to(moments.total)
     for _ in range(16):
-        basis = torch.linalg.qr(covariance @ basis).Q  # (D, d + 64)
-    values, vectors = torch.linalg.eigh(basis.T @ covariance @ basis)
+        basis = torch.linalg.qr(moments.covariance_times(basis)).Q  # (D, d + 64)
+    values, vectors = torch.linalg.eigh(basis.T @ moments.covariance_times(basis))
     return values.flip(0)[:dimension], (basis @ vectors).flip(1)[:, :dimension]

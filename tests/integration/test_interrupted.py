@@ -292,6 +292,20 @@ def test_a_signal_to_the_whole_group_ends_quietly(config, uninterrupted):
     assert contents(database_of(config)) == uninterrupted
 
 
+def test_a_test_goes_on_after_the_last_finished_batch(config, whole):
+    config["model"]["database"]["path"] = str(whole)
+    run("index", config)
+    expected = run("test", config)
+    runs, again = expected.parent, "--trainer.run=again"
+    assert end(start(config, "test", again, IN_BATCH=40, SIGNAL=int(signal.SIGTERM))) == 75, said(config)
+    finished = {path: path.stat().st_mtime_ns for path in (runs / "again" / "outcomes").glob("*.npz")}
+    assert 0 < len(finished) < 26
+    assert not (runs / "again" / "results.csv").exists()
+    run("test", config, again)
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
+    assert (runs / "again" / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()
+
+
 # ---------------------------------------------------------------- exceptions
 
 

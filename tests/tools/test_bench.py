@@ -13,12 +13,18 @@ _LINE = re.compile(
     rf"{_NUMBER} – {_NUMBER}(  (≤ {_NUMBER}|≥ {_NUMBER}|{_NUMBER} – {_NUMBER}) (?P<verdict>met|MISSED))?"
 )
 _NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "layer1.0.add", "layer2.1.add"]
+_WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
 
 
 @pytest.mark.parametrize(
     ("script", "options", "targets"),
     [
         ("bench_attack", ["--size", "32", "--batch", "1"], [True, True, True, False, True]),
+        (
+            "bench_pca",
+            ["--rows", "256", "--block", "64", "--dimensions", "32", "--components", "4", *_WIDE],
+            [True, True, True, False],
+        ),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
             "bench_defense",
