@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_knn.report.attackers import attackers, knows_defense
-from lit_knn.report.document import Block, Figure, Heading, Paragraph, Table
+from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.headline import headline
 from lit_knn.report.paper import beside
 from lit_knn.report.record import Row, variant
@@ -16,7 +16,7 @@ from lit_knn.report.settings import database_rows, differing
 from lit_knn.report.summary import speaking_delta
 from lit_knn.report.table import short
 
-COLUMNS = 6  # more settings than this that differ are listed downwards
+COLUMNS = 6  # more settings than this that differ are folded, and listed downwards
 LONGEST = 60  # characters of a setting
 WHO = (
     "A gray box attacks the classifier and knows no defense, a black box attacks other networks in its place, and a "
@@ -41,7 +41,7 @@ def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -
     blocks: list[Block] = [
         Heading(f"Accuracy under attack: {runs.base.name}", 1),
         Paragraph("Δ = ‖x*−x‖₂ / ‖x‖₂ is the size of the perturbation. " + WHO),
-        _settings(runs.finished),
+        *_settings(runs.finished),
     ]
     if runs.unfinished:
         names = ", ".join(runs.unfinished)
@@ -58,18 +58,24 @@ def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -
     return blocks
 
 
-def _settings(runs: Sequence[Run]) -> Table:
-    rows = []
+def _settings(runs: Sequence[Run]) -> list[Block]:
+    facts, settings = [], []
     for run, different in zip(runs, differing([run.record for run in runs]), strict=True):
         searched = database_rows(run.record)
-        facts = [f"{max(row['n'] for row in run.record.results):,}", "–" if searched is None else f"{searched:,}"]
-        rows.append([run.label, *(_cut(str(value)) for value in different.values()), *facts])
-    head = ["run", *different, "queries", "database rows"]
-    if len(different) > COLUMNS:
-        head, *rows = [list(column) for column in zip(head, *rows, strict=True)]
-        return Table(head, rows, words=len(head), caption="Everything that differs between the runs.")
-    caption = "Settings are shown where they differ between the runs." if different else ""
-    return Table(head, rows, 1 + len(different), caption)
+        facts.append([f"{max(r['n'] for r in run.record.results):,}", "–" if searched is None else f"{searched:,}"])
+        settings.append([_cut(str(value)) for value in different.values()])
+    labels, head = [run.label for run in runs], ["queries", "database rows"]
+    if len(different) <= COLUMNS:
+        rows = [[label, *own, *fact] for label, own, fact in zip(labels, settings, facts, strict=True)]
+        caption = "Settings are shown where they differ between the runs." if different else ""
+        return [Table(["run", *different, *head], rows, 1 + len(different), caption)]
+    rows = [[label, *fact] for label, fact in zip(labels, facts, strict=True)]
+    down = [list(row) for row in zip(different, *settings, strict=True)]
+    everything = Table(["setting", *labels], down, words=1 + len(labels))
+    return [
+        Table(["run", *head], rows),
+        Folded(f"The {len(different)} settings that differ between the runs", [everything]),
+    ]
 
 
 def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:

@@ -10,7 +10,8 @@ from lit_knn.report.record import Record
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
-INDIFFERENT = ("model.cache", "data.num_workers")  # decide how fast a run is, and nothing else
+# decide how fast a run is, and nothing else
+INDIFFERENT = ("model.cache", "model.database.build_missing", "data.batch_size", "data.num_workers")
 
 
 def settings(record: Record) -> dict[str, Value]:

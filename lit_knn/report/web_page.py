@@ -23,7 +23,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: .85rem; padding-top: .5rem; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; border-bottom: 2px solid var(--ink); vertical-align: bottom; }
-th.word, td.word { text-align: left; overflow-wrap: anywhere; min-width: 5rem; }
+th.word, td.word { text-align: left; overflow-wrap: break-word; max-width: 24rem; }
 tbody tr:hover { background: var(--band); }
 figure { margin: 1rem 0; }
 figure img { max-width: 100%; height: auto; }

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_knn.report.document import Figure, Heading, Paragraph, Table
+from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.page import page
 from lit_knn.report.runs import Run, Runs
 
@@ -74,7 +74,7 @@ def test_a_run_without_the_delta_speaks_of_its_own():
     assert [row[2] for row in attackers.rows] == ["0.06", "0.06", "0.1", "0.1"]
 
 
-def test_settings_that_differ_are_shown_across_or_down():
+def test_settings_that_differ_are_shown_across_or_folded():
     few = [run(name, config={"seed_everything": seed}) for name, seed in (("a", 0), ("b", 1))]
     assert tables(*few)[0] == Table(
         ["run", "seed_everything", "queries", "database rows"],
@@ -86,10 +86,11 @@ def test_settings_that_differ_are_shown_across_or_down():
         run(name, config={"model": {f"key{n}": value * 99 for n in range(7)}})
         for name, value in (("a", "x"), ("b", "y"))
     ]
-    table = tables(*many)[0]
-    assert table.head == ["run", "a", "b"]
-    assert table.rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
-    assert [row[0] for row in table.rows[-2:]] == ["queries", "database rows"]
+    assert tables(*many)[0].rows == [[name, "1,000", "50,000"] for name in "ab"]
+    (fold,) = (block for block in blocks(*many) if isinstance(block, Folded) and "settings" in block.title)
+    assert fold.title.startswith("The 7 settings")
+    assert fold.blocks[0].head == ["setting", "a", "b"]
+    assert fold.blocks[0].rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
 
 
 def test_the_paper_is_beside_a_run_of_its_setting_and_no_other():

@@ -23,7 +23,7 @@ def test_leaves_have_dotted_keys_and_what_decides_no_number_is_left_out():
         "seed_everything": 3,
         "trainer": {"run": "a", "devices": 2, "precision": None},
         "model": {"topk": [1, 5], "cache": {"path": "c"}, **parts("PGD")["model"]},
-        "data": {"num_workers": 4, "batch_size": 8, "shuffle": True},
+        "data": {"num_workers": 4, "batch_size": 8, "num_queries": 9, "shuffle": True},
     }
     assert settings(record(config)) == {
         "seed_everything": 3,
@@ -32,7 +32,7 @@ def test_leaves_have_dotted_keys_and_what_decides_no_number_is_left_out():
         "model.attacks": "PGD",
         "model.attacks.0.class_path": "lit_knn.attacks.PGD",
         "model.attacks.0.init_args.steps": 10,
-        "data.batch_size": 8,
+        "data.num_queries": 9,
         "data.shuffle": "true",
     }
 
