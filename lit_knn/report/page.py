@@ -8,7 +8,7 @@ from pathlib import Path
 from lit_knn.report.attackers import attackers, knows_defense
 from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.headline import headline
-from lit_knn.report.paper import beside
+from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.record import Row, variant
 from lit_knn.report.runs import Run, Runs
 from lit_knn.report.section import section
@@ -52,7 +52,7 @@ def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -
     if sizes:
         text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
         blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
-    blocks += [Heading("Beside the paper"), *_paper(runs.finished), Heading("Run by run")]
+    blocks += [Heading("Beside the paper"), paper_comparison(runs.finished), Heading("Run by run")]
     for run, own, path in zip(runs.finished, deltas, curves, strict=True):
         blocks += section(run, own, path)
     return blocks
@@ -119,31 +119,6 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
             )
         )
     return blocks
-
-
-def _paper(runs: Sequence[Run]) -> list[Block]:
-    rows = []
-    for run in runs:
-        for found in beside(run.record):
-            row = found.measured
-            name = "no defense" if not found.database else f"{found.database}, {' '.join(map(str, found.variant))}"
-            interval = f"{short(row['accuracy'])} ({short(row['low'])}–{short(row['high'])})"
-            rows.append(
-                [run.label, name, found.setting, found.table, short(found.published), interval, f"{row['n']:,}"]
-            )
-    if not rows:
-        text = (
-            "No run has the setting of the paper's tables (ImageNet validation images, torchvision's first ResNet-50, "
-            "10 sign steps of PGD at Δ = 0.06, all of IN-1.3M or YFCC-100M, conv_5_1 with K = 50), so none of the "
-            "paper's numbers is shown."
-        )
-        return [Paragraph(text)]
-    caption = (
-        "Dubey et al. 2019, PGD at Δ = 0.06, K = 50. Here Δ is a hard cap for each image in pixel space; the code that "
-        "the paper used measures it in normalised space, and on average. In doubt a number is left out."
-    )
-    head = ["run", "defense", "attacker", "printed in", "paper", "measured (95 % interval)", "queries"]
-    return [Table(head, rows, 4, caption)]
 
 
 def _same(row: Row, other: Row) -> bool:

@@ -8,7 +8,6 @@ from lit_knn.report.page import page
 from lit_knn.report.runs import Run, Runs
 
 from .conftest import make_record
-from .test_paper import imagenet_run
 
 UNAWARE = [("gray_box", "PGD"), ("gray_box", "APGD"), ("black_box", "PGD")]
 AWARE = [*UNAWARE, ("white_box layer1", "PGD-FS"), ("white_box layer1", "Square"), ("all", "worst case")]
@@ -91,16 +90,6 @@ def test_settings_that_differ_are_shown_across_or_folded():
     assert fold.title.startswith("The 7 settings")
     assert fold.blocks[0].head == ["setting", "a", "b"]
     assert fold.blocks[0].rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
-
-
-def test_the_paper_is_beside_a_run_of_its_setting_and_no_other():
-    paper = [t for t in tables(Run("in", Path(), imagenet_run()), run("a")) if "paper" in t.head]
-    (table,) = paper
-    assert {row[0] for row in table.rows} == {"in"}
-    assert ["in", "no defense", "gray box", "Table 2", ".038", ".027 (.019–.039)", "1,000"] in table.rows
-    assert ["IN-1.3M, kNN conv_5_1 50 UW soft", "gray box", "Table 1", ".285"] in [row[1:5] for row in table.rows]
-    texts = [block.text for block in blocks(run("a")) if isinstance(block, Paragraph)]
-    assert any("none of the paper's numbers is shown" in text for text in texts)
 
 
 @pytest.mark.parametrize("sizes", [None, Path("sizes.png")])
