@@ -65,5 +65,5 @@ def test_a_missing_record_is_refused(tmp_path):
 def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
     rows = [record.results[0] | {"accuracy": value}, *record.results[1:]]
     dataclasses.replace(record, results=rows).save(tmp_path)
-    with pytest.raises(UserError, match="delta, topk, correct, .* must be numbers"):
+    with pytest.raises(UserError, match=r"delta, topk, correct, .* must be numbers"):
         Record.load(tmp_path)
