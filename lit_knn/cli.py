@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 usage: lit-knn {fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
+       lit-knn report RUNS... [--output FOLDER] [--delta Δ]
 
 Does a nearest-neighbour defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
@@ -23,7 +24,9 @@ commands, all from the same configuration:
   test       attack the queries, let every defense answer, write record, table and figures
   verify     read the whole database again and compare checksums; changes nothing
 
-options of each command:
+  report     records of finished runs to tables, figures and one web page; needs no configuration
+
+options of each command with a configuration:
   --config FILE     YAML; later files overlay earlier ones, lists are replaced (`key+:` appends)
   --KEY VALUE       any key of the configuration, such as --data.batch_size 32 or --trainer.devices 2
   --print_config    print the whole configuration and exit
@@ -52,10 +55,15 @@ def main(args: ArgsType = None) -> None:
     if given == ["--version"]:
         print(f"lit_knn {metadata.version('lit_knn')}")
         return
-    from lit_knn.wiring import run  # half of the start-up time of PyTorch is not spent on --help
-
     try:
-        run(args)
+        if isinstance(given, list) and given[0] == "report":
+            from lit_knn.report.command import report
+
+            report(given[1:])
+        else:
+            from lit_knn.wiring import run  # half of the start-up time of PyTorch is not spent on --help
+
+            run(args)
     except UserError as error:
         sys.stderr.write(f"lit-knn: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from error

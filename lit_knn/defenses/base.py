@@ -12,20 +12,11 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.index import Neighbors
+from lit_knn.variant import Variant
 
 if TYPE_CHECKING:
     from lit_knn.backbones import Classifier
     from lit_knn.database import Gallery
-
-
-class Variant(NamedTuple):
-    """One line of the results: a defense and what distinguishes its variants."""
-
-    defense: str
-    tap: str = ""
-    k: int | str = ""
-    weighting: str = ""
-    combination: str = ""
 
 
 class Seen(NamedTuple):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
 
 if TYPE_CHECKING:
-    from lit_knn.defenses.base import Variant
     from lit_knn.outcomes import Outcome
+    from lit_knn.variant import Variant
 
 BREAKS_FILE = "broken_by.csv"
 
@@ -41,7 +43,7 @@ def write_breaks(
     names = [f"{threat}: {attack}" for threat, attack in cases]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "delta", *(" ".join(str(part) for part in variant if part != "") for variant in variants)])
+    table.writerow(["id", "delta", *map(column_name, variants)])
     for ids, outcome in batches:
         broken = ~outcome.hits[..., 0].numpy()  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
@@ -53,3 +55,29 @@ def write_breaks(
                     table.writerow([id, delta, *line])
     with sealed(path) as unfinished:
         unfinished.write_text(text.getvalue(), encoding="utf-8")
+
+
+def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:
+    """Return, for each column of variants, how often each cell occurs at a Δ.
+
+    Raises:
+        UserError: If the file is not one that `write_breaks` writes.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        id, size, *columns = table.fieldnames or ["", ""]
+        counts: dict[str, Counter[str]] = {column: Counter() for column in columns}
+        for row in table:
+            if (id, size) != ("id", "delta") or None in (*row, *row.values()):
+                raise UserError(
+                    f"{path} line {table.line_num} is not id, delta and {len(columns)} cells; remove the file"
+                )
+            if float(row[size]) == delta:
+                for column in columns:
+                    counts[column][row[column]] += 1
+    return counts
+
+
+def column_name(variant: Variant) -> str:
+    """Return what the CSV calls a variant."""
+    return " ".join(str(part) for part in variant if part != "")

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from lit_knn.defenses.base import Variant
 from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
+from lit_knn.variant import Variant
 
 SCHEMA = 1
 RECORD_FILE = "record.json"
@@ -41,6 +41,7 @@ class Row(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
+NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
 
 
 def variant(row: Row) -> Variant:
@@ -116,6 +117,8 @@ class Record:
         results = content["results"]
         if not isinstance(results, list) or any(not isinstance(row, dict) or tuple(row) != COLUMNS for row in results):
             raise UserError(f"{path}: results must be rows with the columns {', '.join(COLUMNS)}, in that order")
+        if any(type(row[name]) not in (int, float) for row in results for name in NUMBERS):
+            raise UserError(f"{path}: the columns {', '.join(NUMBERS)} of results must be numbers")
         return cls(**content)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.record import Record
 
 SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
-UNAWARE = {"gray_box", "black_box", "all"}
 
 
 def summary(record: Record) -> str:
@@ -17,13 +17,18 @@ def summary(record: Record) -> str:
     """
     panels = headline(record.results).panels
     sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
-    adaptive = {row["threat"] for row in record.results} - UNAWARE
-    if not adaptive and any(row["tap"] for row in record.results):
+    if not knows_defense(record) and any(row["tap"] for row in record.results):
         sentences.append(
             "These attackers do not know the defense. An attack on the neighbours themselves can do more: read the "
             "numbers as upper bounds of its robustness, and see configs/attack/adaptive.yaml."
         )
     return "\n".join(sentences)
+
+
+def speaking_delta(record: Record) -> float:
+    """Return the Δ that tables of one column speak of, chosen under the worst case, or else the first attack."""
+    panels = headline(record.results).panels
+    return _spoken(next((panel for panel in panels if panel.title == "all, worst case"), panels[0]))[0]
 
 
 def _panel(panel: Panel) -> str:

@@ -26,7 +26,7 @@ def accuracy_table(record: Record) -> Table:
     counts = sorted({min(row["n"] for row in rows), max(row["n"] for row in rows)})
     hidden = [f"{shown.hidden} more variants in {RESULTS_FILE}"] if shown.hidden else []
     notes = [
-        f"{'–'.join(f'{n:,}' for n in counts)} queries; 95 % intervals within ±{_short(half)}",
+        f"{'–'.join(f'{n:,}' for n in counts)} queries; 95 % intervals within ±{short(half)}",
         "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
     ]
     table = Table(
@@ -50,7 +50,7 @@ def _add_section(table: Table, panel: Panel, deltas: list[float]) -> None:
     for line in panel.lines:
         found = {row["delta"]: row["accuracy"] for row in line.rows}
         cells = [
-            Text(_short(found[delta]), "bold" if found[delta] == best[delta] > 0 else "")
+            Text(short(found[delta]), "bold" if found[delta] == best[delta] > 0 else "")
             if delta in found
             else Text("–")
             for delta in deltas
@@ -63,6 +63,6 @@ def _accuracies(panel: Panel, delta: float) -> list[float]:
     return [row["accuracy"] for line in panel.lines for row in line.rows if row["delta"] == delta]
 
 
-def _short(share: float) -> str:
+def short(share: float) -> str:
     """Return three digits without the leading zero, as the paper's field prints them: .046, 1.000."""
     return f"{share:.3f}".removeprefix("0")

@@ -1,10 +1,12 @@
 import csv
 
+import pytest
 import torch
 
 from lit_knn.defenses import Variant
+from lit_knn.errors import UserError
 from lit_knn.outcomes import Outcome
-from lit_knn.report.breaks import write_breaks
+from lit_knn.report.breaks import read_breaks, write_breaks
 
 VARIANTS = [Variant("none"), Variant("kNN", "late", 50, "CBW-D", "soft")]
 CASES = [("gray_box", "PGD"), ("white_box late", "PGD-FS")]
@@ -26,3 +28,15 @@ def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
         ["8", "0.06", "", ""],
         ["9", "0.06", "", "clean"],
     ]
+    assert read_breaks(tmp_path / "breaks.csv", 0.06) == {
+        "none": {"gray_box: PGD": 1, "": 2},
+        "kNN late 50 CBW-D soft": {"white_box late: PGD-FS": 1, "": 1, "clean": 1},
+    }
+    assert read_breaks(tmp_path / "breaks.csv", 0.02) == {"none": {}, "kNN late 50 CBW-D soft": {}}
+
+
+@pytest.mark.parametrize("text", ["id,delta,none\n7,0.06\n", "id,delta,none\n7,0.06,,more\n", "a,b\n1,2\n"])
+def test_another_file(tmp_path, text):
+    (tmp_path / "breaks.csv").write_text(text)
+    with pytest.raises(UserError, match=r"breaks.csv line 2 is not id, delta and \d cells"):
+        read_breaks(tmp_path / "breaks.csv", 0.06)

@@ -59,3 +59,11 @@ def test_a_damaged_record_is_refused(content, tmp_path):
 def test_a_missing_record_is_refused(tmp_path):
     with pytest.raises(UserError, match="no record can be read there"):
         Record.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True])
+def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
+    rows = [record.results[0] | {"accuracy": value}, *record.results[1:]]
+    dataclasses.replace(record, results=rows).save(tmp_path)
+    with pytest.raises(UserError, match=r"delta, topk, correct, .* must be numbers"):
+        Record.load(tmp_path)

@@ -1,4 +1,7 @@
+import dataclasses
+
 from lit_knn.report import summary
+from lit_knn.report.summary import speaking_delta
 from tests.report.conftest import make_record
 
 
@@ -37,3 +40,21 @@ def test_of_many_attacks_the_strongest_is_named_for_each_defense():
         f"none: of 1.00, all attacks leave {worst:.2f} at Δ = 0.06; the strongest alone is "
         f"{strongest[0].replace('_', ' ')}, {strongest[1]} ({accuracy[strongest]:.2f})."
     )
+
+
+def test_a_black_box_of_another_name_does_not_know_the_defense_either():
+    record = make_record(cases=[("black_box", "PGD"), ("black_box vgg", "PGD")])
+    assert "do not know the defense" in summary(record)
+    config = {"model": {"threats": [{"class_path": "lit_knn.threat.WhiteBox", "init_args": {"name": "half"}}]}}
+    record = dataclasses.replace(make_record(cases=[("half layer1", "PGD-FS")]), config=config)
+    assert "do not know the defense" not in summary(record)
+
+
+def test_the_delta_of_tables_is_that_of_the_worst_case():
+    cases = [("gray_box", "PGD"), ("all", "worst case")]
+    record = make_record(cases, deltas=(0.0, 0.02, 0.06))  # the undefended network falls below .5 at .02
+    assert speaking_delta(record) == 0.02
+    strong = [row | {"accuracy": 1.0} if row["threat"] == "gray_box" else row for row in record.results]
+    assert speaking_delta(dataclasses.replace(record, results=strong)) == 0.02
+    weak = [row | {"accuracy": 1.0} if row["threat"] == "all" else row for row in record.results]
+    assert speaking_delta(dataclasses.replace(record, results=weak)) == 0.06

@@ -1,0 +1,86 @@
+"""What each kind of attacker leaves: the strongest of their attacks, so that the weak ones stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from lit_knn.report.record import Record, Row, variant
+
+WORST = "all"  # the threat of the worst case of each image over all attacks
+NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
+
+
+class Attacker(NamedTuple):
+    """One threat of a configuration.
+
+    Attributes:
+        title: Its name in words.
+        aware: Whether it knows the defense. A class that this package does not know is taken not to: better a
+            warning too many than a robustness that nobody has tried to break.
+        attacks: Names of their attacks.
+        rows: For each Δ, variant and k that of the attack which leaves least. An attacker who knows the defense has
+            none of the undefended classifier.
+    """
+
+    title: str
+    aware: bool
+    attacks: list[str]
+    rows: list[Row]
+
+
+def attackers(record: Record) -> list[Attacker]:
+    """Return the threats of a run in its own order; a white box of several taps, and so names, is one."""
+    known = {WORST: False, **_configured(record)}
+    groups: dict[str, list[Row]] = {}
+    for row in record.results:
+        groups.setdefault(_threat(row["threat"], known), []).append(row)
+    return [
+        Attacker(
+            "worst case" if name == WORST else name.replace("_", " "),
+            aware := known.get(name, False),
+            list(dict.fromkeys(row["attack"] for row in rows)),
+            _strongest([row for row in rows if not (aware and row["defense"] == "none")]),
+        )
+        for name, rows in groups.items()
+    ]
+
+
+def condensed(record: Record) -> Record:
+    """Return the record with one case for each attacker, called after their only attack or how many they have."""
+    rows: list[Row] = []
+    for found in attackers(record):
+        several = len(found.attacks) > 1
+        attack = f"strongest of {len(found.attacks)} attacks" if several else found.attacks[0]
+        threat = WORST if found.title == "worst case" else found.title
+        rows += [Row(**{**row, "threat": threat, "attack": attack}) for row in found.rows]
+    return replace(record, results=rows)
+
+
+def knows_defense(record: Record) -> bool:
+    """Return whether any attacker of the run knows the defense."""
+    return any(found.aware for found in attackers(record))
+
+
+def _configured(record: Record) -> dict[str, bool]:
+    """Return whether each threat knows the defense, by its name before that of a tap."""
+    known = {"gray_box": False, "black_box": False, "white_box": True}
+    for threat in (record.config.get("model") or {}).get("threats") or []:
+        kind = threat.get("class_path", "").rpartition(".")[2]
+        known[(threat.get("init_args") or {}).get("name") or NAMES.get(kind, kind)] = kind == "WhiteBox"
+    return known
+
+
+def _threat(name: str, known: dict[str, bool]) -> str:
+    """Return the longest known name that a row's threat is, or starts with."""
+    return max((k for k in known if name == k or name.startswith(f"{k} ")), key=len, default=name)
+
+
+def _strongest(rows: Sequence[Row]) -> list[Row]:
+    best: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = (variant(row), row["delta"], row["topk"])
+        if key not in best or row["accuracy"] < best[key]["accuracy"]:
+            best[key] = row
+    return list(best.values())

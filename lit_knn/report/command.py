@@ -1,0 +1,86 @@
+"""``lit-knn report RUNS...``: no configuration, no PyTorch, records only."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lit_knn.errors import UserError
+from lit_knn.report.attackers import condensed
+from lit_knn.report.combined import write_combined
+from lit_knn.report.curves import accuracy_curves
+from lit_knn.report.markdown import markdown
+from lit_knn.report.page import page
+from lit_knn.report.record import RESULTS_FILE
+from lit_knn.report.runs import Run, find_runs
+from lit_knn.report.sizes import size_figure, size_points
+from lit_knn.report.summary import speaking_delta
+from lit_knn.report.web_page import web_page
+from lit_knn.sealing import sealed, writing
+
+PAGE, TEXT, SIZES = "report.html", "report.md", "database-size.png"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"report: {message}; see lit-knn report --help")
+
+
+def report(arguments: Sequence[str]) -> None:
+    """Write tables, figures and one web page about runs: equal runs, equal bytes.
+
+    Args:
+        arguments: Of the command line, after ``report``.
+
+    Raises:
+        UserError: If there is nothing to report, or a record cannot be read.
+    """
+    parser = _Parser(
+        prog="lit-knn report", description="Records to tables, figures and one web page.", allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, folders of them, or records")
+    parser.add_argument("--output", type=Path, help="folder to write into; by default report/ beside the runs")
+    parser.add_argument("--delta", type=float, help="Δ of the tables; by default where the undefended network breaks")
+    given = parser.parse_args(arguments)
+    runs = find_runs(given.runs)
+    output: Path = given.output or runs.base / "report"
+    _check(runs.finished, given.delta)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    curves = [output / f"accuracy-{name}.png" for name in _file_names([run.label for run in runs.finished])]
+    for run, path in zip(runs.finished, curves, strict=True):
+        with writing(path):
+            accuracy_curves(condensed(run.record), path)
+    points = size_points(runs.finished)
+    if points:
+        with writing(output / SIZES):
+            size_figure(points, output / SIZES)
+    delta = speaking_delta(runs.finished[0].record) if given.delta is None else given.delta
+    blocks = page(runs, delta, curves, output / SIZES if points else None)
+    write_combined(runs.finished, output / RESULTS_FILE)
+    for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks))):
+        with sealed(output / name) as unfinished:
+            unfinished.write_bytes(text.encode())
+    count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
+    print(f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, *.png")
+
+
+def _check(runs: Sequence[Run], delta: float | None) -> None:
+    """Refuse a Δ that no run has."""
+    known = sorted({row["delta"] for run in runs for row in run.record.results})
+    if delta is not None and delta not in known:
+        raise UserError(f"no run was measured at Δ = {delta:g}; there are {', '.join(f'{d:g}' for d in known)}")
+
+
+def _file_names(labels: Sequence[str]) -> list[str]:
+    """Return a name for each label that any file system takes, no two alike even where capitals do not count."""
+    names: dict[str, None] = {}
+    for label in labels:
+        name = re.sub(r"[^\w.-]+", "-", label, flags=re.ASCII)
+        taken = {other.lower() for other in names}
+        number = next(n for n in range(1, len(taken) + 2) if (f"{name}-{n}" if n > 1 else name).lower() not in taken)
+        names[f"{name}-{number}" if number > 1 else name] = None
+    return list(names)

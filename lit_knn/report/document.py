@@ -1,0 +1,51 @@
+"""What a report consists of, before it is a web page or Markdown: one content, two renderings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading; level 1 is the document's title."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph, set off if it is a warning."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; the first ``words`` columns are words, the others are numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+    words: int = 1
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG file, and what to read where it cannot be seen."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What is shown on demand."""
+
+    title: str
+    blocks: list[Block]
+
+
+Block = Heading | Paragraph | Table | Figure | Folded

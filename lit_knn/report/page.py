@@ -1,0 +1,133 @@
+"""What a report of several runs says, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_knn.report.attackers import attackers, knows_defense
+from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.headline import headline
+from lit_knn.report.paper_table import paper_comparison
+from lit_knn.report.record import Row, variant
+from lit_knn.report.runs import Run, Runs
+from lit_knn.report.section import section
+from lit_knn.report.settings import database_rows, differing
+from lit_knn.report.summary import speaking_delta
+from lit_knn.report.table import short
+
+COLUMNS = 6  # more settings than this that differ are folded, and listed downwards
+LONGEST = 60  # characters of a setting
+WHO = (
+    "A gray box attacks the classifier and knows no defense, a black box attacks other networks in its place, and a "
+    "white box attacks the defense itself."
+)
+NOT_TRIED = "not tried"
+
+
+def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
+    """Return the document.
+
+    Args:
+        runs: What it is about.
+        delta: Size of the perturbation that tables speak of; of a run without it, they speak of the run's own.
+        curves: The figure of each finished run.
+        sizes: The figure of accuracy against the size of the database, if they have several.
+    """
+    measured = [{row["delta"] for row in run.record.results} for run in runs.finished]
+    deltas = [
+        delta if delta in own else speaking_delta(run.record) for run, own in zip(runs.finished, measured, strict=True)
+    ]
+    blocks: list[Block] = [
+        Heading(f"Accuracy under attack: {runs.base.name}", 1),
+        Paragraph("Δ = ‖x*−x‖₂ / ‖x‖₂ is the size of the perturbation. " + WHO),
+        *_settings(runs.finished),
+    ]
+    if runs.unfinished:
+        names = ", ".join(runs.unfinished)
+        blocks.append(
+            Paragraph(f"Not finished, and so not shown: {names}. The same lit-knn test goes on.", warning=True)
+        )
+    blocks += [Heading("What each attacker leaves"), *_attackers(runs.finished, deltas)]
+    if sizes:
+        text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
+        blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
+    blocks += [Heading("Beside the paper"), paper_comparison(runs.finished), Heading("Run by run")]
+    for run, own, path in zip(runs.finished, deltas, curves, strict=True):
+        blocks += section(run, own, path)
+    return blocks
+
+
+def _settings(runs: Sequence[Run]) -> list[Block]:
+    facts, settings = [], []
+    for run, different in zip(runs, differing([run.record for run in runs]), strict=True):
+        searched = database_rows(run.record)
+        facts.append([f"{max(r['n'] for r in run.record.results):,}", "–" if searched is None else f"{searched:,}"])
+        settings.append([_cut(str(value)) for value in different.values()])
+    labels, head = [run.label for run in runs], ["queries", "database rows"]
+    if len(different) <= COLUMNS:
+        rows = [[label, *own, *fact] for label, own, fact in zip(labels, settings, facts, strict=True)]
+        caption = "Settings are shown where they differ between the runs." if different else ""
+        return [Table(["run", *different, *head], rows, 1 + len(different), caption)]
+    rows = [[label, *fact] for label, fact in zip(labels, facts, strict=True)]
+    down = [list(row) for row in zip(different, *settings, strict=True)]
+    everything = Table(["setting", *labels], down, words=1 + len(labels))
+    return [
+        Table(["run", *head], rows),
+        Folded(f"The {len(different)} settings that differ between the runs", [everything]),
+    ]
+
+
+def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
+    """Return accuracies under each attacker beside those who know the defense, or that there are none."""
+    found = {run.label: attackers(run.record) for run in runs}
+    aware = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.aware) or {"white box": None}
+    unaware = dict.fromkeys(
+        a.title for run in runs for a in found[run.label] if not a.aware and a.title != "worst case"
+    )
+    several = any(a.title == "worst case" for run in runs for a in found[run.label])
+    titles = [*unaware, *aware, *(["worst case"] if several else [])]
+    rows = []
+    for run, delta in zip(runs, deltas, strict=True):
+        for number, line in enumerate(headline(run.record.results).panels[0].lines):
+            clean = line.rows[0]
+            cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
+            for title in titles:
+                known = next((a for a in found[run.label] if a.title == title), None)
+                missing = NOT_TRIED if title in aware and known is None and clean["defense"] != "none" else "–"
+                rows_there = [] if known is None else known.rows
+                match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
+                several_attacks = known is not None and len(known.attacks) > 1
+                cells.append(_cell(match[0], several_attacks) if match else missing)
+            rows.append(["" if number else run.label, line.label, f"{delta:g}", *cells])
+    half = max(max(r["high"] - r["accuracy"], r["accuracy"] - r["low"]) for run in runs for r in run.record.results)
+    shared = dict.fromkeys(headline(run.record.results).shared for run in runs)
+    caption = (
+        f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{min(row['topk'] for run in runs for row in run.record.results)} accuracy; 95 % intervals within "
+        f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
+        + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
+    )
+    blocks: list[Block] = [Table(["run", "defense", "Δ", "clean", *titles], rows, 2, caption.strip())]
+    blind = [run.label for run in runs if not knows_defense(run.record) and any(r["tap"] for r in run.record.results)]
+    if blind:
+        names = "this run" if len(runs) == 1 else "any run here" if len(blind) == len(runs) else ", ".join(blind)
+        blocks.append(
+            Paragraph(
+                f"No attacker of {names} knows the defense: such accuracies are upper bounds of its robustness. "
+                "Lay configs/attack/adaptive.yaml over the configuration to measure the rest.",
+                warning=True,
+            )
+        )
+    return blocks
+
+
+def _same(row: Row, other: Row) -> bool:
+    return variant(row) == variant(other) and row["topk"] == other["topk"]
+
+
+def _cell(row: Row, several: bool) -> str:
+    return f"{short(row['accuracy'])} {row['attack']}" if several else short(row["accuracy"])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,99 @@
+"""What a report says about one run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lit_knn.errors import UserError
+from lit_knn.report.breaks import BREAKS_FILE, column_name, read_breaks
+from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.findings import MARKS, Finding
+from lit_knn.report.headline import headline
+from lit_knn.report.record import Record, variant
+from lit_knn.report.runs import Run
+from lit_knn.report.settings import database_rows
+from lit_knn.report.summary import summary
+from lit_knn.report.table import short
+
+CHECKS_FILE = "checks.json"
+
+
+def section(run: Run, delta: float, curves: Path) -> list[Block]:
+    """Return figure and sentences, and folded all attacks, what broke the images, pictures and origin.
+
+    Args:
+        run: A finished run.
+        delta: Size of the perturbation to say what broke the images of.
+        curves: The figure of the run.
+    """
+    blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against Δ of {run.label}")]
+    blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
+    blocks += _findings(run.folder / CHECKS_FILE)
+    blocks.append(Folded("Every attack at every Δ", [_everything(run.record)]))
+    if (run.folder / BREAKS_FILE).exists():
+        blocks.append(Folded(f"Which attack broke the images first, at Δ = {delta:g}", [_breaks(run, delta)]))
+    if pictures := sorted(run.folder.glob("neighbours-*.png")):
+        shown = [Figure(path, f"Queries and their neighbours, {path.stem.partition('-')[2]}") for path in pictures]
+        blocks.append(Folded("Nearest neighbours, clean and attacked", [*shown]))
+    return [*blocks, Folded("Where the numbers come from", [_origin(run.record)])]
+
+
+def _findings(path: Path) -> list[Block]:
+    """Return what the checks of the run found, if they were asked.
+
+    Raises:
+        UserError: If their file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        findings = [Finding(**found) for found in json.loads(path.read_text(encoding="utf-8"))]
+        rows = [[f"{MARKS[found.verdict][0]} {found.verdict}", found.check, found.sentence] for found in findings]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is not a list of findings ({error}); remove it or run the checks again") from error
+    return [Table(["Is the evaluation honest?", "check", "what was seen"], rows, words=3)]
+
+
+def _everything(record: Record) -> Table:
+    shown = headline(record.results)
+    deltas = sorted({row["delta"] for row in record.results})
+    rows = []
+    for panel in shown.panels:
+        for line in panel.lines:
+            found = {row["delta"]: short(row["accuracy"]) for row in line.rows}
+            rows.append([panel.title, line.label, *(found.get(delta, "–") for delta in deltas)])
+    hidden = f"{shown.hidden} more variants in results.csv" if shown.hidden else ""
+    caption = "; ".join(part for part in (f"top-{shown.topk}", shown.shared, hidden) if part)
+    return Table(["attack", "defense", *(f"Δ = {delta:g}" for delta in deltas)], rows, 2, caption)
+
+
+def _breaks(run: Run, delta: float) -> Table:
+    counts = read_breaks(run.folder / BREAKS_FILE, delta)
+    panel = headline(run.record.results).panels[-1]  # the worst case
+    labels = {column_name(variant(line.rows[0])): line.label for line in panel.lines}
+    columns = [column for column in counts if column in labels]
+    names = {"": "not broken", "clean": "wrong without any attack"}
+    cells = list(dict.fromkeys(["clean", *(row for column in columns for row in counts[column]), ""]))
+    cells.sort(key=lambda cell: (cell == "", cell != "clean"))  # stable: attacks stay in their order
+    rows = [[names.get(cell, cell.replace("_", " ")), *(str(counts[c][cell]) for c in columns)] for cell in cells]
+    caption = (
+        f"Images, by the first attack, in the order of the run, that broke the defense; each image is in {BREAKS_FILE}."
+    )
+    return Table(["broken by", *(labels[column] for column in columns)], rows, 1, caption)
+
+
+def _origin(record: Record) -> Table:
+    facts = {
+        "run": record.run,
+        "finished": record.created,
+        "seed": str(record.seed),
+        "git": record.git or "unknown",
+        "seconds": ", ".join(f"{phase} {seconds:g}" for phase, seconds in record.seconds.items()),
+        "queries": ", ".join(f"{key} {value}" for key, value in record.queries.items()),
+        "database rows searched": "none" if (rows := database_rows(record)) is None else f"{rows:,}",
+        "database rows skipped": str(len(record.database.get("skipped", []))),
+        **{f"fingerprint of {name}": value for name, value in record.fingerprints.items() if len(value) < 100},
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    }
+    return Table(["what", "value"], [[name, value] for name, value in facts.items()], words=2)

@@ -1,0 +1,76 @@
+"""How the runs of a report differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lit_knn.report.record import Record
+
+Value = str | int | float
+DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
+# decide how fast a run is, and nothing else
+INDIFFERENT = ("model.cache", "model.database.build_missing", "data.batch_size", "data.num_workers")
+
+
+def settings(record: Record) -> dict[str, Value]:
+    """Return the leaves of a configuration by dotted key, those that decide a number; null as "".
+
+    A list of parts is a leaf, the names of the parts, and has their own leaves below: ``model.attacks.0.steps``.
+    """
+    return {
+        key: value for key, value in _leaves(record.config) if _under(key, DECISIVE) and not _under(key, INDIFFERENT)
+    }
+
+
+def differing(records: Sequence[Record]) -> list[dict[str, Value]]:
+    """Return, for each record, the settings that are not the same in all, in the order of the configuration.
+
+    What lies below a list of other parts is left out.
+    """
+    all_settings = [settings(record) for record in records]
+    keys = dict.fromkeys(key for part in all_settings for key in part)
+    differ: list[str] = []
+    for key in keys:
+        values = [part.get(key, "") for part in all_settings]
+        if any((type(value), value) != (type(values[0]), values[0]) for value in values) and not _under(key, differ):
+            differ.append(key)
+    return [{key: part.get(key, "") for key in differ} for part in all_settings]
+
+
+def database_rows(record: Record) -> int | None:
+    """Return how many rows the defense searched: ``model.database.rows`` as a number, or all; None without any.
+
+    The record holds the rows of the whole store, of which a share or a number may have been searched.
+    """
+    stored = record.database.get("rows")
+    if not isinstance(stored, int):
+        return None
+    wanted = settings(record).get("model.database.rows", "")
+    if not isinstance(wanted, int | float):
+        return stored
+    return int(wanted) if wanted >= 1 else max(1, round(wanted * stored))
+
+
+def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
+    if isinstance(config, dict):
+        return [leaf for key, inner in config.items() for leaf in _leaves(inner, f"{name}.{key}".lstrip("."))]
+    if isinstance(config, list) and any(isinstance(part, dict) for part in config):
+        below = [leaf for number, part in enumerate(config) for leaf in _leaves(part, f"{name}.{number}")]
+        return [(name, ", ".join(map(_part_name, config))), *below]
+    if isinstance(config, list | bool):
+        return [(name, json.dumps(config, ensure_ascii=False))]
+    return [(name, "" if config is None else config)]
+
+
+def _part_name(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    own = {**part, **(part.get("init_args") or {})}
+    named = next((str(own[key]) for key in ("name", "layer", "network", "class_path") if own.get(key)), "?")
+    return named.rpartition(".")[2] if named == own.get("class_path") else named
+
+
+def _under(key: str, prefixes: Sequence[str]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)

@@ -1,0 +1,98 @@
+import dataclasses
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lit_knn.cli import main
+from lit_knn.errors import UserError
+from lit_knn.report.command import _file_names, report
+
+from .conftest import make_record
+
+NASTY = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name, rows in (("small", 100), ("<b> large|", None)):
+        record = make_record([("gray_box", NASTY), ("gray_box", "PGD"), ("all", "worst case")], taps=("layer1",))
+        config = {"model": {"database": {"rows": rows}}, "data": {"queries": NASTY if rows else ""}}
+        dataclasses.replace(record, config=config).save(tmp_path / "runs" / name)
+    (tmp_path / "runs" / "stopped" / "outcomes").mkdir(parents=True)
+    return tmp_path / "runs"
+
+
+def written(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_written_beside_the_runs_twice_the_same(runs, tmp_path, capsys):
+    report([str(runs)])
+    first = written(runs / "report")
+    figures = {"accuracy-small.png", "accuracy--b-large-.png", "database-size.png"}
+    assert set(first) == {"report.html", "report.md", "results.csv", *figures}
+    assert "Runs: 2 finished, 1 unfinished." in capsys.readouterr().out
+    report([str(runs / "small"), str(runs), "--output", str(tmp_path / "again")])  # a report is no run
+    assert written(tmp_path / "again") == first
+
+
+def test_names_are_text_on_the_page(runs):
+    report([str(runs)])
+    page = (runs / "report" / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt; large|" in page
+    assert page.count("data:image/png;base64,iVBOR") == 3  # PNG's first bytes
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def test_delta(runs):
+    report([str(runs), "--delta", "0.02"])
+    assert "| 0.02 |" in (runs / "report" / "report.md").read_text()
+    with pytest.raises(UserError, match=r"no run was measured at Δ = 0.5; there are 0, 0.02, 0.06"):
+        report([str(runs), "--delta", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "report: the following arguments are required: RUNS; see lit-knn report --help"),
+        (["x", "--delta", "much"], "report: argument --delta: invalid float value: 'much'; see"),
+        (["x", "--outputs", "y"], "report: unrecognized arguments: --outputs y; see"),
+    ],
+)
+def test_mistakes(arguments, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        report(arguments)
+
+
+def test_an_output_that_is_a_file(runs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file cannot be written"):
+        report([str(runs), "--output", str(tmp_path / "file")])
+
+
+def test_figures_have_names_of_their_own_that_any_file_system_takes():
+    assert _file_names(["a/b", "a b", "A-B", "Δ", "a-b-2"]) == ["a-b", "a-b-2", "A-B-3", "-", "a-b-2-2"]
+
+
+def test_the_command_line_takes_it_without_pytorch(runs):
+    script = "import sys; from lit_knn.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script, "report", str(runs)], check=True)
+
+
+def test_a_mistake_on_the_command_line_is_one_sentence(runs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(runs / "stopped")])
+    assert stopped.value.code == 2
+    sentence = "no run is finished: no record.json in stopped; the same lit-knn test goes on"
+    assert capsys.readouterr().err == f"lit-knn: {sentence}\n"
+
+
+def test_its_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", "--help"])
+    assert stopped.value.code == 0
+    assert "--output" in capsys.readouterr().out

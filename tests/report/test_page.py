@@ -1,0 +1,107 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.page import page
+from lit_knn.report.runs import Run, Runs
+
+from .conftest import make_record
+
+UNAWARE = [("gray_box", "PGD"), ("gray_box", "APGD"), ("black_box", "PGD")]
+AWARE = [*UNAWARE, ("white_box layer1", "PGD-FS"), ("white_box layer1", "Square"), ("all", "worst case")]
+
+
+def run(label, cases=UNAWARE, config=None, **changes):
+    record = make_record(cases, taps=("layer1",), **changes)
+    return Run(label, Path(), dataclasses.replace(record, config=config or {}))
+
+
+def blocks(*runs, delta=0.06, unfinished=(), sizes=None):
+    found = Runs(Path("/runs"), list(runs), list(unfinished))
+    return page(found, delta, [Path(f"{run.label}.png") for run in runs], sizes)
+
+
+def tables(*runs, **options):
+    return [block for block in blocks(*runs, **options) if isinstance(block, Table)]
+
+
+def warnings(*runs, **options):
+    return [block.text for block in blocks(*runs, **options) if isinstance(block, Paragraph) and block.warning]
+
+
+def test_gray_and_black_box_never_stand_alone():
+    attackers = tables(run("a"))[1]
+    assert attackers.head == ["run", "defense", "Δ", "clean", "gray box", "black box", "white box"]
+    assert [row[-1] for row in attackers.rows] == ["–", "not tried"]
+    assert any("No attacker of this run knows the defense" in text for text in warnings(run("a")))
+
+
+def test_the_worst_case_stands_beside_them():
+    attackers = tables(run("a", AWARE))[1]
+    assert attackers.head[-4:] == ["gray box", "black box", "white box", "worst case"]
+    none, knn = attackers.rows
+    assert none[-2:] == ["–", ".027"]
+    assert knn[4:] == [".511 PGD", ".511", ".511 PGD-FS", ".511"]  # the first of equal attacks is named
+    assert "Worst case: for each image" in attackers.caption
+    assert warnings(run("a", AWARE)) == []
+
+
+def test_runs_with_and_without_attackers_who_know():
+    attackers = tables(run("a", AWARE), run("b"))[1]
+    assert [row[0] for row in attackers.rows] == ["a", "", "b", ""]
+    assert attackers.rows[3][-2:] == ["not tried", "–"]
+    (text,) = warnings(run("a", AWARE), run("b"))
+    assert text.startswith("No attacker of b knows")
+    assert warnings(run("a"), run("b"))[0].startswith("No attacker of any run here knows")
+
+
+def test_undefended_networks_need_no_white_box():
+    record = make_record(UNAWARE, taps=())
+    assert warnings(Run("a", Path(), record)) == []
+
+
+def test_unfinished_runs_are_named():
+    assert warnings(run("a", AWARE), unfinished=["b", "c"]) == [
+        "Not finished, and so not shown: b, c. The same lit-knn test goes on."
+    ]
+
+
+def test_a_run_without_the_delta_speaks_of_its_own():
+    attackers = tables(run("a", AWARE), run("b", AWARE, deltas=(0.0, 0.1)))[1]
+    assert [row[2] for row in attackers.rows] == ["0.06", "0.06", "0.1", "0.1"]
+
+
+def test_settings_that_differ_are_shown_across_or_folded():
+    few = [run(name, config={"seed_everything": seed}) for name, seed in (("a", 0), ("b", 1))]
+    assert tables(*few)[0] == Table(
+        ["run", "seed_everything", "queries", "database rows"],
+        [["a", "0", "1,000", "50,000"], ["b", "1", "1,000", "50,000"]],
+        2,
+        "Settings are shown where they differ between the runs.",
+    )
+    many = [
+        run(name, config={"model": {f"key{n}": value * 99 for n in range(7)}})
+        for name, value in (("a", "x"), ("b", "y"))
+    ]
+    assert tables(*many)[0].rows == [[name, "1,000", "50,000"] for name in "ab"]
+    (fold,) = (block for block in blocks(*many) if isinstance(block, Folded) and "settings" in block.title)
+    assert fold.title.startswith("The 7 settings")
+    assert fold.blocks[0].head == ["setting", "a", "b"]
+    assert fold.blocks[0].rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
+
+
+@pytest.mark.parametrize("sizes", [None, Path("sizes.png")])
+def test_order(sizes):
+    found = blocks(run("a", AWARE), run("b", AWARE), sizes=sizes)
+    headings = [block.text for block in found if isinstance(block, Heading)]
+    size = ["Size of the database"] if sizes else []
+    assert headings == [
+        *("Accuracy under attack: runs", "What each attacker leaves", *size, "Beside the paper", "Run by run", "a", "b")
+    ]
+    assert [str(f.path) for f in found if isinstance(f, Figure)] == [
+        *(["sizes.png"] if sizes else []),
+        "a.png",
+        "b.png",
+    ]

@@ -1,0 +1,103 @@
+import dataclasses
+import json
+
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.report.document import Figure, Folded, Paragraph, Table
+from lit_knn.report.runs import Run
+from lit_knn.report.section import section
+from lit_knn.report.summary import summary
+
+from .conftest import make_record
+
+CASES = [("gray_box", "PGD"), ("white_box layer1", "PGD-FS"), ("all", "worst case")]
+COLUMN = "kNN layer1 50 CBW-D soft"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run("a/run", tmp_path, make_record(CASES, taps=("layer1",)))
+
+
+def of(run, kind):
+    return [block for block in section(run, 0.06, run.folder / "accuracy.png") if isinstance(block, kind)]
+
+
+def folded(run):
+    return {block.title: block.blocks for block in of(run, Folded)}
+
+
+def test_a_folder_with_a_record_only(run):
+    assert [block.text for block in of(run, Paragraph)] == summary(run.record).splitlines()
+    assert [block.path for block in of(run, Figure)] == [run.folder / "accuracy.png"]
+    assert of(run, Table) == []
+    assert list(folded(run)) == ["Every attack at every Δ", "Where the numbers come from"]
+
+
+def test_every_headline_accuracy_is_in_the_table(run):
+    (table,) = folded(run)["Every attack at every Δ"]
+    assert table.head == ["attack", "defense", "Δ = 0", "Δ = 0.02", "Δ = 0.06"]
+    assert [row[:2] for row in table.rows] == [
+        [attack, defense]
+        for attack in ("gray box, PGD", "white box layer1, PGD-FS", "all, worst case")
+        for defense in ("none", "kNN layer1")
+    ]
+    assert table.rows[0][2:] == ["1.000", ".301", ".027"]
+    assert table.caption == "top-1; K=50, CBW-D, soft; 11 more variants in results.csv"
+
+
+def test_a_case_without_a_delta_has_a_dash(run):
+    rows = [row for row in run.record.results if row["threat"] == "gray_box" or row["delta"] != 0.02]
+    (table,) = folded(run._replace(record=dataclasses.replace(run.record, results=rows)))["Every attack at every Δ"]
+    assert table.rows[2][2:4] == [table.rows[0][2], "–"]
+
+
+def test_findings(run):
+    path = run.folder / "checks.json"
+    path.write_text(json.dumps([{"check": "reaches zero", "verdict": "warn", "sentence": "It <does> not."}]))
+    (table,) = of(run, Table)
+    assert table.rows == [["! warn", "reaches zero", "It <does> not."]]
+
+
+@pytest.mark.parametrize("text", ["{", "[3]", '[{"check": "a"}]', '[{"check": "a", "verdict": "?", "sentence": "b"}]'])
+def test_damaged_findings(run, text):
+    (run.folder / "checks.json").write_text(text)
+    with pytest.raises(UserError, match=r"checks.json is not a list of findings"):
+        of(run, Table)
+
+
+def test_what_broke_the_images(run):
+    rows = ["1,0.06,clean,white_box layer1: PGD-FS", "2,0.06,gray_box: PGD,white_box layer1: PGD-FS"]
+    rows += ["3,0.06,gray_box: PGD,", "4,0.02,,clean"]
+    other = "kNN layer1 10 UW soft"  # hidden in the headline
+    lines = [f"id,delta,none,{COLUMN},{other}", *(f"{row},clean" for row in rows)]
+    (run.folder / "broken_by.csv").write_text("\n".join(lines) + "\n")
+    (table,) = folded(run)["Which attack broke the images first, at Δ = 0.06"]
+    assert table.head == ["broken by", "none", "kNN layer1"]
+    assert table.rows == [
+        ["wrong without any attack", "1", "0"],
+        ["gray box: PGD", "2", "0"],
+        ["white box layer1: PGD-FS", "0", "2"],
+        ["not broken", "0", "1"],
+    ]
+
+
+def test_pictures_of_neighbours(run):
+    for tap in ("late", "early"):
+        (run.folder / f"neighbours-{tap}.png").touch()
+    blocks = folded(run)["Nearest neighbours, clean and attacked"]
+    assert [(block.path.name, block.text.rpartition(" ")[2]) for block in blocks] == [
+        ("neighbours-early.png", "early"),
+        ("neighbours-late.png", "late"),
+    ]
+
+
+def test_origin(run):
+    (table,) = folded(run)["Where the numbers come from"]
+    facts = dict(table.rows)
+    assert facts["git"] == "unknown"
+    assert facts["database rows searched"] == "50,000"
+    assert facts["database rows skipped"] == "1"
+    assert facts["fingerprint of classifier"] == "resnet-0123"
+    assert facts["seconds"] == "attack 1.5"

@@ -1,0 +1,65 @@
+import dataclasses
+
+import pytest
+
+from lit_knn.report.settings import database_rows, differing, settings
+
+from .conftest import make_record
+
+
+def record(config, rows=1000):
+    database = {} if rows is None else {"rows": rows}
+    return dataclasses.replace(make_record(taps=(), deltas=(0.0,)), config=config, database=database)
+
+
+def parts(*names, steps=10):
+    return {
+        "model": {"attacks": [{"class_path": f"lit_knn.attacks.{n}", "init_args": {"steps": steps}} for n in names]}
+    }
+
+
+def test_leaves_have_dotted_keys_and_what_decides_no_number_is_left_out():
+    config = {
+        "seed_everything": 3,
+        "trainer": {"run": "a", "devices": 2, "precision": None},
+        "model": {"topk": [1, 5], "cache": {"path": "c"}, **parts("PGD")["model"]},
+        "data": {"num_workers": 4, "batch_size": 8, "num_queries": 9, "shuffle": True},
+    }
+    assert settings(record(config)) == {
+        "seed_everything": 3,
+        "trainer.precision": "",
+        "model.topk": "[1, 5]",
+        "model.attacks": "PGD",
+        "model.attacks.0.class_path": "lit_knn.attacks.PGD",
+        "model.attacks.0.init_args.steps": 10,
+        "data.num_queries": 9,
+        "data.shuffle": "true",
+    }
+
+
+def test_only_what_differs():
+    configs = [{"model": {"database": {"rows": rows, "path": "x"}}, "seed_everything": 0} for rows in (10, None, 0.5)]
+    assert differing([record(config) for config in configs]) == [{"model.database.rows": r} for r in (10, "", 0.5)]
+    assert differing([record({})]) == [{}]
+    assert differing([record({"seed_everything": 1}), record({})]) == [{"seed_everything": 1}, {"seed_everything": ""}]
+
+
+def test_other_parts_are_named_and_the_same_parts_compared():
+    other = differing([record(parts("PGD")), record(parts("PGD", "FGSM", steps=3))])
+    assert other == [{"model.attacks": "PGD"}, {"model.attacks": "PGD, FGSM"}]
+    same = differing([record(parts("PGD")), record(parts("PGD", steps=3))])
+    assert same == [{"model.attacks.0.init_args.steps": 10}, {"model.attacks.0.init_args.steps": 3}]
+
+
+def test_a_part_goes_by_its_name_or_its_layer():
+    taps = {"model": {"taps": [{"layer": "a.add", "name": ""}, {"layer": "b.add", "name": "late"}, {}, 3]}}
+    assert settings(record(taps))["model.taps"] == "a.add, late, ?, 3"
+
+
+@pytest.mark.parametrize(("wanted", "searched"), [(None, 1000), (10, 10), (10.0, 10), (0.25, 250), (0.0001, 1)])
+def test_rows_that_were_searched(wanted, searched):
+    assert database_rows(record({"model": {"database": {"rows": wanted}}})) == searched
+
+
+def test_no_database():
+    assert database_rows(record({"model": {"database": None}}, rows=None)) is None

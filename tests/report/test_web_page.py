@@ -1,0 +1,62 @@
+import base64
+from html.parser import HTMLParser
+
+from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.web_page import web_page
+
+NASTY = "</title><script>alert('x')</script> & \"Δ\""
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text, and minds that what is opened is closed."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.texts, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def read(tmp_path, text=NASTY):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(bytes(range(256)))
+    table = Table([text, "n"], [[text, "1"]], caption=text)
+    blocks = [Heading(text, 1), Paragraph(text, warning=True), table, Folded(text, [Figure(picture, text)])]
+    return Reader(web_page(blocks))
+
+
+def test_text_stays_text_wherever_it_stands(tmp_path):
+    page = read(tmp_path)
+    assert "script" not in page.tags
+    assert page.tags == read(tmp_path, "harmless").tags
+    assert page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1  # title, heading, paragraph, table, summary
+    assert ("alt", NASTY) in page.attributes
+
+
+def test_nothing_is_fetched_and_pictures_are_inside(tmp_path):
+    page = read(tmp_path)
+    (source,) = (value for name, value in page.attributes if name in ("src", "href"))
+    assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == bytes(range(256))
+    style = page.texts[page.texts.index("\n", page.texts.index(NASTY)) + 1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_words_are_told_from_numbers(tmp_path):
+    page = web_page([Table(["a", "b"], [["x", "1"]])])
+    assert '<td class="word">x</td><td>1</td>' in page
