@@ -1,0 +1,122 @@
+"""What a database of so many images takes: bytes, machines and hours, from rates that benchmarks of ours have measured.
+
+    python tools/arithmetic.py            # the table of the README
+    python tools/arithmetic.py 5e6 2e9    # for other numbers of images
+
+Rates are those of the records in tools/records: `bench_extract.py` (ResNet-50 on one core), `bench_pca.py` and
+`bench_index.py` (the scan of the store). Bytes are those of the store's columns and of `lit_knn.index.plan`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_knn.index.plan import ID_BYTES, plan
+from lit_knn.store import Schema
+
+RECORDS = Path(__file__).parent / "records"
+COLUMNS = {"num_classes": 1000, "weights": ("cbwe", "cbwd"), "packed": True, "key_width": 64}
+FLOATS = Schema(dimensions=dict.fromkeys(("conv_2_3", "conv_3_4", "conv_4_6", "conv_5_1"), 256), **COLUMNS)
+BITS = Schema(dimensions={"conv_5_1-RMAC": 256}, bits=("conv_5_1-RMAC",), **COLUMNS)
+QUERIES = 50_000
+PCA_ROWS = 3_000_000
+MEMORY = 512 * 2**30  # of one machine; half of it is for the index
+CORES = 64
+
+
+class Rates(NamedTuple):
+    """What one core does in a second.
+
+    Attributes:
+        images: Extracted by a ResNet-50.
+        rows: Of 2,048 dimensions added to the moments of PCA.
+        pairs: Of a query and a row of 256 dimensions compared by a scan of the store.
+    """
+
+    images: float
+    rows: float
+    pairs: float
+
+
+def measured(record: str, name: str) -> tuple[float, dict[str, object]]:
+    """Return a measured value, and the options it was measured with."""
+    found = json.loads((RECORDS / record).read_text())
+    (line,) = (line for line in found["results"] if line["name"].startswith(name))
+    return line["measured"], found["options"]
+
+
+def rates() -> Rates:
+    """Read them from the records."""
+    images, _ = measured("bench_extract.json", "extraction")
+    seconds, pca = measured("bench_pca.json", "2,048 dimensions")
+    queries, index = measured("bench_index.json", "Scan")
+    return Rates(images, float(str(pca["rows"])) / seconds, queries * float(str(index["rows"])))
+
+
+def row_bytes(schema: Schema) -> int:
+    """Return what the columns of a store take for one image."""
+    return sum(dtype.itemsize for dtype in schema.columns().values())
+
+
+def size(count: float) -> str:
+    """Return bytes for people."""
+    power = min(int(math.log(count, 1000)), 5)
+    return f"{count / 1000**power:.3g} {['B', 'kB', 'MB', 'GB', 'TB', 'PB'][power]}"
+
+
+def hours(core_seconds: float) -> str:
+    """Return core-hours, and the hours of a machine, for people."""
+    return f"{core_seconds / 3600:,.3g} core-hours"
+
+
+def line(images: int, speed: Rates) -> list[str]:
+    """Return a line of the table."""
+    machines = 1
+    while True:
+        try:
+            chosen = plan(images, 256, machines * MEMORY // 2)
+        except ValueError:
+            machines += 1
+            continue
+        break
+    return [
+        f"{images:,}",
+        f"{size(images * row_bytes(FLOATS))} / {size(images * row_bytes(BITS))}",
+        f"`{chosen.factory}`, {size(chosen.total_bytes)}",
+        str(machines),
+        size(images * (256 // 8 + ID_BYTES)),
+        hours(images / speed.images),
+        hours(min(images, PCA_ROWS) / speed.rows),
+        hours(images * QUERIES / speed.pairs),
+    ]
+
+
+HEAD = [
+    "images",
+    "store: four taps / bits",
+    "index of a tap (`auto`)",
+    "machines of 512 GiB",
+    "index over bits",
+    "extract, ResNet-50",
+    "PCA, 2,048-d",
+    f"exact scan, {QUERIES:,} queries",
+]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Print the table, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="*", type=float, default=[1_281_167, 1e8, 1e9, 5e10])
+    options = parser.parse_args(args)
+    speed = rates()
+    rows = [HEAD, ["---"] * len(HEAD), *(line(int(images), speed) for images in options.images)]
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()
