@@ -32,6 +32,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True],
         ),
         (
+            "bench_index",
+            ["--rows", "3000", "--dimension", "16", "--queries", "20", "--batch", "10", "--binary", "BIVF8"],
+            [True, False, True],
+        ),
+        (
             "bench_extract",
             [*_NETWORK, "--size", "8", "--images", "20", "--batch", "8", "--counts", "8", "24", "--shard-size", "12"],
             [True, False, False, True],
