@@ -46,11 +46,12 @@ def refusals(uri: str, what: str, remedy: str = "") -> Iterator[None]:
         remedy: What may help.
 
     Raises:
-        UserError: If pymilvus raises an error.
+        UserError: If pymilvus raises an error, or lets one of gRPC pass, as it does when a token is refused.
     """
-    pymilvus = load_pymilvus()
+    pymilvus, grpc = load_pymilvus(), importlib.import_module("grpc")
     try:
         yield
-    except pymilvus.MilvusException as error:
-        reason = " ".join(error.message.split()).rstrip(".") or type(error).__name__
+    except (pymilvus.MilvusException, grpc.RpcError) as error:
+        message = error.message if isinstance(error, pymilvus.MilvusException) else error.details()
+        reason = " ".join(message.split()).rstrip(".") or type(error).__name__
         raise UserError(f"Milvus at {uri} cannot {what} ({reason}){remedy and f'; {remedy}'}") from error

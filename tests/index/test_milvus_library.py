@@ -1,8 +1,10 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lit_knn.errors import UserError
+from lit_knn.index import Milvus
 from lit_knn.index.milvus_library import load_pymilvus, refusals
 
 
@@ -23,3 +25,25 @@ def test_a_refusal_is_one_sentence():
         raise pymilvus.exceptions.ParamError(message="")
     with pytest.raises(KeyError), refusals("http://host", "search"):
         raise KeyError("a bug")
+
+
+@pytest.mark.milvus
+def test_a_token_that_is_refused_is_one_sentence():
+    grpc = pytest.importorskip("grpc")
+
+    class Refuse(grpc.GenericRpcHandler):
+        def service(self, details):
+            code = grpc.StatusCode.UNAUTHENTICATED
+            return grpc.unary_unary_rpc_method_handler(lambda _, context: context.abort(code, "the token is wrong"))
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Refuse()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        channel = grpc.insecure_channel(address)
+        with channel, pytest.raises(UserError, match=r"search \(the token is wrong\)"), refusals("there", "search"):
+            channel.unary_unary("/milvus.proto.milvus.MilvusService/Search")(b"")
+        with pytest.raises(UserError, match=r"cannot be reached .*; index\.uri takes .*, index\.token_variable"):
+            Milvus(uri=f"http://{address}", timeout=4)._connect()
+    finally:
+        server.stop(None)
