@@ -3,8 +3,9 @@
 from .base import Index, Neighbors, nearest
 from .binary import Binary
 from .factory import Faiss
+from .milvus import Milvus
 from .scan import Running, Scan
 from .selection import Selection
 from .sharded import Sharded
 
-__all__ = ["Binary", "Faiss", "Index", "Neighbors", "Running", "Scan", "Selection", "Sharded", "nearest"]
+__all__ = ["Binary", "Faiss", "Index", "Milvus", "Neighbors", "Running", "Scan", "Selection", "Sharded", "nearest"]
