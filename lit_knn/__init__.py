@@ -11,8 +11,8 @@
 An attack says how something is climbed, an objective what; a white-box attacker has a copy of the defense to look into
 (lit_knn.victim, replica, guides). Whether an evaluation can be believed is asked by lit_knn.checks.
 
-The database is made by lit_knn.fitting and extraction, in parts of a job, and looked after by verification; where every
-search reads all of it, answers wait in lit_knn.deferral.
+The database is made by lit_knn.building, in parts of a job; where every search reads all of it, answers wait in
+lit_knn.deferral.
 
 Wiring: lit_knn.database, evaluation, cache, origins, outcomes, trainer, wiring, cli.
 

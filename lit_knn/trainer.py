@@ -13,21 +13,18 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, remove_moments, verify
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
-from lit_knn.database import Database, IndexBuilder
-from lit_knn.database_pass import DatabasePass
+from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.extraction import Extraction
-from lit_knn.fitting import Fitting, MomentFiles, remove_moments
 from lit_knn.part import Part
 from lit_knn.preemption import Preempted, leave
 from lit_knn.run import RunTrainer
 from lit_knn.sealing import remove_abandoned, unfinished_files
 from lit_knn.store import write_manifest
 from lit_knn.together import together
-from lit_knn.verification import verify
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from make_shards import add
 from PIL import Image
 
 from lit_knn.backbones import Classifier, Tap
+from lit_knn.building.extraction import Extraction
+from lit_knn.building.fitting import Fitting, MomentFiles
 from lit_knn.data import ImageData, Preprocessing, TarShards
 from lit_knn.database import Database
-from lit_knn.extraction import Extraction
-from lit_knn.fitting import Fitting, MomentFiles
 from lit_knn.part import Part
 from lit_knn.trainer import EvalTrainer
 

@@ -1,8 +1,7 @@
 """The database of a defense: how it is built, and what a query may ask of it once it is opened."""
 
 from .base import Gallery
-from .building import IndexBuilder
 from .database import Database
 from .stored import StoredGallery
 
-__all__ = ["Database", "Gallery", "IndexBuilder", "StoredGallery"]
+__all__ = ["Database", "Gallery", "StoredGallery"]

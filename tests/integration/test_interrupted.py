@@ -316,7 +316,7 @@ def test_an_extraction_that_dies_before_the_projections_are_fitted_starts_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lit_knn.fitting.MomentFiles.seal", interrupt)
+        patch.setattr("lit_knn.building.fitting.MomentFiles.seal", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run("extract", config)
     assert not contents(tmp_path / "database")

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection
+from lit_knn.building.base import DatabasePass
 from lit_knn.data import Batch, BatchLoader, ImageData
 from lit_knn.database import Database
-from lit_knn.database_pass import DatabasePass
 from lit_knn.defenses import stored_weights
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.sealing import writing

@@ -3,15 +3,15 @@ import pytest
 import torch
 
 from lit_knn.backbones import Moments, Projection, Tap
+from lit_knn.building.fitting import Fitting, MomentFiles, moments_folder, remove_moments
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.errors import UserError
-from lit_knn.fitting import Fitting, MomentFiles, moments_folder, remove_moments
 from lit_knn.part import Part
 from lit_knn.trainer import EvalTrainer
 
-from .conftest import TAPS, contents
-from .test_database_pass import Lengths
+from ..conftest import TAPS, contents
+from .test_base import Lengths
 
 LENGTHS = [60, 0, 45, 7]
 

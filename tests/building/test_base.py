@@ -1,8 +1,8 @@
 import pytest
 
+from lit_knn.building.base import DatabasePass
 from lit_knn.data import Digits, ImageData
 from lit_knn.data.base import ArrayShard
-from lit_knn.database_pass import DatabasePass
 from lit_knn.errors import UserError
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Moments, Projection
+from lit_knn.building.base import DatabasePass
 from lit_knn.data import Batch, BatchLoader, ImageData
 from lit_knn.database import Database
-from lit_knn.database_pass import DatabasePass
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.part import Part
 

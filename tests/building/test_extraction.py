@@ -15,7 +15,7 @@ from lit_knn.evaluation import Evaluation
 from lit_knn.store import Store
 from lit_knn.trainer import EvalTrainer
 
-from .conftest import TAPS, contents
+from ..conftest import TAPS, contents
 
 NANS = """
 from torch import nn

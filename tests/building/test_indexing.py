@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lit_knn.backbones import Tap
-from lit_knn.database import Database, IndexBuilder
+from lit_knn.building import IndexBuilder
+from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss, Sharded
 from lit_knn.part import Part

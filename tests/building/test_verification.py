@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
+from lit_knn.building.verification import findings, verify
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.part import Part
 from lit_knn.store import read_header
-from lit_knn.verification import findings, verify
 
-from .conftest import contents
+from ..conftest import contents
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_part_reads_only_its_shards(database, found):
 
 
 def test_the_last_bytes_of_a_long_column_count(database, found, monkeypatch):
-    monkeypatch.setattr("lit_knn.verification.BLOCK", 1000)  # no divisor of any column
+    monkeypatch.setattr("lit_knn.building.verification.BLOCK", 1000)  # no divisor of any column
     header = read_header(database.store_path / SHARD)
     assert found() == []
     size = header.rows * np.dtype("<i8").itemsize

@@ -1,0 +1,18 @@
+"""From images to a database: PCA, a sealed store, indexes; and whether all of it is still what was sealed."""
+
+from .base import DatabasePass
+from .extraction import Extraction
+from .fitting import Fitting, MomentFiles, remove_moments
+from .indexing import IndexBuilder
+from .verification import findings, verify
+
+__all__ = [
+    "DatabasePass",
+    "Extraction",
+    "Fitting",
+    "IndexBuilder",
+    "MomentFiles",
+    "findings",
+    "remove_moments",
+    "verify",
+]
