@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lit_knn.index.plan import ID_BYTES, plan
 from lit_knn.store import Schema
@@ -25,7 +25,6 @@ BITS = Schema(dimensions={"conv_5_1-RMAC": 256}, bits=("conv_5_1-RMAC",), **COLU
 QUERIES = 50_000
 PCA_ROWS = 3_000_000
 MEMORY = 512 * 2**30  # of one machine; half of it is for the index
-CORES = 64
 
 
 class Rates(NamedTuple):
@@ -42,19 +41,21 @@ class Rates(NamedTuple):
     pairs: float
 
 
-def measured(record: str, name: str) -> tuple[float, dict[str, object]]:
-    """Return a measured value, and the options it was measured with."""
-    found = json.loads((RECORDS / record).read_text())
-    (line,) = (line for line in found["results"] if line["name"].startswith(name))
-    return line["measured"], found["options"]
-
-
 def rates() -> Rates:
     """Read them from the records."""
-    images, _ = measured("bench_extract.json", "extraction")
-    seconds, pca = measured("bench_pca.json", "2,048 dimensions")
-    queries, index = measured("bench_index.json", "Scan")
-    return Rates(images, float(str(pca["rows"])) / seconds, queries * float(str(index["rows"])))
+    extract, pca, index = (
+        json.loads((RECORDS / f"bench_{name}.json").read_text()) for name in ("extract", "pca", "index")
+    )
+    return Rates(
+        found(extract, "extraction")["measured"] / extract["machine"]["threads"],
+        pca["options"]["rows"] / found(pca, "2,048 dimensions, IncrementalPCA / ours")["base"],
+        found(index, "Scan")["measured"] * index["options"]["rows"] / index["machine"]["threads"],
+    )
+
+
+def found(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the line of a record that starts with a name."""
+    return next(line for line in record["results"] if line["name"].startswith(name))
 
 
 def row_bytes(schema: Schema) -> int:
@@ -69,8 +70,9 @@ def size(count: float) -> str:
 
 
 def hours(core_seconds: float) -> str:
-    """Return core-hours, and the hours of a machine, for people."""
-    return f"{core_seconds / 3600:,.3g} core-hours"
+    """Return core-hours for people."""
+    rounded = float(f"{core_seconds / 3600:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 def line(images: int, speed: Rates) -> list[str]:
@@ -101,9 +103,9 @@ HEAD = [
     "index of a tap (`auto`)",
     "machines of 512 GiB",
     "index over bits",
-    "extract, ResNet-50",
-    "PCA, 2,048-d",
-    f"exact scan, {QUERIES:,} queries",
+    "extract, ResNet-50, core-hours",
+    "PCA, 2,048-d, core-hours",
+    f"exact scan, {QUERIES:,} queries, core-hours",
 ]
 
 
