@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
 EX_TEMPFAIL = 75  # sysexits.h: "temporary failure; the user is invited to try again later"
+ASKING_SECONDS = 60.0  # a busy Slurm answers late
 
 
 class Preempted(SystemExit):
@@ -47,14 +49,20 @@ def requeue(environment: Mapping[str, str]) -> bool:
 
 
 def leave(preempted: Preempted, *, first: bool, ask: bool) -> None:
-    """Say why the process ends, and ask for another turn; one process speaks for all.
+    """Say why the process ends, and ask for another turn; one process speaks for all, and the others wait for it.
+
+    SIGUSR1 is notice of the end of the job's time, given by ``sbatch --signal`` or a person. On SIGTERM Slurm has
+    decided already: it starts a preempted job again by itself, and one that ``scancel`` ended must stay ended.
 
     Args:
         preempted: What it ends with.
         first: Whether this is that process.
-        ask: Whether Slurm is to start the job again.
+        ask: Whether Slurm may be asked to start the job again.
     """
+    ask = ask and preempted.signum == signal.SIGUSR1
     if not first:
+        if ask and "SLURM_JOB_ID" in os.environ:
+            time.sleep(ASKING_SECONDS)  # Slurm ends it sooner; if this process left, srun could end the one that asks
         return
     name = signal.Signals(preempted.signum).name
     again = "Slurm starts it again" if ask and requeue(os.environ) else "the same command goes on"

@@ -22,6 +22,7 @@ from lit_knn.evaluation import Evaluation
 from lit_knn.explain import explain
 from lit_knn.index import Index
 from lit_knn.objectives import Objective
+from lit_knn.slurm import check_request, check_tasks
 from lit_knn.threat import Threat
 from lit_knn.trainer import EvalTrainer
 
@@ -82,16 +83,16 @@ class KNNCLI(LightningCLI):
             keys = {action.dest for command in self._subcommand_parsers.values() for action in command._actions}
             raise UserError(explain(str(error), keys, CONTRACTS)) from error
 
+    def before_instantiate_classes(self) -> None:
+        """Refuse a job whose tasks Lightning cannot count."""
+        check_request(os.environ)
+
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
         dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
         self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
-        tasks = int(os.environ.get("SLURM_NTASKS", "1"))
-        if SLURMEnvironment.detect() and tasks != self.trainer.world_size:
-            raise UserError(
-                f"SLURM started {tasks} tasks, but trainer.devices × trainer.num_nodes is {self.trainer.world_size}: "
-                "set them to --ntasks-per-node and --nodes, and trainer.strategy to ddp"
-            )
+        if SLURMEnvironment.detect():
+            check_tasks(os.environ, self.trainer.num_devices, self.trainer.num_nodes)
 
 
 def run(args: ArgsType = None) -> None:

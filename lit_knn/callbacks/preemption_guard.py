@@ -17,15 +17,16 @@ from lit_knn.preemption import Preempted
 
 
 class PreemptionGuard(Callback):
-    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, and let Slurm start the job again.
+    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed.
 
-    Both reach every process of a step with ``sbatch --signal=USR1@SECONDS`` and when another job preempts this one.
+    ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
+    asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or cancelled.
     Elsewhere than under Slurm the command ends with code 75, and goes on when it is run again.
 
     Args:
         grace: Seconds that extract goes on to finish the shard in hand; one that takes longer is dropped, and read
             again from its start. Has to be below the notice that Slurm gives.
-        requeue: Let Slurm start the job again; otherwise that is left to somebody else.
+        requeue: Let Slurm start the job again after SIGUSR1; otherwise that is left to somebody else.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

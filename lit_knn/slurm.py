@@ -1,0 +1,51 @@
+"""Do the processes that Slurm has started fit those that the Trainer reckons with?
+
+PyTorch Lightning believes the variables of Slurm, and where the two differ, processes wait for ever or each of them does
+all of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lit_knn.errors import UserError
+
+REMEDY = "set them to --ntasks-per-node and --nodes, and trainer.strategy to ddp"
+SHELLS = ("bash", "interactive")  # jobs of these names are no jobs to Lightning
+
+
+def check_request(environment: Mapping[str, str]) -> None:
+    """Refuse what Lightning cannot count, before there is a Trainer.
+
+    Raises:
+        UserError: If several tasks were asked for, but not by node, or started in a job with the name of a shell.
+    """
+    name = environment.get("SLURM_JOB_NAME", "")
+    if name in SHELLS:
+        if (started := int(environment.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+            raise UserError(
+                f"SLURM started {started} tasks in a job called {name}, in which PyTorch Lightning does not see them: "
+                "give it another --job-name"
+            )
+    elif (asked := int(environment.get("SLURM_NTASKS", "1"))) > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
+        raise UserError(f"SLURM was asked for --ntasks={asked}: say how many go to a node, with --ntasks-per-node")
+
+
+def check_tasks(environment: Mapping[str, str], devices: int, nodes: int) -> None:
+    """Refuse a job whose tasks would wait for others or each do everything.
+
+    Args:
+        environment: Of a process in a job that is not a shell.
+        devices: The Trainer's, on each node.
+        nodes: The Trainer's.
+
+    Raises:
+        UserError: If there are more or fewer tasks, or on more or fewer nodes.
+    """
+    tasks = int(environment.get("SLURM_NTASKS", "1"))
+    on = int(environment.get("SLURM_NNODES", nodes))
+    if tasks != devices * nodes or on != nodes:
+        raise UserError(
+            f"SLURM started {tasks} tasks on {on} nodes, but trainer.devices is {devices} and trainer.num_nodes {nodes}: "
+            f"{REMEDY}"
+        )

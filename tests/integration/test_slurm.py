@@ -1,0 +1,284 @@
+"""The job scripts and their driver, on a real Slurm of one node where that is installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ..conftest import contents, run, tiny
+from ..data.conftest import samples, write_tar
+from .slurm_sandbox import missing, slurm
+
+ROOT = Path(__file__).parents[2]
+SUBMIT = ROOT / "slurm" / "submit"
+LENGTHS = (11, 7, 12, 9, 10, 8)
+CHAIN = "fit,extract,train,add,merge,test"
+TWO_TASKS = ("--sbatch=--cpus-per-task=1 --ntasks-per-node=1", "--sbatch=extract=--ntasks-per-node=2")
+NETWORK = """
+import os, subprocess, time
+from lit_knn.backbones.digits import digits_resnet
+
+ASK = {"requeue": ["scontrol", "requeue"], "signal": ["scancel", "--signal=USR1"], "cancel": ["scancel"]}
+
+def network():
+    net = digits_resnet()
+    def ask(module, inputs, output):
+        network.batches += 1
+        first = os.environ.get("SLURM_PROCID") == "0" and "SLURM_RESTART_COUNT" not in os.environ
+        if first and os.environ.get("SLURM_ARRAY_TASK_ID", "2") == "2" and str(network.batches) == os.environ.get("IN_BATCH"):
+            subprocess.run([*ASK[os.environ["ASK"]], os.environ["SLURM_JOB_ID"]], check=True)
+            time.sleep(3)
+    net.conv1.register_forward_hook(ask)
+    return net
+network.batches = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six tar shards and a network that asks Slurm to interrupt the second task of its array in a batch of its own."""
+    folder = tmp_path_factory.mktemp("images")
+    for shard, length in enumerate(LENGTHS):
+        write_tar(folder / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    (folder / "interrupted.py").write_text(NETWORK)
+    return folder
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    return described(folder, tmp_path)
+
+
+def described(folder, where):
+    config = tiny(where / "database", where / "runs")
+    config["data"] |= {
+        "database": {"class_path": "TarShards", "init_args": {"urls": str(folder / "part-*.tar")}},
+        "batch_size": 5,
+        "num_queries": 40,
+    }
+    config["model"]["classifier"] |= {"network": f"{folder / 'interrupted.py'}:network"}
+    config["model"]["database"]["index"]["init_args"] = {"factory": "IVF4,Flat", "search_parameters": {"nprobe": 2}}
+    (where / "digits.yaml").write_text(yaml.safe_dump(config))
+    return config
+
+
+# ---------------------------------------------------------------- the driver, without Slurm
+
+
+def driver(where, *options, **environment):
+    return subprocess.run(
+        [sys.executable, SUBMIT, *options],
+        cwd=where,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def fake(tmp_path, config):
+    """An sbatch that numbers its calls and writes them down, and refuses a partition."""
+    script = tmp_path / "bin" / "sbatch"
+    script.parent.mkdir()
+    script.write_text(
+        '#!/bin/bash\ncase "$*" in *--partition=none*) echo no such partition >&2; exit 1;; esac\n'
+        f'echo "$@" >> {tmp_path}/calls; wc -l < {tmp_path}/calls\n'
+    )
+    script.chmod(0o755)
+    return {"PATH": f"{script.parent}:{os.environ['PATH']}"}
+
+
+def calls(where):
+    text = (where / "calls").read_text() if (where / "calls").exists() else ""
+    (where / "calls").unlink(missing_ok=True)
+    return text.splitlines()
+
+
+def test_each_step_waits_for_the_one_before(tmp_path, fake):
+    said = driver(tmp_path, "digits.yaml", "--tasks=16%4", "--cpu", "--", "--data.batch_size=7", **fake)
+    steps = ["fit", "extract", "train", "add", "merge", "test", "report"]
+    assert said.stdout.splitlines() == [f"{step} {number}" for number, step in enumerate(steps, start=1)], said.stderr
+    made = calls(tmp_path)
+    waits = [word.partition("=")[2] for call in made for word in call.split() if word.startswith("--dependency")]
+    assert waits == [f"afterok:{number}" for number in range(1, 7)]
+    assert ["--array=1-16%4" in call for call in made] == [step in ("fit", "extract", "add") for step in steps]
+    assert ["--gres=none" in call and "--data.batch_size=7" in call for call in made] == [True] * 6 + [False]
+    assert f"{ROOT}/slurm/report.sbatch runs/digits --output runs/report" in made[-1]
+
+
+def test_a_dry_run_is_a_script_that_submits_the_same(tmp_path, fake):
+    options = ("digits.yaml", "--overlay", "a b.yaml", "--overlay", "c.yaml", "--sbatch=add=--comment='$x y'")
+    for name in ("a b.yaml", "c.yaml"):
+        (tmp_path / name).write_text("{}")
+    script = driver(tmp_path, *options, "--dry-run", **fake).stdout
+    assert calls(tmp_path) == []
+    assert not (tmp_path / "runs" / "slurm").exists()
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, env={**os.environ, **fake}, check=True)
+    by_hand = calls(tmp_path)
+    driver(tmp_path, *options, **fake)
+    assert by_hand == calls(tmp_path)
+    assert by_hand[-1].split()[2] == "--dependency=afterok:6:7"
+    assert by_hand[-1].endswith("runs/digits-a b runs/digits-c --output runs/report")
+
+
+def test_options_for_one_step_go_over_those_for_all(tmp_path, fake):
+    driver(
+        tmp_path, "digits.yaml", "--steps=extract,test", "--sbatch=--time=1", "--sbatch=test=--time=2 -C big", **fake
+    )
+    extract, test = calls(tmp_path)
+    assert ("--time=1" in extract, "--time=2" in extract, "-C big" in extract) == (True, False, False)
+    assert test.index("--time=1") < test.index("--time=2 -C big")
+
+
+def test_a_refusal_names_what_was_submitted(tmp_path, fake):
+    said = driver(tmp_path, "digits.yaml", "--sbatch=train=--partition=none", **fake)
+    assert said.returncode == 1
+    assert "no such partition" in said.stderr
+    assert said.stderr.endswith("sbatch refused train; to cancel what was submitted: scancel 1 2\n")
+    assert len(calls(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["nowhere.yaml"], "there is no file nowhere.yaml"),
+        (["digits.yaml", "--tasks=0"], "accepted are 16, or 16%4"),
+        (["digits.yaml", "--steps=index"], "there is no step index: there are fit, extract, train"),
+        (["digits.yaml", "--overlay=digits.yaml", "--overlay=./digits.yaml"], "two overlays have the same name"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_submitted(tmp_path, fake, options, sentence):
+    said = driver(tmp_path, *options, **fake)
+    assert said.returncode == 2
+    assert sentence in said.stderr
+    assert calls(tmp_path) == []
+
+
+# ---------------------------------------------------------------- on a real Slurm
+
+
+def on_slurm(test):
+    absent = pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+    return absent(pytest.mark.slow(pytest.mark.slurm(test)))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The variables of commands and jobs, on a Slurm of one node."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # pytest's own is too long for a socket
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "PL_"))}
+    path = {"PATH": f"{Path(sys.executable).parent}:{clean['PATH']}", "OMP_NUM_THREADS": "1"}
+    with slurm(folder) as variables:
+        yield {**clean, **path, **variables}
+    shutil.rmtree(folder)
+
+
+def asked(cluster, *command):
+    return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
+
+
+def wait(cluster, seconds=240):
+    """Return the state of every job when none is left; one that was requeued waits two minutes unless told not to."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        queue = [line.split() for line in asked(cluster, "squeue", "-h", "-r", "-o", "%A %r").splitlines()]
+        if not queue:
+            return
+        for job, reason in queue:
+            if reason == "BeginTime":
+                asked(cluster, "scontrol", "update", f"jobid={job}", "StartTime=now")
+        time.sleep(0.5)
+    raise TimeoutError(asked(cluster, "squeue"))
+
+
+def submit(cluster, where, *options):
+    """Let the driver submit, and return {step: id} when all jobs have ended."""
+    said = driver(where, "digits.yaml", "--cpu", *TWO_TASKS, *options, **cluster)
+    assert said.returncode == 0, said.stderr
+    wait(cluster)
+    return dict(line.split() for line in said.stdout.splitlines())
+
+
+def written(where):
+    return {path: path.stat().st_mtime_ns for path in where.rglob("*") if path.suffix in (".h5", ".faiss", ".npz")}
+
+
+def log(where, step):
+    return "\n".join(path.read_text() for path in sorted(where.glob(f"runs/slurm/digits-{step}-*.out")))
+
+
+@pytest.fixture(scope="module")
+def expected(folder, tmp_path_factory):
+    """The database and the results of a run without Slurm: {path: bytes} and bytes."""
+    where = tmp_path_factory.mktemp("expected")
+    config = described(folder, where)
+    run("extract", config)
+    run("index", config)
+    return contents(where / "database"), (run("test", config) / "results.csv").read_bytes()
+
+
+@on_slurm
+def test_a_chain_that_is_requeued_in_the_middle(cluster, config, expected, tmp_path):
+    """Slurm starts an array task of extract again, and the test itself asks for that when it is signalled."""
+    interrupt = (
+        "--sbatch=extract=--export=ALL,IN_BATCH=2,ASK=requeue",
+        "--sbatch=test=--export=ALL,IN_BATCH=4,ASK=signal",
+    )
+    few = ("--sbatch=fit=--array=1-2", "--sbatch=add=--array=1-2")
+    submit(cluster, tmp_path, "--tasks=3", *few, f"--steps={CHAIN}", "--sbatch=test=--ntasks-per-node=2", *interrupt)
+    database, results = expected
+    everything = "\n".join(log(tmp_path, step) for step in CHAIN.split(","))
+    assert contents(tmp_path / "database") == database, everything
+    assert (tmp_path / "runs" / "digits" / "results.csv").read_bytes() == results, everything
+    assert "DUE TO JOB REQUEUE" in log(tmp_path, "extract")
+    assert "stopped by SIGTERM with nothing lost; the same command goes on" in log(tmp_path, "extract")
+    assert log(tmp_path, "test").count("stopped by SIGUSR1 with nothing lost; Slurm starts it again") == 1
+
+    before = written(tmp_path)
+    submit(cluster, tmp_path, "--tasks=1", "--steps=extract,test")  # of one process each, this time
+    assert written(tmp_path) == before
+    assert (tmp_path / "runs" / "digits" / "results.csv").read_bytes() == results
+
+
+@on_slurm
+def test_tasks_that_do_not_match_the_devices(cluster, config, tmp_path):
+    def sentence(log):
+        (said,) = {line for line in log.splitlines() if line.startswith("lit-knn: ")}
+        assert "Traceback" not in log
+        return said
+
+    # One task of a script for two, none of them waiting for another that fails; and a script of somebody else's.
+    few = ("--sbatch=--ntasks-per-node=2 --ntasks=1 --dependency=singleton", "--steps=fit,extract,test", "--tasks=1")
+    script = "srun lit-knn test --config digits.yaml"
+    other = subprocess.Popen(
+        ["sbatch", "--wait", "--ntasks-per-node=2", f"--output={tmp_path}/other.out", f"--wrap={script}"],
+        env=cluster,
+        cwd=tmp_path,
+    )
+    jobs = submit(cluster, tmp_path, *few)
+    for step, job in jobs.items():
+        assert "ExitCode=2:0" in asked(cluster, "scontrol", "show", "job", job)
+        assert sentence(log(tmp_path, step)) == (
+            "lit-knn: SLURM started 1 tasks on 1 nodes, but trainer.devices is 2 and trainer.num_nodes 1: set them to "
+            "--ntasks-per-node and --nodes, and trainer.strategy to ddp"
+        )
+    assert other.wait(timeout=60) == 2
+    assert "started 2 tasks on 1 nodes, but trainer.devices is 1" in sentence((tmp_path / "other.out").read_text())
+    assert not (tmp_path / "database").exists()
+
+
+@on_slurm
+def test_a_cancelled_job_stays_cancelled_and_nothing_after_it_runs(cluster, config, tmp_path):
+    cancel = "--sbatch=fit=--array=2 --export=ALL,IN_BATCH=2,ASK=cancel"
+    jobs = submit(cluster, tmp_path, "--tasks=1", "--steps=fit,extract", cancel)
+    for job in jobs.values():
+        assert "JobState=CANCELLED" in asked(cluster, "scontrol", "show", "job", job)
+    assert "stopped by SIGTERM with nothing lost" in log(tmp_path, "fit")
+    assert not (tmp_path / "database" / "store").exists()
