@@ -57,3 +57,24 @@ def test_one_process_speaks_for_all(scontrol, monkeypatch, capsys):
     leave(Preempted(signal.SIGUSR1), first=True, ask=True)
     assert (scontrol / "asked").read_text() == "requeue 70_7\n"
     assert capsys.readouterr().err == "lit-knn: stopped by SIGUSR1 with nothing lost; Slurm starts it again\n"
+
+
+def test_slurm_is_not_asked_to_start_again_what_it_has_ended(scontrol, monkeypatch, capsys):
+    """`scancel` sends SIGTERM, and a job that asks for another turn on that can never be cancelled."""
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    leave(Preempted(signal.SIGTERM), first=True, ask=True)
+    assert not (scontrol / "asked").exists()
+    assert capsys.readouterr().err == "lit-knn: stopped by SIGTERM with nothing lost; the same command goes on\n"
+
+
+def test_the_others_wait_for_the_one_that_asks(scontrol, monkeypatch):
+    """With ``srun --kill-on-bad-exit`` the first to leave ends them all."""
+    waits = []
+    monkeypatch.setattr("lit_knn.preemption.time.sleep", waits.append)
+    leave(Preempted(signal.SIGUSR1), first=False, ask=True)  # no Slurm
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    leave(Preempted(signal.SIGTERM), first=False, ask=True)
+    leave(Preempted(signal.SIGUSR1), first=False, ask=False)
+    assert not waits
+    leave(Preempted(signal.SIGUSR1), first=False, ask=True)
+    assert waits
