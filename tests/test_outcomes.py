@@ -38,7 +38,7 @@ def test_a_batch_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("numpy.savez", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="cannot be written: no space left on device"):
         kept.save(torch.tensor([1, 2, 3]), outcome())
     assert kept.load(torch.tensor([1, 2, 3])) is None
     assert [path.name for path in kept.folder.iterdir()] == ["origin.json"]

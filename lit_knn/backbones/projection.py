@@ -124,14 +124,14 @@ class Projection(nn.Module):
             UserError: If the file is missing, damaged, or of another origin.
         """
         if not path.is_file():
-            raise UserError(f"projection {path} does not exist; run `lit-knn fit` with this configuration")
+            raise UserError(f"projection {path} does not exist; run `lit-knn extract` with this configuration")
         try:
             with h5py.File(path, "r", locking=False) as file:
                 parts = {name: torch.from_numpy(np.asarray(file[name])) for name in cls.PARTS}
                 rows, bits = int(file.attrs["rows"]), bool(file.attrs["bits"])
                 found = json.loads(file.attrs["origin"])
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"projection {path} is damaged ({error}); delete it and run `lit-knn fit`") from error
+            raise UserError(f"projection {path} is damaged ({error}); delete it and run `lit-knn extract`") from error
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
         return cls(**parts, rows=rows, bits=bits)

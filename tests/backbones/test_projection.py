@@ -98,7 +98,7 @@ def test_files(tmp_path):
     features = rows()
     projection = Projection.fit(moments_of(features, [slice(None)]), 6)
     path = tmp_path / "projection" / "tap.h5"
-    with pytest.raises(UserError, match="lit-knn fit"):
+    with pytest.raises(UserError, match="lit-knn extract"):
         Projection.load(path, ORIGIN)
     projection.save(path, ORIGIN)
     loaded = Projection.load(path, ORIGIN)

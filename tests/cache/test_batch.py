@@ -102,7 +102,7 @@ def test_a_file_is_there_whole_or_not_at_all(open_file, tmp_path):
         def cpu(self):
             raise OSError("no space left on device")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="cannot be written: no space left on device"):
         open_file().write(columns(z=torch.zeros(3, 1).as_subclass(Full)))
     assert not list(tmp_path.iterdir())
 

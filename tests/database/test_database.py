@@ -91,7 +91,7 @@ def test_without_an_index_the_store_itself_is_searched(database, classifier, dat
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
-        ("projection/early.h5", "fit"),
+        ("projection/early.h5", "extract"),
         ("store/manifest.json", "extract"),
         ("store/shard-000000.h5", "extract"),
         ("index/late/merged.faiss", "index"),

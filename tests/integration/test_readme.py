@@ -44,6 +44,12 @@ def test_the_first_command_gives_its_table_and_its_files(tmp_path):
         assert (folder / name).exists(), name
 
 
+def test_the_arithmetic_is_what_the_script_prints():
+    script = [sys.executable, str(ROOT / "tools" / "arithmetic.py")]
+    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert printed in README
+
+
 def test_the_python_snippet_runs(tmp_path, capsys, monkeypatch):
     (tmp_path / "snippet.py").write_text(blocks("python")[0])
     monkeypatch.chdir(tmp_path)
