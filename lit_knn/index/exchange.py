@@ -39,9 +39,8 @@ class Exchange:
             The number by which it is asked.
         """
         if dist.is_initialized() and self._group is None:
-            self._group = cast(
-                dist.ProcessGroup, dist.new_group(backend="gloo")
-            )  # arrays are on the CPU, whatever the networks run on
+            # arrays are on the CPU, whatever the networks run on
+            self._group = cast(dist.ProcessGroup, dist.new_group(timeout=PATIENCE, backend="gloo"))
         self._shares.append(share)
         return len(self._shares) - 1
 

@@ -27,6 +27,8 @@ from lit_knn.part import Part
 from lit_knn.sealing import publish, unfinished_name
 from lit_knn.store import Store
 
+LISTS = "merged.ivfdata"
+
 
 class Piece(NamedTuple):
     """An opened file, and which rows of the store it has."""
@@ -71,7 +73,7 @@ class FileIndex(Index):
             UserError: If the store does not have the tap, or too few rows for the settings.
         """
         expected = self._belonging(store, tap)
-        if not any(is_described(folder / name, expected) for name in ("merged.faiss", "trained.faiss")):
+        if not _is_merged(folder, expected) and not is_described(folder / "trained.faiss", expected):
             chosen: Description = {}
             with described(folder / "trained.faiss", lambda: {**expected, "chosen": chosen}) as unfinished:
                 chosen |= self._train(store, tap, unfinished)
@@ -84,7 +86,7 @@ class FileIndex(Index):
             UserError: If the index has not been trained, or was for another store or settings.
         """
         belonging = self._belonging(store, tap)
-        if is_described(folder / "merged.faiss", belonging):
+        if _is_merged(folder, belonging):
             return
         trained, rows = folder / "trained.faiss", part_rows(len(store), part)
         training = checked(trained, belonging)
@@ -107,14 +109,14 @@ class FileIndex(Index):
             UserError: If a part is missing, is of another training, or parts cannot be merged.
         """
         belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
-        if is_described(merged, belonging):
+        if _is_merged(folder, belonging):
             return
         trained = folder / "trained.faiss"
         training = checked(trained, belonging)
         common = {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
         parts = self._parts(folder, common, len(store))
         describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
-        lists = unfinished_name(mapped := merged.with_suffix(".ivfdata"))
+        lists = unfinished_name(mapped := folder / LISTS)
         mapped.unlink(missing_ok=True)
         try:
             with described(merged, lambda: {**common, "lists": _size(mapped)}) as path:
@@ -163,14 +165,10 @@ class FileIndex(Index):
         belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
         if share.is_whole and describe_file(merged).exists():
             description = checked(merged, belonging)
-            if (size := _size(merged.with_suffix(".ivfdata"))) != description["lists"]:
-                raise UserError(
-                    f"the lists of index {merged} have {size} of {description['lists']} bytes; {REMEDY} again"
-                )
-            self._training, self._pieces = (
-                description["training"],
-                [Piece(self._read(merged, description), range(len(store)))],
-            )
+            if (size := _size(folder / LISTS)) != description["lists"]:
+                raise UserError(f"{folder / LISTS} has {size} of {description['lists']} bytes; {REMEDY} again")
+            self._training = description["training"]
+            self._pieces = [Piece(self._read(merged, description), range(len(store)))]
             return
         self._training = checked(folder / "trained.faiss", belonging)["sha256"]
         parts = share.of(self._parts(folder, {**belonging, "training": self._training}, len(store)))
@@ -191,6 +189,10 @@ def part_rows(rows: int, part: Part) -> range:
     """Return the rows of a store that make a part of its index: all parts in order are all rows."""
     whole = cast(range, part.of(range(-(-rows // 8))))  # parts start between the bytes of a `Selection`
     return range(8 * whole.start, min(8 * whole.stop, rows))
+
+
+def _is_merged(folder: Path, belonging: Description) -> bool:
+    return is_described(folder / "merged.faiss", {**belonging, "lists": _size(folder / LISTS)})
 
 
 def _size(path: Path) -> int:
