@@ -31,7 +31,7 @@ options of each command with a configuration:
   --KEY VALUE       any key of the configuration, such as --data.batch_size 32 or --trainer.devices 2
   --print_config    print the whole configuration and exit
   --help            every key with its meaning and default
-  --part 3/16       fit, extract, verify: the third of sixteen parts of the shards; in a Slurm array by itself
+  --part 3/16       fit, extract, verify, index --stage add: the third of sixteen parts; in a Slurm array by itself
 
   LIT_KNN_TEST__DATA__BATCH_SIZE=32 in the environment sets a key that no file sets
   lit-knn --version
