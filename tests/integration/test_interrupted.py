@@ -25,6 +25,8 @@ NETWORK = """
 import os, signal
 from lit_knn.backbones.digits import digits_resnet
 
+pytestmark = pytest.mark.slow
+
 def network():
     net = digits_resnet()
     def count(module, inputs, output):

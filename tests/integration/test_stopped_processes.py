@@ -10,7 +10,7 @@ from ..data.conftest import samples, write_tar
 from .test_interrupted import NETWORK
 from .test_processes import finish, refusal, run_two, start
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 LENGTHS = (11, 7, 12, 9)
 
 
