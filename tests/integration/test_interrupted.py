@@ -18,14 +18,13 @@ from lit_knn.store import Store
 from ..conftest import contents, restored, run, tiny
 from ..data.conftest import samples, write_tar
 
+pytestmark = pytest.mark.slow
 LENGTHS = (11, 7, 12, 9)
 PARTS = 3
 
 NETWORK = """
 import os, signal
 from lit_knn.backbones.digits import digits_resnet
-
-pytestmark = pytest.mark.slow
 
 def network():
     net = digits_resnet()
