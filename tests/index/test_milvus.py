@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index import Milvus, Selection, Sharded
+from lit_knn.index import Milvus, Selection
 from lit_knn.part import Part
 from tests.conftest import run
 from tests.index.conftest import clustered, write_features
@@ -162,10 +162,6 @@ def test_what_it_cannot_do(index, lite, small, store, tmp_path):
     built(index, small, tmp_path)
     with pytest.raises(UserError, match="shares out its rows by itself: use the index Milvus without Sharded"):
         index.open(small, "late", tmp_path, Part(1, 2))
-    assert Sharded(index=index).open(small, "late", tmp_path).search(np.zeros((1, 8), np.float32), K).ids.shape == (
-        1,
-        K,
-    )
     many = Selection.of(np.arange(10_001), 20_000)
     opened = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="searches all rows or up to 10,000 of them, not 10,001"):
