@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,14 @@ import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.index.base import Neighbors
-from lit_knn.index.factory import TRAINING_ROWS_PER_LIST, sample
-from lit_knn.index.faiss_library import load_faiss, reason
-from lit_knn.index.files import FileIndex
-from lit_knn.index.merging import merge
+from lit_knn.index.faiss_files import TRAINING_ROWS_PER_LIST, FaissFiles
+from lit_knn.index.faiss_library import load_faiss, reason, write_index
 from lit_knn.index.selection import Selection
 from lit_knn.index.sidecar import Description
 from lit_knn.store import Store, pack_signs
 
 
-class Binary(FileIndex):
+class Binary(FaissFiles):
     """FAISS over the bits of a tap with ``bits: true``, by Hamming distance, on the CPU.
 
     Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance.
@@ -36,17 +35,14 @@ class Binary(FileIndex):
         Dubey et al. 2019, Section 5.1 and Appendix B (bits of conv_5_1-RMAC for billions of images).
     """
 
+    binary = True
+
     def __init__(
         self, *, factory: str = "BFlat", nprobe: int = 32, training_rows: int | None = None, seed: int = 0
     ) -> None:
         if nprobe < 1 or (training_rows is not None and training_rows < 1):
             raise UserError(f"an index has nprobe: {nprobe}, training_rows: {training_rows}; from 1 is accepted")
         self.factory, self.nprobe, self.training_rows, self.seed = factory, nprobe, training_rows, seed
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on; ``nprobe`` may change without building again."""
-        return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
 
     def _train(self, store: Store, tap: str, path: Path) -> Description:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
@@ -63,41 +59,19 @@ class Binary(FileIndex):
             )
         if isinstance(index, faiss.IndexBinaryIVF):
             index.cp.seed = self.seed
-            rows = sample(len(store), TRAINING_ROWS_PER_LIST * index.nlist, self.training_rows, self.seed)
-            try:
-                index.train(store.codes(tap, rows))
-            except RuntimeError as error:
-                raise UserError(
-                    f"index {self.factory!r} cannot be trained on {len(rows)} of the {len(store)} rows of "
-                    f"{store.folder} ({reason(error)}); choose a smaller one or raise index.training_rows"
-                ) from error
-        faiss.write_index_binary(index, str(path))
+            usual = TRAINING_ROWS_PER_LIST * index.nlist
+            self._train_on(index, self.factory, store, usual, partial(store.codes, tap))
+        write_index(index, path)
         return {}
 
-    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
-        faiss = load_faiss()
-        index = faiss.read_index_binary(str(trained))
-        for _, block in store.code_blocks(tap, within=rows):
-            index.add(np.ascontiguousarray(block))
-        faiss.write_index_binary(index, str(path))
-
-    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
-        faiss = load_faiss()
-        try:
-            merge(trained, parts, path, lists, read=faiss.read_index_binary, write=faiss.write_index_binary)
-        except RuntimeError as error:
-            raise UserError(
-                f"index {self.factory!r} cannot be merged ({reason(error)}); build it without --part, or search its parts "
-                "with Sharded"
-            ) from error
+    def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        return store.code_blocks(tap, within=rows)
 
     def _read(self, path: Path, description: Description) -> Any:
         faiss = load_faiss()
-        flags = faiss.IO_FLAG_ONDISK_SAME_DIR if description.get("lists") else faiss.IO_FLAG_MMAP_IFC
-        try:
-            index = faiss.read_index_binary(str(path), flags)
-        except RuntimeError as error:
-            raise UserError(f"index {path} is damaged ({reason(error)}); run `lit-knn index` again") from error
+        index = self._opened(
+            path, faiss.IO_FLAG_ONDISK_SAME_DIR if description.get("lists") else faiss.IO_FLAG_MMAP_IFC
+        )
         if isinstance(index, faiss.IndexBinaryIVF):
             index.nprobe = min(self.nprobe, index.nlist)
         return index

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +15,8 @@ import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.index.base import Index, Neighbors
-from lit_knn.index.faiss_library import load_faiss, reason
-from lit_knn.index.files import FileIndex
-from lit_knn.index.merging import merge
+from lit_knn.index.faiss_files import TRAINING_ROWS_PER_LIST, FaissFiles
+from lit_knn.index.faiss_library import load_faiss, reason, write_index
 from lit_knn.index.plan import default_budget, plan
 from lit_knn.index.selection import Selection, restricted
 from lit_knn.index.sidecar import Description
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TUNED = "tuned.json"
 EXAMPLES = "'Flat', 'IVF4096,Flat', 'IVF4096,PQ32', 'IVF4096,RaBitQ,Refine(SQ8)', 'HNSW32'"
-TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256
 TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
 
 
-class Faiss(FileIndex):
+class Faiss(FaissFiles):
     """FAISS, Euclidean distance.
 
     The same seed gives the same file, except for HNSW, whose threads race (``OMP_NUM_THREADS=1`` stops that).
@@ -54,6 +53,8 @@ class Faiss(FileIndex):
         gpu_mode: With several GPUs and one process, ``replicate`` the index on each, or ``shard`` it over them.
         memory_map: Read the file as the search touches it, instead of loading all of it.
     """
+
+    binary = False
 
     def __init__(
         self,
@@ -80,11 +81,6 @@ class Faiss(FileIndex):
         self.device, self.memory_map = device, memory_map
         self.gpu_float16, self.gpu_temp_memory_mb, self.gpu_mode = gpu_float16, gpu_temp_memory_mb, gpu_mode
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the file depends on; search parameters and devices may change without building again."""
-        return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
-
     def _train(self, store: Store, tap: str, path: Path) -> Description:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
         factory = self.factory
@@ -106,24 +102,19 @@ class Faiss(FileIndex):
             if isinstance(quantized, faiss.IndexIVFPQ):
                 quantized.do_polysemous_training = False  # nine tenths of the time, for search parameter `ht` only
         if not index.is_trained:
-            lists = 0 if ivf is None else ivf.nlist
-            rows = sample(len(store), max(TRAINING_ROWS_PER_LIST * lists, TRAINING_ROWS), self.training_rows, self.seed)
-            try:
-                index.train(store.features(tap, rows))
-            except RuntimeError as error:
-                raise UserError(
-                    f"index {factory!r} cannot be trained on {len(rows)} of the {len(store)} rows of {store.folder} "
-                    f"({reason(error)}); choose a smaller one or raise index.training_rows"
-                ) from error
-        faiss.write_index(index, str(path))
+            usual = max(TRAINING_ROWS_PER_LIST * (0 if ivf is None else ivf.nlist), TRAINING_ROWS)
+            self._train_on(index, factory, store, usual, partial(store.features, tap))
+        write_index(index, path)
         return {"factory": factory}
 
     def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
         """Find how many lists an ``auto`` index has to read."""
+        if self.factory != "auto" or "nprobe" in self.search_parameters:
+            return
         opened = self.open(store, tap, folder)
         handles = [piece.handle for piece in opened._pieces]
         lists = min((ivf.nlist for ivf in map(load_faiss().try_extract_index_ivf, handles) if ivf), default=0)
-        if self.factory != "auto" or not lists or "nprobe" in self.search_parameters:
+        if not lists:
             return
         nprobe = 1
         while True:
@@ -136,21 +127,8 @@ class Faiss(FileIndex):
             unfinished.write_text(json.dumps({"training": opened._training, "nprobe": nprobe}) + "\n")
         log.info("index of %s: reads %d of %d lists", tap, nprobe, lists)
 
-    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
-        faiss = load_faiss()
-        index = faiss.read_index(str(trained))
-        for _, block in store.feature_blocks(tap, within=rows):
-            index.add(block)
-        faiss.write_index(index, str(path))
-
-    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
-        try:
-            merge(trained, parts, path, lists)
-        except RuntimeError as error:
-            raise UserError(
-                f"index {self.factory!r} cannot be merged ({reason(error)}); build it without --part, or search its parts "
-                "with Sharded"
-            ) from error
+    def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        return store.feature_blocks(tap, within=rows)
 
     def _read(self, path: Path, description: Description) -> Any:
         faiss = load_faiss()
@@ -161,10 +139,7 @@ class Faiss(FileIndex):
             flags = faiss.IO_FLAG_ONDISK_SAME_DIR  # mapped in any case
         else:
             flags = faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0
-        try:
-            index = faiss.read_index(str(path), flags)
-        except RuntimeError as error:
-            raise UserError(f"index {path} is damaged ({reason(error)}); run `lit-knn index` again") from error
+        index = self._opened(path, flags)
         space = faiss.ParameterSpace()
         if gpus and (copy := self._on_gpu(index)) is not None:
             index, space = copy, faiss.GpuParameterSpace()
@@ -194,14 +169,6 @@ class Faiss(FileIndex):
                 "index on the CPU, or index only those rows"
             ) from error
         return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))  # rounding takes the distance of a copy below 0
-
-
-def sample(rows: int, usual: int, wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Return some rows to train on, ascending: as many as wanted, by default the usual number, or all there are."""
-    wanted = wanted or usual
-    if wanted >= rows:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
 
 
 def _tuned(folder: Path, training: str) -> dict[str, float]:

@@ -6,7 +6,9 @@ import functools
 import importlib
 import importlib.metadata
 import warnings
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lit_knn.errors import UserError
 
@@ -39,6 +41,27 @@ def load_faiss() -> ModuleType:
         )
     faiss.cvar.distance_compute_blas_threshold = min(faiss.cvar.distance_compute_blas_threshold, BLAS_THRESHOLD)
     return faiss
+
+
+def read_index(path: Path, *, binary: bool = False, flags: int = 0) -> Any:
+    """Read a file that `write_index` wrote.
+
+    Args:
+        path: Of the file.
+        binary: Whether it is an index of bits.
+        flags: FAISS's, on mapping.
+
+    Raises:
+        RuntimeError: If FAISS cannot make sense of it.
+    """
+    faiss = load_faiss()
+    return (faiss.read_index_binary if binary else faiss.read_index)(str(path), flags)
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write an index, of floats or of bits."""
+    faiss = load_faiss()
+    (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(path))
 
 
 def reason(error: RuntimeError) -> str:

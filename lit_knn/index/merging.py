@@ -6,13 +6,13 @@ codes of Flat or SQ8, or of a Refine behind an IVF) is held in memory while it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lit_knn.index.faiss_library import load_faiss
+from lit_knn.index.faiss_library import load_faiss, read_index, write_index
 
 
 def merge(
@@ -21,8 +21,7 @@ def merge(
     path: Path,
     lists: Path,
     *,
-    read: Callable[..., Any] | None = None,
-    write: Callable[..., None] | None = None,
+    binary: bool = False,
 ) -> None:
     """Merge the files of parts.
 
@@ -32,32 +31,32 @@ def merge(
         path: Where to write the index.
         lists: Where to write its inverted lists, if it has any; they are found later as the ``.ivfdata`` beside the
             final name ``merged.faiss``.
-        read: FAISS's function for this kind of file; by default that of float indexes.
-        write: Its counterpart.
+        binary: Whether they are indexes of bits.
 
     Raises:
         RuntimeError: If FAISS cannot merge this kind of index.
     """
     faiss = load_faiss()
-    read, write = read or faiss.read_index, write or faiss.write_index
-    merged = read(str(trained))
+    merged = read_index(trained, binary=binary)
     for number, layer in enumerate(_layers(merged)):
         if isinstance(layer, (faiss.IndexIVF, faiss.IndexBinaryIVF)):
             plain = isinstance(faiss.downcast_InvertedLists(layer.invlists), faiss.ArrayInvertedLists)
             if not plain:
                 raise RuntimeError("its lists are interleaved for fast scan")  # FAISS 1.15.1 corrupts memory instead
-            mapped = [read(str(part), faiss.IO_FLAG_MMAP) for part, _ in parts]
+            mapped = [read_index(part, binary=binary, flags=faiss.IO_FLAG_MMAP) for part, _ in parts]
             first_rows = [rows.start for _, rows in parts]
             _merge_lists(layer, [_layers(part)[number] for part in mapped], first_rows, lists)
         else:
             for part, _ in parts:
-                loaded = read(str(part))  # FAISS empties what it merges, which a mapped file does not survive
+                loaded = read_index(
+                    part, binary=binary
+                )  # FAISS empties what it merges, which a mapped file does not survive
                 if isinstance(layer, faiss.IndexBinaryFlat):  # which FAISS cannot merge
                     layer.add(faiss.vector_to_array(loaded.xb).reshape(-1, layer.code_size))
                 else:
                     layer.merge_from(_layers(loaded)[number])
     _count(merged, sum(len(rows) for _, rows in parts))
-    write(merged, str(path))
+    write_index(merged, path)
 
 
 def _layers(index: Any) -> list[Any]:
