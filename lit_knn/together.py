@@ -6,16 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import cast
 
 import torch.distributed as dist
 from pytorch_lightning import Trainer
 
 from lit_knn.errors import UserError
+from lit_knn.gloo import patient_group
 from lit_knn.preemption import Preempted
 
-PATIENCE = timedelta(days=30)  # one process may have hours of work left when another has none
 PARENT_SECONDS = 10.0
 
 
@@ -47,8 +45,7 @@ def together(trainer: Trainer) -> Iterator[None]:
 
 def _first(mine: UserError | Preempted | None) -> UserError | Preempted | None:
     """Return the failure of the lowest rank that has one."""
-    # NCCL would keep a GPU busy with waiting
-    group = cast(dist.ProcessGroup, dist.new_group(timeout=PATIENCE, backend="gloo"))
+    group = patient_group()
     answer: str | int | None = None
     if mine is not None:
         answer = mine.signum if isinstance(mine, Preempted) else str(mine)

@@ -9,7 +9,6 @@ from typing import Literal
 from lit_knn.backbones import Classifier
 from lit_knn.data import ImageData
 from lit_knn.database.database import Database
-from lit_knn.index import Scan
 from lit_knn.index.recall import Truth
 from lit_knn.part import Part
 from lit_knn.store import Store
@@ -40,7 +39,7 @@ class IndexBuilder:
             needed: How many neighbours will be asked for, by tap.
         """
         index, store = self._database.index, self._store
-        if isinstance(index, Scan):
+        if index.exhaustive:
             log.info("there is no index to build: the store itself is searched, exactly")
             return
         for tap in self._database.taps:

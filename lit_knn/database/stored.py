@@ -17,7 +17,7 @@ from lit_knn.data import ImageData
 from lit_knn.database.base import Gallery
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, describe
-from lit_knn.index import Index, Neighbors, Scan, Selection
+from lit_knn.index import Index, Neighbors, Selection
 from lit_knn.part import Part
 from lit_knn.store import Store
 
@@ -101,7 +101,7 @@ class StoredGallery(Gallery):
     @property
     def reads_everything(self) -> bool:
         """Whether each search reads all of the store, so that many queries had better be asked together."""
-        return any(isinstance(index, Scan) for index in self.indexes.values())
+        return any(index.exhaustive for index in self.indexes.values())
 
     def part(self, tap: str, part: Part, features: NDArray[np.float32], k: int) -> Neighbors:
         """Return what ``(N, D)`` features find in a part of the rows, ids −1 where that has fewer than k."""

@@ -51,6 +51,7 @@ class Index(ABC):
     A variant says how to build, open and search; what is asked of it is checked here.
     """
 
+    exhaustive = False  # whether each search reads all rows, so that nothing is built and many queries share a reading
     _name = "index"  # what messages call it, once it is open
     _rows = 0
     _dimension = 0
@@ -61,6 +62,20 @@ class Index(ABC):
         """What its files depend on besides the features, as JSON; files built with other settings are refused."""
 
     # ---------------------------------------------------------------- building
+
+    @final
+    def belonging(self, store: Store, tap: str) -> dict[str, Any]:
+        """Return, as JSON, what everything that is built depends on.
+
+        Raises:
+            UserError: If the store does not have the tap.
+        """
+        return {
+            "store": store.checksum,
+            "tap": tap,
+            "dimension": dimension(store, tap),
+            "settings": self.settings,
+        }
 
     def train(self, store: Store, tap: str, folder: Path) -> None:  # noqa: B027 - nothing to do is an answer
         """Learn what all parts share; a second time does nothing."""

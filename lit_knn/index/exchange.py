@@ -7,20 +7,17 @@ question, if they have one. The rounds end when nobody has.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import cast
-
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lit_knn.gloo import patient_group
 from lit_knn.index.base import Index, Neighbors, nearest
 from lit_knn.index.selection import Selection
 
 Question = tuple[int, npt.NDArray[np.float32], int, "Selection | None"]  # index, features (N, D), k, among
-PATIENCE = timedelta(days=30)  # one process may attack for hours before it asks again
 SILENCE = (0, 0, 0, 0, 0, 0, 0)  # the header of who does not ask
 
 
@@ -39,8 +36,7 @@ class Exchange:
             The number by which it is asked.
         """
         if dist.is_initialized() and self._group is None:
-            # arrays are on the CPU, whatever the networks run on
-            self._group = cast(dist.ProcessGroup, dist.new_group(timeout=PATIENCE, backend="gloo"))
+            self._group = patient_group()
         self._shares.append(share)
         return len(self._shares) - 1
 
@@ -87,7 +83,7 @@ class Exchange:
             among = own[3] if own else None
             bits = torch.from_numpy(among.bits) if among else torch.empty(length, dtype=torch.uint8)
             dist.broadcast(bits, asker, group=self._group)
-            self._selections[key] = among or Selection(bits.numpy(), int(np.bitwise_count(bits.numpy()).sum()))
+            self._selections[key] = among or Selection.of_bits(bits.numpy())
         return self._selections[key]
 
     def _gather(self, part: Tensor, asker: int) -> list[Tensor]:

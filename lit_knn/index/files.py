@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors, dimension, nearest
+from lit_knn.index.base import Index, Neighbors, nearest
 from lit_knn.index.selection import Selection
 from lit_knn.index.sidecar import REMEDY, Description, checked, describe_file, described, is_described
 from lit_knn.part import Part
@@ -72,7 +72,7 @@ class FileIndex(Index):
         Raises:
             UserError: If the store does not have the tap, or too few rows for the settings.
         """
-        expected = self._belonging(store, tap)
+        expected = self.belonging(store, tap)
         if not _is_merged(folder, expected) and not is_described(folder / "trained.faiss", expected):
             chosen: Description = {}
             with described(folder / "trained.faiss", lambda: {**expected, "chosen": chosen}) as unfinished:
@@ -85,17 +85,11 @@ class FileIndex(Index):
         Raises:
             UserError: If the index has not been trained, or was for another store or settings.
         """
-        belonging = self._belonging(store, tap)
+        belonging = self.belonging(store, tap)
         if _is_merged(folder, belonging):
             return
         trained, rows = folder / "trained.faiss", part_rows(len(store), part)
-        training = checked(trained, belonging)
-        expected = {
-            **belonging,
-            "rows": [rows.start, rows.stop],
-            "training": training["sha256"],
-            "chosen": training["chosen"],
-        }
+        expected = {**self._common(folder, belonging), "rows": [rows.start, rows.stop]}
         path = folder / f"part-{part.number:05d}-of-{part.count:05d}.faiss"
         if not is_described(path, expected):
             with described(path, lambda: expected) as unfinished:
@@ -108,12 +102,10 @@ class FileIndex(Index):
         Raises:
             UserError: If a part is missing, is of another training, or parts cannot be merged.
         """
-        belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
+        belonging, merged = self.belonging(store, tap), folder / "merged.faiss"
         if _is_merged(folder, belonging):
             return
-        trained = folder / "trained.faiss"
-        training = checked(trained, belonging)
-        common = {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
+        trained, common = folder / "trained.faiss", self._common(folder, belonging)
         parts = self._parts(folder, common, len(store))
         describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
         lists = unfinished_name(mapped := folder / LISTS)
@@ -132,13 +124,14 @@ class FileIndex(Index):
             path.unlink()
             describe_file(path).unlink()
 
-    def _belonging(self, store: Store, tap: str) -> Description:
-        return {
-            "store": store.checksum,
-            "tap": tap,
-            "dimension": dimension(store, tap),
-            "settings": self.settings,
-        }
+    def _common(self, folder: Path, belonging: Description) -> Description:
+        """Return what is the same in all parts of one training.
+
+        Raises:
+            UserError: If there is none, or one for another store or settings.
+        """
+        training = checked(folder / "trained.faiss", belonging)
+        return {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
 
     def _parts(self, folder: Path, expected: Description, rows: int) -> list[tuple[Path, range]]:
         """Return the sealed parts in order, once they are known to be all rows of one training."""
@@ -162,7 +155,7 @@ class FileIndex(Index):
 
     @final
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
-        belonging, merged = self._belonging(store, tap), folder / "merged.faiss"
+        belonging, merged = self.belonging(store, tap), folder / "merged.faiss"
         if share.is_whole and describe_file(merged).exists():
             description = checked(merged, belonging)
             if (size := _size(folder / LISTS)) != description["lists"]:
@@ -170,9 +163,10 @@ class FileIndex(Index):
             self._training = description["training"]
             self._pieces = [Piece(self._read(merged, description), range(len(store)))]
             return
-        self._training = checked(folder / "trained.faiss", belonging)["sha256"]
-        parts = share.of(self._parts(folder, {**belonging, "training": self._training}, len(store)))
-        self._pieces = [Piece(self._read(path, checked(path, belonging)), rows) for path, rows in parts]
+        common = self._common(folder, belonging)
+        self._training = common["training"]
+        parts = share.of(self._parts(folder, common, len(store)))
+        self._pieces = [Piece(self._read(path, common), rows) for path, rows in parts]
 
     @final
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors, dimension, nearest
+from lit_knn.index.base import Index, Neighbors, nearest
 from lit_knn.index.files import part_rows
 from lit_knn.index.milvus_library import load_pymilvus, refusals
 from lit_knn.index.selection import Selection
@@ -154,12 +154,7 @@ class Milvus(Index):
         return describe_file(folder / "collection").exists()
 
     def _belonging(self, store: Store, tap: str) -> Description:
-        found = {
-            "store": store.checksum,
-            "tap": tap,
-            "dimension": dimension(store, tap),
-            "settings": self.settings,
-        }
+        found = self.belonging(store, tap)
         digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
         readable = re.sub(r"\W", "_", tap, flags=re.ASCII)[:100]
         return {**found, "collection": f"{self.collection}_{readable}_{digest}"}

@@ -29,6 +29,8 @@ class Scan(Index):
         block_rows: How many rows are compared at a time. The same number gives the same bits.
     """
 
+    exhaustive = True
+
     def __init__(self, *, device: Literal["auto", "cpu", "cuda"] = "auto", block_rows: int = 16_384) -> None:
         if block_rows < 1:
             raise UserError(f"block_rows of an index takes a number from 1, not {block_rows}")

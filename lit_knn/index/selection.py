@@ -32,6 +32,11 @@ class Selection:
         mask[ids] = True
         return cls(np.packbits(mask, bitorder="little"), int(mask.sum()))
 
+    @classmethod
+    def of_bits(cls, bits: npt.NDArray[np.uint8]) -> Selection:
+        """Return the selection that has these bits."""
+        return cls(bits, int(np.bitwise_count(bits).sum()))
+
     def __len__(self) -> int:
         """Return how many rows may be found."""
         return self.count
@@ -43,7 +48,7 @@ class Selection:
             rows: The part; it starts at a multiple of 8.
         """
         bits = self.bits[rows.start // 8 : -(-rows.stop // 8)]  # what follows `stop` in the last byte is never found
-        return self if len(bits) == len(self.bits) else Selection(bits, int(np.bitwise_count(bits).sum()))
+        return self if len(bits) == len(self.bits) else Selection.of_bits(bits)
 
     def mask(self, rows: range) -> npt.NDArray[np.bool_]:
         """Return whether each of consecutive rows may be found."""

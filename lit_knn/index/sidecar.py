@@ -76,10 +76,8 @@ def changed_files(folder: Path) -> Iterator[str]:
     for sidecar in sorted(folder.rglob("*.faiss.json")):
         path = sidecar.with_suffix("")
         try:
-            if _hash(path) != checked(path, {})["sha256"]:
+            if checked(path, {})["sha256"] != _hash(path):
                 yield f"index {path} has changed since it was sealed; {REMEDY} again"
-        except FileNotFoundError:
-            yield f"index {path} is missing; {REMEDY} again"
         except UserError as error:
             yield str(error)
 
