@@ -27,8 +27,9 @@ from lit_knn.cache import Attacked
 from lit_knn.database import StoredGallery
 from lit_knn.defenses import Query, Seen
 from lit_knn.index import Neighbors, nearest
+from lit_knn.outcomes import batch_path
 from lit_knn.part import Part
-from lit_knn.sealing import sealed
+from lit_knn.sealing import seal_arrays
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well
@@ -58,7 +59,7 @@ class Deferral:
             looks: Called unless the batch has been kept before; gives N images at a time, L times: clean, and attacked.
         """
         self._mine.append((id, label))
-        path = self._path(id)
+        path = batch_path(self.folder, id)
         if path.exists():
             return
         columns: dict[str, list[Tensor]] = {}
@@ -68,8 +69,7 @@ class Deferral:
             for name, part in parts.items():
                 columns.setdefault(name, []).append(part.detach().cpu())
         arrays = {name: torch.stack(parts).numpy() for name, parts in columns.items()}  # (L, N, ...)
-        with sealed(path) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        seal_arrays(path, arrays)
 
     def left(self, share: Part) -> dict[str, Sequence[Part]]:
         """Return a share of the units of the database that have not been searched yet, by tap.
@@ -78,7 +78,8 @@ class Deferral:
         """
         count = max(LEAST_UNITS, -(-len(self._gallery.store) // UNIT))
         units = [Part(number, count) for number in range(1, count + 1)]
-        return {tap: share.of([unit for unit in units if unit.number not in self._done(tap)]) for tap in self._needed}
+        done = {tap: self._done(tap) for tap in self._needed}
+        return {tap: share.of([unit for unit in units if unit.number not in done[tap]]) for tap in self._needed}
 
     def search(self, units: Mapping[str, Sequence[Part]], *, tell: Callable[[str], object] = str) -> None:
         """Look for the neighbours of all batches of all processes.
@@ -97,9 +98,7 @@ class Deferral:
             for done, part in enumerate(parts, 1):
                 tell(f"neighbours in {tap}, unit {done} of {len(parts)}")
                 found = nearest([found, self._gallery.part(tap, part, queries, k)], k)
-                numbers = [part.number for part in parts[:done]]
-                with sealed(path) as unfinished, unfinished.open("wb") as file:
-                    np.savez(file, allow_pickle=False, units=numbers, ids=found.ids, distances=found.distances)
+                seal_arrays(path, {"units": [part.number for part in parts[:done]], **found._asdict()})
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Attacked]]]:
         """Yield id, label and looks of each batch of this process, with the neighbours that all have found."""
@@ -107,7 +106,7 @@ class Deferral:
         starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
         found = {tap: self._all_found(tap) for tap in self._needed}
         for id, label in self._mine:
-            path = self._path(id)
+            path = batch_path(self.folder, id)
             rows = slice(starts[path], starts[path] + sizes[path])
             nearby = {tap: Neighbors(ids[rows], distances[rows]) for tap, (ids, distances) in found.items()}
             yield id, label, self._looks(path, nearby, id.device)
@@ -139,9 +138,6 @@ class Deferral:
             )
             for look in range(many)
         ]
-
-    def _path(self, id: Tensor) -> Path:
-        return self.folder / f"{int(id[0]):09d}-{len(id)}.npz"
 
     def _batches(self) -> list[Path]:
         return sorted(self.folder.glob("*.npz"))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import sealed
+from lit_knn.sealing import seal_arrays, sealed
 
 
 class Outcome(NamedTuple):
@@ -87,11 +87,15 @@ class Outcomes:
     def save(self, id: Tensor, outcome: Outcome) -> None:
         """Keep the outcome of a batch."""
         arrays = {name: value.cpu().numpy() for name, value in outcome._asdict().items()}
-        with sealed(self._path(id)) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, id=id.cpu().numpy(), **arrays)
+        seal_arrays(self._path(id), {"id": id.cpu().numpy(), **arrays})
 
     def _path(self, id: Tensor) -> Path:
-        return self.folder / f"{int(id[0]):09d}-{len(id)}.npz"
+        return batch_path(self.folder, id)
+
+
+def batch_path(folder: Path, id: Tensor) -> Path:
+    """Return the file of the batch with these ids ``(N,)``; names sort by the first of them."""
+    return folder / f"{int(id[0]):09d}-{len(id)}.npz"
 
 
 def _outcome(file: Mapping[str, NDArray[Any]]) -> Outcome:

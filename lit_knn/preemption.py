@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from lit_knn.slurm import job_id
+
 log = logging.getLogger(__name__)
 
 EX_TEMPFAIL = 75  # sysexits.h: "temporary failure; the user is invited to try again later"
@@ -33,11 +35,8 @@ def requeue(environment: Mapping[str, str]) -> bool:
 
     Slurm ends the job at once, so this is the last thing that one process of it does.
     """
-    if "SLURM_JOB_ID" not in environment:
+    if not (job := job_id(environment)):
         return False
-    job = environment["SLURM_JOB_ID"]
-    if array := environment.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
     try:
         answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
@@ -61,7 +60,7 @@ def leave(preempted: Preempted, *, first: bool, ask: bool) -> None:
     """
     ask = ask and preempted.signum == signal.SIGUSR1
     if not first:
-        if ask and "SLURM_JOB_ID" in os.environ:
+        if ask and job_id(os.environ):
             time.sleep(ASKING_SECONDS)  # Slurm ends it sooner; if this process left, srun could end the one that asks
         return
     name = signal.Signals(preempted.signum).name

@@ -9,6 +9,8 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from lit_knn.slurm import job_id
+
 
 class RunTrainer(Trainer):
     """A Trainer with a folder of this run.
@@ -32,9 +34,7 @@ class RunTrainer(Trainer):
     def run_folder(self) -> Path:
         """The folder of this run; to be asked for first by all processes together."""
         root = Path(self.default_root_dir)
-        name = self.run or os.environ.get("SLURM_JOB_ID", "")
-        if not self.run and (job := os.environ.get("SLURM_ARRAY_JOB_ID")):
-            name = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        name = self.run or job_id(os.environ)
         folder = root / name
         if self.is_global_zero:
             folder = _make_folder(root, name)

@@ -7,10 +7,13 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lit_knn.errors import WriteError
 
@@ -45,6 +48,16 @@ def sealed(path: Path) -> Iterator[Path]:
             publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def seal_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays as one ``.npz``, all of it or nothing.
+
+    Raises:
+        WriteError: If the system does not let it be written.
+    """
+    with sealed(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Do the processes that Slurm has started fit those that the Trainer reckons with?
+"""What Slurm says of this job, and whether its processes are those that the Trainer reckons with.
 
 PyTorch Lightning believes the variables of Slurm, and where the two differ, processes wait for ever or each of them does
 all of the work.
@@ -12,6 +12,13 @@ from lit_knn.errors import UserError
 
 REMEDY = "set them to --ntasks-per-node and --nodes, and trainer.strategy to ddp"
 SHELLS = ("bash", "interactive")  # jobs of these names are no jobs to Lightning
+
+
+def job_id(environment: Mapping[str, str]) -> str:
+    """Return what Slurm calls this job, or task of an array, which stays when it is requeued; "" outside of jobs."""
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID", "")
 
 
 def check_request(environment: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.slurm import check_request, check_tasks
+from lit_knn.slurm import check_request, check_tasks, job_id
 
 TWO = {"SLURM_JOB_NAME": "job", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
 
@@ -37,3 +37,9 @@ def test_tasks_that_do_not_fit(tasks, on, devices, nodes):
     environment = {"SLURM_NTASKS": str(tasks), "SLURM_NNODES": str(on)}
     with pytest.raises(UserError, match=f"{tasks} tasks on {on} nodes, but trainer.devices is {devices} and"):
         check_tasks(environment, devices, nodes)
+
+
+def test_a_task_of_an_array_goes_by_the_array_and_its_number():
+    assert job_id({}) == ""
+    assert job_id({"SLURM_JOB_ID": "77"}) == "77"
+    assert job_id({"SLURM_JOB_ID": "78", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "7"}) == "70_7"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytorch_lightning as pl
+from torch import Tensor
 
 from lit_knn.backbones import Classifier
 from lit_knn.data import Batch, BatchLoader, ImageData
@@ -53,6 +54,10 @@ class DatabasePass(pl.LightningModule, ABC):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn bytes into pixels on the device."""
         return self.data.on_after_batch_transfer(batch, dataloader_idx)
+
+    def tapped(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return logits ``(N, C)`` and the pooled activations ``(N, D)`` of each tap."""
+        return self.classifier.tapped(batch["image"], list(self.database.taps.values()))
 
     def first_batch(self) -> Batch:
         """Return the first batch of the database with an image in it, on the device.

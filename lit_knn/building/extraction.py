@@ -101,7 +101,7 @@ class Extraction(DatabasePass):
             )
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        logits, pooled = self.classifier.tapped(batch["image"], list(self.database.taps.values()))
+        logits, pooled = self.tapped(batch)
         return logits.float().softmax(dim=-1), pooled
 
     def _open(self, softmax: Tensor | None = None) -> ShardWriter:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lit_knn.backbones import Classifier, Moments, Projection
 from lit_knn.building.base import DatabasePass
@@ -52,18 +51,15 @@ class Fitting(DatabasePass):
 
     def _calibrate(self) -> None:
         """Fix origin and grid on the first images of the database: the same everywhere, without a word between them."""
-        rows = self._pooled(self.first_batch())
+        rows = self.tapped(self.first_batch())[1]
         self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> int:
         """Add the activations of a batch."""
         if len(batch["id"]):
-            for name, rows in self._pooled(batch).items():
+            for name, rows in self.tapped(batch)[1].items():
                 self.moments[name].update(rows)
         return len(batch["id"])
-
-    def _pooled(self, batch: Batch) -> Mapping[str, Tensor]:
-        return self.classifier.tapped(batch["image"], list(self.database.taps.values()))[1]
 
     def merge(self) -> None:
         """Sum the moments of all processes; every process must take part."""

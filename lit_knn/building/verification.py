@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lit_knn.backbones import Classifier, Projection
 from lit_knn.data import ImageData
@@ -19,12 +16,11 @@ from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.index.sidecar import changed_files
 from lit_knn.part import Part
 from lit_knn.sealing import unfinished_files
-from lit_knn.store import Store, read_header, read_manifest, shard_name
+from lit_knn.store import Store, changed_columns, read_header, read_manifest, shard_name
 
 log = logging.getLogger(__name__)
 
 SECONDS = 30.0  # between two lines that say how far it is
-BLOCK = 1 << 24  # bytes read at once
 
 
 def verify(database: Database, classifier: Classifier, data: ImageData, part: Part) -> None:
@@ -111,11 +107,5 @@ def _differences(path: Path, entry: dict[str, Any], manifest: dict[str, Any]) ->
         yield f"store shard {path} is not the one manifest.json lists: its rows, size or columns differ"
     if difference := fingerprint_difference(manifest["fingerprint"], header.fingerprint):
         yield f"store shard {path} was made from something else: {difference}"
-    mapped = np.memmap(path, np.uint8, "r").view(np.ndarray)
-    for name, dtype in header.schema.columns().items():
-        start, size = header.offsets[name], header.rows * dtype.itemsize
-        digest = hashlib.sha256()
-        for first in range(0, size, BLOCK):
-            digest.update(mapped[start + first : start + min(first + BLOCK, size)].data)
-        if digest.hexdigest() != entry["sha256"].get(name):
-            yield f"column {name} of store shard {path} has changed since it was sealed: delete it and extract again"
+    for name in changed_columns(path, header, entry["sha256"]):
+        yield f"column {name} of store shard {path} has changed since it was sealed: delete it and extract again"

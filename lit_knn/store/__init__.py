@@ -7,6 +7,7 @@ from .schema import (
     SCHEMA_VERSION,
     Header,
     Schema,
+    changed_columns,
     read_header,
     shard_name,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ShardWriter",
     "Skipped",
     "Store",
+    "changed_columns",
     "is_sealed",
     "pack",
     "pack_signs",

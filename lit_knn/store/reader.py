@@ -6,7 +6,6 @@ data, and an open HDF5 file does not survive a fork; a mapping does.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.part import WHOLE, Part
 from lit_knn.store.bits import unpack_signs
 from lit_knn.store.manifest import read_manifest
-from lit_knn.store.schema import Header, Schema, decode_key, read_header
+from lit_knn.store.schema import Header, Schema, changed_columns, decode_key, read_header
 from lit_knn.store.softmax import Predictions
 
 
@@ -199,10 +198,10 @@ class Store:
         Raises:
             UserError: If a column of a shard has changed since it was sealed.
         """
-        for shard, entry in enumerate(self._shards):
-            for name, columns in self._columns.items():
-                if hashlib.sha256(columns[shard].data).hexdigest() != entry["sha256"][name]:
-                    raise UserError(
-                        f"column {name} of store shard {self.folder / entry['file']} has changed since it was sealed; "
-                        "delete the shard and run `lit-knn extract` again"
-                    )
+        for entry, header in zip(self._shards, self._headers, strict=True):
+            path = self.folder / entry["file"]
+            for name in changed_columns(path, header, entry["sha256"]):
+                raise UserError(
+                    f"column {name} of store shard {path} has changed since it was sealed; delete the shard and run "
+                    "`lit-knn extract` again"
+                )

@@ -12,7 +12,9 @@ Each is contiguous and as long as the source shard; the attribute ``rows`` says 
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from lit_knn.fingerprint import Fingerprint
 from lit_knn.store.softmax import packed_dtype
 
 SCHEMA_VERSION = 2
+BLOCK = 1 << 24  # bytes hashed at once
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,21 @@ def read_header(path: Path) -> Header:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"store shard {path} is damaged ({error}); {remedy}") from error
+
+
+def changed_columns(path: Path, header: Header, sha256: Mapping[str, str]) -> Iterator[str]:
+    """Read every row of a shard and yield the columns whose hash is another than the one given.
+
+    Args:
+        path: Of the shard.
+        header: What it says of itself.
+        sha256: What was noted when it was sealed.
+    """
+    mapped = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    for name, dtype in header.schema.columns().items():
+        start, size = header.offsets[name], header.rows * dtype.itemsize
+        digest = hashlib.sha256()
+        for first in range(0, size, BLOCK):
+            digest.update(mapped[start + first : start + min(first + BLOCK, size)].data)
+        if digest.hexdigest() != sha256.get(name):
+            yield name

@@ -123,7 +123,7 @@ def test_a_part_reads_only_its_shards(database, found):
 
 
 def test_the_last_bytes_of_a_long_column_count(database, found, monkeypatch):
-    monkeypatch.setattr("lit_knn.building.verification.BLOCK", 1000)  # no divisor of any column
+    monkeypatch.setattr("lit_knn.store.schema.BLOCK", 1000)  # no divisor of any column
     header = read_header(database.store_path / SHARD)
     assert found() == []
     size = header.rows * np.dtype("<i8").itemsize
