@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from lit_knn.errors import UserError
+from lit_knn.errors import one_sentence
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
@@ -55,7 +55,7 @@ def main(args: ArgsType = None) -> None:
     if given == ["--version"]:
         print(f"lit_knn {metadata.version('lit_knn')}")
         return
-    try:
+    with one_sentence("lit-knn"):
         if isinstance(given, list) and given[0] == "report":
             from lit_knn.report.command import report
 
@@ -64,6 +64,3 @@ def main(args: ArgsType = None) -> None:
             from lit_knn.wiring import run  # half of the start-up time of PyTorch is not spent on --help
 
             run(args)
-    except UserError as error:
-        sys.stderr.write(f"lit-knn: {' '.join(str(error).split())}\n")
-        raise SystemExit(2) from error

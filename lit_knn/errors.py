@@ -1,5 +1,25 @@
 """What a user can mend."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def one_sentence(speaker: str) -> Iterator[None]:
+    """End the process with code 2 and one line on standard error, instead of a traceback, for what a user can mend.
+
+    Args:
+        speaker: What the line starts with.
+    """
+    try:
+        yield
+    except UserError as error:
+        sys.stderr.write(f"{speaker}: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from error
+
 
 class UserError(ValueError):
     """Input that the user can mend: the message says what is wrong, where, and what is accepted.

@@ -104,11 +104,8 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
             index.search(queries[start : start + options.batch], K) for start in range(0, len(queries), options.batch)
         ]
 
-    base, *others = in_turn(options, *map(search, opened.values()))
-    rates = {
-        name: [len(queries) / second for second in seconds]
-        for name, seconds in zip(opened, [base, *others], strict=True)
-    }
+    taken = in_turn(options, *map(search, opened.values()))
+    rates = {name: [len(queries) / second for second in seconds] for name, seconds in zip(opened, taken, strict=True)}
     lines = [
         Line(f"IVF at recall {recall:.3f} / Flat", "queries/s", rates["auto"], rates["Flat"], Target(low=20)),
         Line("Scan of the store / Flat", "queries/s", rates["Scan"], rates["Flat"]),

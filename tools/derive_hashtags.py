@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
 from lit_knn.data.hashtags import canonical
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, one_sentence
 from lit_knn.sealing import sealed
 
 NOTICE = """\
@@ -78,8 +77,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence("error"):
         main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

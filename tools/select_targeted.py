@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from rich.progress import track
 from lit_knn.data.hashtags import IMAGENET, HashtagList
 from lit_knn.data.patterns import local_files
 from lit_knn.data.targeted import copy_matching, count_hashtags
-from lit_knn.errors import UserError, WriteError
+from lit_knn.errors import UserError, WriteError, one_sentence
 from lit_knn.part import Part
 from lit_knn.sealing import sealed
 
@@ -204,8 +203,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence("error"):
         main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

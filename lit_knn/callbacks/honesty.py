@@ -22,13 +22,12 @@ from lit_knn.checks import (
 )
 from lit_knn.errors import UserError
 from lit_knn.report import findings_table
+from lit_knn.report.findings import CHECKS_FILE
 from lit_knn.run import RunTrainer
 from lit_knn.sealing import sealed
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
-
-CHECKS_FILE = "checks.json"
 
 
 class HonestyChecks(Callback):

@@ -18,6 +18,7 @@ from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.index import Faiss, Index, Scan
 from lit_knn.store import Store, is_sealed, shard_name
+from lit_knn.view_size import view_size
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
 
@@ -81,7 +82,7 @@ class Database:
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
         if self.rows is None:
             return gallery
-        return gallery.view(0, int(self.rows if self.rows >= 1 else max(1, round(self.rows * len(store)))))
+        return gallery.view(0, view_size(self.rows, len(store)))
 
     # ---------------------------------------------------------------- building
 

@@ -91,6 +91,11 @@ def _draw(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
             linewidth=0,
         )
     axes.set_title(panel.title, fontsize="medium", parse_math=False)
+    plain(axes)
+
+
+def plain(axes: Axes) -> None:
+    """Leave of a panel of accuracies what is needed to read them."""
     axes.set_ylim(-0.02, 1.02)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+CHECKS_FILE = "checks.json"
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 MARKS: dict[Verdict, tuple[str, str]] = {
     "pass": ("✓", "green"),

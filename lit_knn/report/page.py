@@ -14,7 +14,7 @@ from lit_knn.report.runs import Run, Runs
 from lit_knn.report.section import section
 from lit_knn.report.settings import database_rows, differing
 from lit_knn.report.summary import speaking_delta
-from lit_knn.report.table import short
+from lit_knn.report.table import cut, short
 
 COLUMNS = 6  # more settings than this that differ are folded, and listed downwards
 LONGEST = 60  # characters of a setting
@@ -63,7 +63,7 @@ def _settings(runs: Sequence[Run]) -> list[Block]:
     for run, different in zip(runs, differing([run.record for run in runs]), strict=True):
         searched = database_rows(run.record)
         facts.append([f"{max(r['n'] for r in run.record.results):,}", "–" if searched is None else f"{searched:,}"])
-        settings.append([_cut(str(value)) for value in different.values()])
+        settings.append([cut(str(value), LONGEST) for value in different.values()])
     labels, head = [run.label for run in runs], ["queries", "database rows"]
     if len(different) <= COLUMNS:
         rows = [[label, *own, *fact] for label, own, fact in zip(labels, settings, facts, strict=True)]
@@ -102,8 +102,9 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
             rows.append(["" if number else run.label, line.label, f"{delta:g}", *cells])
     half = max(max(r["high"] - r["accuracy"], r["accuracy"] - r["low"]) for run in runs for r in run.record.results)
     shared = dict.fromkeys(headline(run.record.results).shared for run in runs)
+    topk = min(row["topk"] for run in runs for row in run.record.results)
     caption = (
-        f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{min(row['topk'] for run in runs for row in run.record.results)} accuracy; 95 % intervals within "
+        f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{topk} accuracy; 95 % intervals within "
         f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
         + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
     )
@@ -127,7 +128,3 @@ def _same(row: Row, other: Row) -> bool:
 
 def _cell(row: Row, several: bool) -> str:
     return f"{short(row['accuracy'])} {row['attack']}" if several else short(row["accuracy"])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -8,15 +8,13 @@ from pathlib import Path
 from lit_knn.errors import UserError
 from lit_knn.report.breaks import BREAKS_FILE, column_name, read_breaks
 from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
-from lit_knn.report.findings import MARKS, Finding
+from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.record import Record, variant
 from lit_knn.report.runs import Run
 from lit_knn.report.settings import database_rows
 from lit_knn.report.summary import summary
 from lit_knn.report.table import short
-
-CHECKS_FILE = "checks.json"
 
 
 def section(run: Run, delta: float, curves: Path) -> list[Block]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lit_knn.report.record import Record
+from lit_knn.view_size import view_size
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
@@ -50,7 +51,7 @@ def database_rows(record: Record) -> int | None:
     wanted = settings(record).get("model.database.rows", "")
     if not isinstance(wanted, int | float):
         return stored
-    return int(wanted) if wanted >= 1 else max(1, round(wanted * stored))
+    return view_size(wanted, stored)
 
 
 def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:

@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from lit_knn.report.attackers import condensed
-from lit_knn.report.curves import DASHES, MARKERS, Style
+from lit_knn.report.curves import DASHES, MARKERS, Style, plain
 from lit_knn.report.headline import headline
 from lit_knn.report.runs import Run
 from lit_knn.report.settings import Value, database_rows, differing
+from lit_knn.report.table import cut
 
 OF_A_SIZE = ("model.database.rows", "model.database.path", "model.database.order_seed", "seed_everything")
 LONGEST = 48  # characters of a label
@@ -122,8 +123,7 @@ def _series(runs: Sequence[Run]) -> list[str]:
 
 def _name(different: dict[str, Value]) -> str:
     parts = [f"{key.rpartition('.')[2]} {value}" for key, value in different.items() if key not in OF_A_SIZE]
-    text = ", ".join(parts)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return cut(", ".join(parts), LONGEST)
 
 
 def _style(number: int) -> Style:
@@ -139,6 +139,4 @@ def _draw(axes: Axes, points: Sequence[Point], style: Style) -> None:
     axes.plot(sizes, [sum(part) / len(part) for part in found], linewidth=1.6, **style | {"marker": ""})
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)

@@ -66,3 +66,8 @@ def _accuracies(panel: Panel, delta: float) -> list[float]:
 def short(share: float) -> str:
     """Return three digits without the leading zero, as the paper's field prints them: .046, 1.000."""
     return f"{share:.3f}".removeprefix("0")
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text that is not longer than so many characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from lit_knn.errors import UserError
 from lit_knn.report import accuracy_table
+from lit_knn.report.table import cut
 
 from .conftest import make_record
 
@@ -58,3 +59,7 @@ def test_a_budget_that_a_case_left_out_is_a_dash(record):
 def test_no_results(record):
     with pytest.raises(UserError, match="no results"):
         accuracy_table(dataclasses.replace(record, results=[]))
+
+
+def test_a_text_is_cut_where_it_is_too_long():
+    assert [cut("abcd", longest) for longest in (5, 4, 3)] == ["abcd", "abcd", "ab…"]
