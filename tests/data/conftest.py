@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,14 @@ def samples(first: int, count: int, **size: int) -> dict[str, bytes]:
     return members
 
 
+def write_tars(folder: Path, *lengths: int, **size: int) -> str:
+    """Write shards of the given lengths, return their pattern."""
+    for shard, length in enumerate(lengths):
+        write_tar(folder / f"part-{shard}.tar", samples(sum(lengths[:shard]), length, **size))
+    return str(folder / "part-*.tar")
+
+
 @pytest.fixture
 def tars(tmp_path: Path) -> Callable[..., str]:
     """Write shards of the given lengths, return their pattern."""
-
-    def write(*lengths: int, **size: int) -> str:
-        for shard, length in enumerate(lengths):
-            write_tar(tmp_path / f"part-{shard}.tar", samples(sum(lengths[:shard]), length, **size))
-        return str(tmp_path / "part-*.tar")
-
-    return write
+    return partial(write_tars, tmp_path)

@@ -16,7 +16,7 @@ from lit_knn.cli import main
 from lit_knn.store import Store
 
 from ..conftest import contents, restored, run, tiny
-from ..data.conftest import samples, write_tar
+from ..data.conftest import write_tars
 
 pytestmark = pytest.mark.slow
 LENGTHS = (11, 7, 12, 9)
@@ -44,8 +44,7 @@ BATCHES = sum(-(-length // 5) for length in LENGTHS)  # of one pass
 def folder(tmp_path_factory):
     """Four tar shards and a network that sends its process a signal in a batch of its own."""
     folder = tmp_path_factory.mktemp("images")
-    for shard, length in enumerate(LENGTHS):
-        write_tar(folder / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    write_tars(folder, *LENGTHS, height=8, width=8)
     (folder / "mortal.py").write_text(NETWORK)
     return folder
 

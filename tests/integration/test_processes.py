@@ -55,6 +55,16 @@ def run_two(command, config, *options):
     return [process.returncode for process in processes], said
 
 
+def run_test_in_two(config, folder):
+    """Run a test in two processes, below a folder of its own, and return the run's."""
+    config["trainer"]["default_root_dir"] = str(folder)
+    process = start("test", config)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    (found,) = folder.glob("run-*")
+    return found
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """120 digits as PNG files, 12 of each class."""
@@ -112,11 +122,7 @@ def test_every_attack_gives_the_same_bytes_in_two_processes(built, tmp_path):
     threats = ["GrayBox", {"class_path": "BlackBox", "init_args": {"surrogates": [surrogate]}}, *suite["threats+"]]
     built["model"] |= {"attacks": [*built["model"]["attacks"], *attacks], "threats": threats, "deltas": [0.1]}
     expected = run("test", built)
-    built["trainer"]["default_root_dir"] = str(tmp_path / "two")
-    process = start("test", built)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    (found,) = (tmp_path / "two").glob("run-*")
+    found = run_test_in_two(built, tmp_path / "two")
     for name in ("results.csv", "broken_by.csv"):
         assert (found / name).read_bytes() == (expected / name).read_bytes()
 
@@ -138,11 +144,7 @@ def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one
     }
     run("index", config)
     expected = run("test", config)
-    config["trainer"]["default_root_dir"] = str(tmp_path / "two")
-    process = start("test", config)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    (found,) = (tmp_path / "two").glob("run-*")
+    found = run_test_in_two(config, tmp_path / "two")
     assert (found / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()
     assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ..conftest import contents, run, tiny
-from ..data.conftest import samples, write_tar
+from ..data.conftest import write_tars
 from .slurm_sandbox import missing, slurm
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +44,7 @@ network.batches = 0
 def folder(tmp_path_factory):
     """Six tar shards and a network that asks Slurm to interrupt the second task of its array in a batch of its own."""
     folder = tmp_path_factory.mktemp("images")
-    for shard, length in enumerate(LENGTHS):
-        write_tar(folder / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    write_tars(folder, *LENGTHS, height=8, width=8)
     (folder / "interrupted.py").write_text(NETWORK)
     return folder
 

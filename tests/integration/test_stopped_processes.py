@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import contents, run, tiny
-from ..data.conftest import samples, write_tar
+from ..data.conftest import samples, write_tar, write_tars
 from .test_interrupted import NETWORK
 from .test_processes import finish, refusal, run_two, start
 
@@ -17,8 +17,7 @@ LENGTHS = (11, 7, 12, 9)
 @pytest.fixture
 def config(tmp_path):
     """Four tar shards: the first and the third are read by rank 0."""
-    for shard, length in enumerate(LENGTHS):
-        write_tar(tmp_path / f"part-{shard}.tar", samples(sum(LENGTHS[:shard]), length, height=8, width=8))
+    write_tars(tmp_path, *LENGTHS, height=8, width=8)
     (tmp_path / "mortal.py").write_text(NETWORK)
     config = tiny(tmp_path / "two", tmp_path / "runs")
     config["model"]["classifier"] |= {"network": f"{tmp_path / 'mortal.py'}:network"}
