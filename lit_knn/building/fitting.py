@@ -43,7 +43,7 @@ class Fitting(DatabasePass):
         """Return this process's share of the sample: every stride-th row of each shard, whole batches by rank."""
         self._calibrate()  # in no later hook: a process without a batch would not call it
         trainer, wanted = self.trainer, self.database.projection_rows
-        stride = max(1, self.data.num_database_rows // wanted) if wanted else 1
+        stride = max(1, self.data.about_database_rows // wanted) if wanted else 1
         shards = self._part.of(self.shards)
         return self.data.database_batches(
             shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size

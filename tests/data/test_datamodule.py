@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lit_knn.data import Batch, Digits, ImageData, ImageFolder, Preprocessing, TarShards
+from lit_knn.data.datamodule import LISTED_SHARDS
 from lit_knn.errors import UserError
 
 from .conftest import encode, photo, samples, write_tar
@@ -254,7 +255,7 @@ def test_shards_without_images_change_nothing(tars: Callable[..., str], tmp_path
     urls = tars(0, 3, 0, 5, 0)
     source = TarShards(urls=urls)
     data = ImageData(queries=source, database=source, batch_size=2, num_workers=num_workers)
-    assert (data.num_queries_total, data.num_database_rows) == (8, 8)
+    assert (data.num_queries_total, data.about_database_rows) == (8, 8)
     assert data.num_rows(2) == 0
     for loader in (data.test_dataloader(), data.database_batches(range(5))):
         assert [(batch["shard"], len(batch["key"])) for batch in loader] == [(1, 2), (1, 1), (3, 2), (3, 2), (3, 1)]
@@ -263,3 +264,18 @@ def test_shards_without_images_change_nothing(tars: Callable[..., str], tmp_path
     assert data.database_batches([0, 1]).total == 0
     with pytest.raises(UserError, match="0 queries make 0 batches"):
         data.test_dataloader()
+
+
+def test_the_number_of_images_is_estimated_from_a_few_of_many_shards(tars: Callable[..., str], monkeypatch) -> None:
+    source = TarShards(urls=tars(*(3 + number % 3 for number in range(70))))
+    data = ImageData(queries=source, database=source)
+    listed = []
+    rows = ImageData.num_rows
+    monkeypatch.setattr(ImageData, "num_rows", lambda self, shard: listed.append(shard) or rows(self, shard))
+    assert abs(data.about_database_rows - 280) < 20
+    assert len(listed) == len(set(listed)) <= 2 * LISTED_SHARDS
+
+
+def test_few_shards_are_all_counted(tars: Callable[..., str]) -> None:
+    source = TarShards(urls=tars(*range(1, 32)))
+    assert ImageData(queries=source, database=source).about_database_rows == sum(range(1, 32))

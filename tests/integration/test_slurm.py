@@ -18,7 +18,7 @@ from .slurm_sandbox import missing, slurm
 ROOT = Path(__file__).parents[2]
 SUBMIT = ROOT / "slurm" / "submit"
 LENGTHS = (11, 7, 12, 9, 10, 8)
-CHAIN = "fit,extract,train,add,merge,test"
+CHAIN = "fit,extract,train,add,merge,test,report"
 TWO_TASKS = ("--sbatch=--cpus-per-task=1 --ntasks-per-node=1", "--sbatch=extract=--ntasks-per-node=2")
 NETWORK = """
 import os, subprocess, time
@@ -236,6 +236,7 @@ def test_a_chain_that_is_requeued_in_the_middle(cluster, config, expected, tmp_p
     everything = "\n".join(log(tmp_path, step) for step in CHAIN.split(","))
     assert contents(tmp_path / "database") == database, everything
     assert (tmp_path / "runs" / "digits" / "results.csv").read_bytes() == results, everything
+    assert "<title>" in (tmp_path / "runs" / "report" / "report.html").read_text(), everything
     assert "DUE TO JOB REQUEUE" in log(tmp_path, "extract")
     assert "stopped by SIGTERM with nothing lost; the same command goes on" in log(tmp_path, "extract")
     assert log(tmp_path, "test").count("stopped by SIGUSR1 with nothing lost; Slurm starts it again") == 1
