@@ -14,22 +14,25 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
 from lit_knn.cache import Attacked
 from lit_knn.database import StoredGallery
 from lit_knn.defenses import Query, Seen
-from lit_knn.index import Neighbors, nearest
+from lit_knn.index import Neighbors, nearest, rings
 from lit_knn.outcomes import batch_path
 from lit_knn.part import Part
 from lit_knn.sealing import seal_arrays
+from lit_knn.together import together
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well
@@ -41,13 +44,17 @@ class Deferral:
     Args:
         folder: Created when something is kept.
         classifier: The defended one.
-        gallery: Where neighbours will be looked for.
+        views: Where neighbours will be looked for: a gallery, or several of which each has all rows of the one before.
         needed: Largest number of neighbours that any defense wants, by tap.
     """
 
-    def __init__(self, folder: Path, classifier: Classifier, gallery: StoredGallery, needed: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, classifier: Classifier, views: Sequence[StoredGallery], needed: dict[str, int]
+    ) -> None:
         self.folder = folder
-        self._classifier, self._gallery, self._needed = classifier, gallery, needed
+        self._classifier, self._views, self._needed = classifier, views, needed
+        self._store = views[-1].store
+        self._rings = rings([view.among for view in views], len(self._store))  # so that each row is compared once
         self._mine: list[tuple[Tensor, Tensor]] = []  # id and label of the batches of this process
 
     def keep(self, id: Tensor, label: Tensor, looks: Callable[[], Iterable[Attacked]]) -> None:
@@ -71,33 +78,56 @@ class Deferral:
         arrays = {name: torch.stack(parts).numpy() for name, parts in columns.items()}  # (L, N, ...)
         seal_arrays(path, arrays)
 
+    def look_up(self, trainer: Trainer, *, tell: Callable[[str], object], pause: Callable[[], object]) -> None:
+        """Share what is left among all processes, search, and wait for each other; nobody may `keep` any more.
+
+        Args:
+            trainer: Has started the processes.
+            tell: Told how far it is.
+            pause: Called before each unit; whatever it raises, the units before are kept.
+        """
+        with together(trainer):
+            units = self.left(Part(trainer.global_rank + 1, trainer.world_size))
+        with together(trainer):  # all batches of all processes wait by now
+            self.search(units, tell=tell, pause=pause)
+
     def left(self, share: Part) -> dict[str, Sequence[Part]]:
         """Return a share of the units of the database that have not been searched yet, by tap.
 
         No process may be searching.
         """
-        count = max(LEAST_UNITS, -(-len(self._gallery.store) // UNIT))
+        count = max(LEAST_UNITS, -(-len(self._store) // UNIT))
         units = [Part(number, count) for number in range(1, count + 1)]
         done = {tap: self._done(tap) for tap in self._needed}
         return {tap: share.of([unit for unit in units if unit.number not in done[tap]]) for tap in self._needed}
 
-    def search(self, units: Mapping[str, Sequence[Part]], *, tell: Callable[[str], object] = str) -> None:
+    def search(
+        self,
+        units: Mapping[str, Sequence[Part]],
+        *,
+        tell: Callable[[str], object] = str,
+        pause: Callable[[], object] = bool,
+    ) -> None:
         """Look for the neighbours of all batches of all processes.
 
         Every process has to be done with `keep` before, and with this before anybody iterates.
 
         Args:
             units: Of the database, by tap.
-            tell: Told how far it is.
+            tell: As above.
+            pause: As above.
         """
         for tap, parts in units.items():
             queries = np.concatenate([_read(path, f"features/{tap}") for path in self._batches()])
             k = self._needed[tap]
-            found = Neighbors(np.full((len(queries), k), -1), np.full((len(queries), k), np.inf, np.float32))
+            shape = (len(self._rings), len(queries), k)
+            found = Neighbors(np.full(shape, -1), np.full(shape, np.inf, np.float32))
             path = self.folder / "found" / f"{tap}-{self._queries()}-{uuid.uuid4().hex}.npz"
             for done, part in enumerate(parts, 1):
+                pause()
                 tell(f"neighbours in {tap}, unit {done} of {len(parts)}")
-                found = nearest([found, self._gallery.part(tap, part, queries, k)], k)
+                more = self._views[-1].part(tap, part, queries, k, self._rings)
+                found = nearest([found, Neighbors(*map(np.stack, zip(*more, strict=True)))], k)  # (R, L·N, K)
                 seal_arrays(path, {"units": [part.number for part in parts[:done]], **found._asdict()})
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Attacked]]]:
@@ -108,7 +138,7 @@ class Deferral:
         for id, label in self._mine:
             path = batch_path(self.folder, id)
             rows = slice(starts[path], starts[path] + sizes[path])
-            nearby = {tap: Neighbors(ids[rows], distances[rows]) for tap, (ids, distances) in found.items()}
+            nearby = {tap: Neighbors(ids[:, rows], distances[:, rows]) for tap, (ids, distances) in found.items()}
             yield id, label, self._looks(path, nearby, id.device)
 
     def clear(self) -> None:
@@ -120,8 +150,10 @@ class Deferral:
         with np.load(path, allow_pickle=False) as file:
             columns = {name: torch.from_numpy(file[name]).to(device) for name in file.files}
         many = len(columns["realised"])
-        split = {  # L times (N, K)
-            tap: list(map(Neighbors, np.split(ids, many), np.split(distances, many)))
+        views = len(self._views)
+        shape = (views, many, -1)
+        split = {  # (V, L, N, K)
+            tap: Neighbors(ids.reshape(*shape, ids.shape[-1]), distances.reshape(*shape, ids.shape[-1]))
             for tap, (ids, distances) in nearby.items()
         }
         return [
@@ -129,9 +161,15 @@ class Deferral:
                 LookedUp(
                     columns["logits"][look],
                     {tap: columns[f"features/{tap}"][look] for tap in nearby},
-                    {tap: found[look] for tap, found in split.items()},
+                    [
+                        {
+                            tap: Neighbors(ids[view, look], distances[view, look])
+                            for tap, (ids, distances) in split.items()
+                        }
+                        for view in range(views)
+                    ],
                     self._classifier,
-                    self._gallery,
+                    self._views,
                 ),
                 columns["realised"][look],
                 columns["normalized"][look],
@@ -154,23 +192,40 @@ class Deferral:
         return {unit for path in self._found(tap) for unit in _read(path, "units").tolist()}
 
     def _all_found(self, tap: str) -> Neighbors:
-        parts = [Neighbors(_read(path, "ids"), _read(path, "distances")) for path in self._found(tap)]
-        return nearest(parts, self._needed[tap])
+        """Return the neighbours of all queries in each view, ``(V, L·N, K)``."""
+        k = self._needed[tap]
+        files = [Neighbors(_read(path, "ids"), _read(path, "distances")) for path in self._found(tap)]
+        added = map(Neighbors, *nearest(files, k))
+        views = accumulate(added, lambda smaller, ring: nearest([smaller, ring], k))
+        return Neighbors(*map(np.stack, zip(*views, strict=True)))
 
 
 class LookedUp(Query):
-    """A query whose neighbours have been found."""
+    """A query whose neighbours have been found.
+
+    Args:
+        logits: ``(N, C)``.
+        features: ``(N, D)`` by tap.
+        neighbors: By tap, for each of the views.
+        classifier: The defended one.
+        views: Galleries; the query is of the last one.
+    """
 
     def __init__(
         self,
         logits: Tensor,
         features: dict[str, Tensor],
-        neighbors: dict[str, Neighbors],
+        neighbors: Sequence[dict[str, Neighbors]],
         classifier: Classifier,
-        gallery: StoredGallery,
+        views: Sequence[StoredGallery],
     ) -> None:
+        *smaller, gallery = views
         super().__init__(None, classifier, gallery, seen=Seen(logits, {}))
-        self._features, self._neighbors = features, neighbors
+        self._features, self._neighbors = features, neighbors[-1]
+        self._of = {
+            len(view): LookedUp(logits, features, [found], classifier, [view])
+            for view, found in zip(smaller, neighbors[:-1], strict=True)
+        }
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""

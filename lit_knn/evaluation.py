@@ -18,19 +18,18 @@ from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed
+from lit_knn.defenses import Defense, NoDefense, Query, Seen, Sized, Variant, most_needed
 from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.metrics import RobustAccuracy, SampleAudit
 from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.outcomes import Outcome, Outcomes
-from lit_knn.part import Part
 from lit_knn.perturbation import normalized_l2
+from lit_knn.premises import verify_neighbors, verify_parts
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
-from lit_knn.together import together
 
 WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 
@@ -69,21 +68,11 @@ class Evaluation(pl.LightningModule):
         threats = [part for threat in threats or [GrayBox()] for part in threat.against(self.defenses)]
         self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
         self.database = database
-        self.gallery: StoredGallery | None = None  # the database, once a test has opened it
+        self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
         self.topk = topk
-        if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
-            raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {deltas}")
-        for kind, names in (
-            ("threats", [threat.name for threat in self.threats]),
-            ("attacks", [attack.name for attack in attacks]),
-            ("defense variants", self.variants),
-        ):
-            if len(set(names)) < len(names):
-                raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
-        if cache is not None and not cache.images and (looking := [d for d in self.defenses if d.uses_image]):
-            raise UserError(
-                f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
-            )
+        verify_parts(
+            attacks=attacks, deltas=deltas, defenses=self.defenses, threats=threats, database=database, cache=cache
+        )
         self.cache = cache
         self.cases = pair(self.threats, attacks)
         self._replicas: dict[str, Replica | None] = {}
@@ -91,17 +80,24 @@ class Evaluation(pl.LightningModule):
         self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
         self.deferral: Deferral | None = None  # where batches wait for their neighbours, if they do
         self.watch: Callable[[str], object] = str  # told what is attacked next: a batch may take an hour
+        self.pause: Callable[[], object] = lambda: None  # called between pieces of work, where a test may be stopped
         self.results: list[Row] = []
-        counted = [(threat.name, attack.name) for threat, attack in self.cases]
-        if len(counted) > 1:
-            counted.append(WORST_CASE)
-        self.accuracy = RobustAccuracy(counted, self.deltas, self.variants, topk)
         self.audit = SampleAudit()
 
     @property
+    def gallery(self) -> StoredGallery | None:
+        """The opened database, in its largest size; None before a test, or where no defense needs one."""
+        return self.views[-1] if self.views else None
+
+    @property
+    def answering(self) -> list[Defense]:
+        """The defenses, each with all views of the database that it needs."""
+        return [Sized(defense, self.views) if defense.needed else defense for defense in self.defenses]
+
+    @property
     def variants(self) -> list[Variant]:
-        """The lines of the results table."""
-        return [variant for defense in self.defenses for variant in defense.variants]
+        """The lines of the results table, once a test has opened the database."""
+        return [variant for defense in self.answering for variant in defense.variants]
 
     @property
     def needed(self) -> dict[str, int]:
@@ -145,7 +141,12 @@ class Evaluation(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
-        self.gallery = self.required_database.open(self.classifier, self.data) if self.needed else None
+        self.views = self.required_database.open(self.classifier, self.data) if self.needed else []
+        verify_neighbors(self.needed, self.views)
+        counted = [(threat.name, attack.name) for threat, attack in self.cases]
+        if len(counted) > 1:
+            counted.append(WORST_CASE)
+        self.accuracy = RobustAccuracy(counted, self.deltas, self.variants, self.topk)
         self._replicas.clear()  # they are of the database as it was opened before
         replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
@@ -179,7 +180,7 @@ class Evaluation(pl.LightningModule):
 
     def conclude(self, id: Tensor, label: Tensor, looks: Iterable[Attacked]) -> None:
         """Let every defense answer what `looks` gave, keep what becomes of each query, and count."""
-        outcome = answers(looks, label, self.defenses, topk=self.topk, sizes=len(self.deltas) - 1)
+        outcome = answers(looks, label, self.answering, topk=self.topk, sizes=len(self.deltas) - 1)
         if self.outcomes:
             self.outcomes.save(id, outcome)
         self.count(id, outcome)
@@ -229,10 +230,7 @@ class Evaluation(pl.LightningModule):
             AuditError: If a query was left out or seen twice.
         """
         if self.deferral is not None:
-            with together(self.trainer):
-                units = self.deferral.left(Part(self.trainer.global_rank + 1, self.trainer.world_size))
-            with together(self.trainer):  # all batches of all processes wait by now
-                self.deferral.search(units, tell=self.watch)
+            self.deferral.look_up(self.trainer, tell=self.watch, pause=self.pause)
             for id, label, looks in self.deferral:
                 self.conclude(id, label, looks)
         if self.gallery is not None:

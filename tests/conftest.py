@@ -149,4 +149,4 @@ def database(database_path: Path) -> Database:
 @pytest.fixture
 def gallery(database: Database, classifier: Classifier, data: ImageData) -> StoredGallery:
     """The same, opened."""
-    return database.open(classifier, data)
+    return database.open(classifier, data)[-1]

@@ -1,5 +1,8 @@
 """One pass for all queries: the same answers, wherever and how often it was interrupted."""
 
+import signal
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from lit_knn.database import Database
 from lit_knn.defenses import KNN, NoDefense, Query, most_needed
 from lit_knn.deferral import LEAST_UNITS, Deferral
 from lit_knn.part import Part
+from lit_knn.preemption import Preempted
 
 from .conftest import TAPS
 
@@ -20,7 +24,7 @@ NEEDED = most_needed(DEFENSES)
 
 @pytest.fixture
 def gallery(database, classifier, data):
-    return Database(path=database.path, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)
+    return Database(path=database.path, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)[-1]
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def waiting(classifier, gallery, tmp_path, batches, looks):
     """Return one process's deferral, with its share of the batches."""
 
     def make(rank=0, world=1):
-        deferral = Deferral(tmp_path / "waiting", classifier, gallery, NEEDED)
+        deferral = Deferral(tmp_path / "waiting", classifier, [gallery], NEEDED)
         for id, label, images in batches[rank::world]:
             deferral.keep(id, label, lambda images=images: looks(images))
         return deferral
@@ -100,6 +104,23 @@ def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting,
     verify([again], batches, looks)
 
 
+def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks):
+    calls = []
+
+    def pause():
+        calls.append(None)
+        if len(calls) == 6:
+            raise Preempted(signal.SIGUSR1)
+
+    deferral, trainer = waiting(), SimpleNamespace(global_rank=0, world_size=1)
+    with pytest.raises(Preempted):
+        deferral.look_up(trainer, tell=str, pause=pause)
+    again = waiting()
+    assert {tap: len(units) for tap, units in again.left(Part()).items()} == {"early": 11, "late": 16}
+    again.look_up(trainer, tell=str, pause=bool)
+    verify([again], batches, looks)
+
+
 def test_a_batch_is_attacked_once(waiting, batches, classifier, gallery):
     deferral = waiting()
     for id, label, _ in batches:
@@ -117,8 +138,8 @@ def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, cl
 
 
 def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_path):
-    view = Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=200).open(classifier, data)
-    deferral = Deferral(tmp_path / "waiting", classifier, view, NEEDED)
+    view = Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=200).open(classifier, data)[-1]
+    deferral = Deferral(tmp_path / "waiting", classifier, [view], NEEDED)
     id, label, images = batches[0]
     deferral.keep(id, label, lambda: looks(images))
     deferral.search(deferral.left(Part()))
@@ -127,6 +148,31 @@ def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_
         assert np.isin(look.query.neighbors("late").ids, view.ids).all()
         expected = view.search("late", look.query.features("late"), NEEDED["late"])
         assert np.array_equal(look.query.neighbors("late").ids, expected.ids)
+
+
+def test_several_views_of_the_database_in_one_pass(database, classifier, data, batches, looks, tmp_path, monkeypatch):
+    taps = [Tap(**tap) for tap in TAPS]
+    views = Database(path=database.path, taps=taps, rows=[8, 200, 1297, 0.5]).open(classifier, data)
+    assert [len(view) for view in views] == [8, 200, 648, 1297]
+    deferral = Deferral(tmp_path / "waiting", classifier, views, NEEDED)
+    id, label, images = batches[0]
+    deferral.keep(id, label, lambda: looks(images))
+    read = []
+    blocks = type(views[0].store).feature_blocks
+    monkeypatch.setattr(
+        type(views[0].store),
+        "feature_blocks",
+        lambda *args, **named: (read.append(len(rows)) or (first, rows) for first, rows in blocks(*args, **named)),
+    )
+    deferral.search(deferral.left(Part()))
+    assert sum(read) == 2 * 1297  # each tap once
+    ((_, _, found),) = deferral
+    for look in found:
+        for view in views:
+            expected = view.search("late", look.query.features("late"), NEEDED["late"])
+            nearby = look.query.of(view).neighbors("late")
+            assert np.array_equal(nearby.ids, expected.ids)
+            np.testing.assert_allclose(nearby.distances, expected.distances, rtol=1e-4, atol=1e-4)
 
 
 def test_it_leaves_nothing(waiting):

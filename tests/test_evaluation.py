@@ -7,6 +7,7 @@ from pytorch_lightning import Trainer
 from lit_knn.attacks import FGSM, PGD, RandomNoise
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
+from lit_knn.database import Database
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.evaluation import WORST_CASE, Evaluation
@@ -223,22 +224,6 @@ def test_a_test_of_one_batch_is_not_audited(classifier, data):
 # ---------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"attacks": []}, "at least one attack"),
-        ({"deltas": [0.1, 1.5]}, r"deltas of \(0, 1\]"),
-        ({"deltas": [-0.1]}, r"deltas of \(0, 1\]"),
-        ({"attacks": [PGD(), PGD(steps=3)]}, "two attacks have the same name"),
-        ({"threats": [GrayBox(), GrayBox()]}, "two threats have the same name"),
-        ({"defenses": [NoDefense(), NoDefense()]}, "two defense variants have the same name"),
-    ],
-)
-def test_settings_that_make_no_sense(classifier, changes, sentence):
-    with pytest.raises(UserError, match=sentence):
-        build(classifier, **changes)
-
-
 def test_retrieval_without_a_database(classifier, data):
     with pytest.raises(UserError, match=r"no model\.database"):
         test(build(classifier, defenses=[KNN(taps=["early"])]), data)
@@ -249,16 +234,11 @@ def test_a_defense_that_asks_for_another_tap(classifier, data, database):
         test(build(classifier, database, defenses=[KNN(taps=["middle"])]), data)
 
 
-def test_more_neighbours_than_rows(classifier, data, database):
-    with pytest.raises(UserError, match="1297 rows and cannot find k = 1298"):
-        test(build(classifier, database, defenses=[KNN(taps=["early"], k=[1298])]), data)
-
-
 def test_a_run_depends_on_all_that_it_asks(classifier, gallery, data):
     def origin(**changes):
         given = {"attacks": [PGD()], "deltas": [0.1], "defenses": [NoDefense(), KNN(taps=["late"], k=[5])], **changes}
         evaluation = Evaluation(classifier=classifier, **given)
-        evaluation.gallery = gallery
+        evaluation.views = [gallery]
         evaluation._trainer = type("Run", (), {"datamodule": data})()
         return evaluation.origin()
 
@@ -272,3 +252,20 @@ def test_a_run_depends_on_all_that_it_asks(classifier, gallery, data):
         {"topk": [1]},
     ):
         assert origin(**changes) != plain
+
+
+# ---------------------------------------------------------------- databases of several sizes
+
+
+def test_a_sweep_over_sizes_is_a_run_for_each(classifier, data, database):
+    taps = list(database.taps.values())
+
+    def sized(rows):
+        return build(classifier, Database(path=database.path, taps=taps, index=database.index, rows=rows))
+
+    sweep = test(sized([900, 60, 0.2]), data)
+    assert {row["rows"] for row in sweep} == {"", 60, 259, 900}
+    for rows in (60, 0.2, 900):
+        alone = test(sized(rows), data)
+        searched = alone[-1]["rows"]
+        assert alone == [row for row in sweep if row["rows"] in ("", searched)]

@@ -84,9 +84,9 @@ def test_a_white_box_stands_for_one_of_each_tap():
     assert [threat.name for threat in threats] == ["white_box early", "white_box late", "white_box mid"]
     assert {(threat.rows, threat.overlap) for threat in threats} == {(9, 0.5)}
     assert [threat.defense.variants for threat in threats] == [
-        [("kNN", "early", 5, "CBW-D", "soft")],
-        [("kNN", "late", 5, "CBW-D", "soft")],
-        [("kNN", "mid", 3, "UW", "hard")],  # the first of what there is
+        [("kNN", "early", 5, "CBW-D", "soft", "")],
+        [("kNN", "late", 5, "CBW-D", "soft", "")],
+        [("kNN", "mid", 3, "UW", "hard", "")],  # the first of what there is
     ]
 
 
@@ -120,7 +120,7 @@ def views(database_path, classifier, data):
 
     def call(*, theirs=None, **settings):
         database = Database(path=database_path, taps=[Tap(**tap) for tap in TAPS], rows=theirs)
-        gallery = database.open(classifier, data)
+        gallery = database.open(classifier, data)[-1]
         threat = WhiteBox(defense=KNN(taps=["late"], k=[1], weightings=[UW()]), **settings)
         parts = gallery, threat.replica(classifier, gallery).gallery
         for part in parts:  # and nothing else is ever found

@@ -5,7 +5,12 @@ from lit_knn.variant import Variant
 
 
 def test_what_a_defense_does_not_have_is_blank():
-    assert Variant("none") == ("none", "", "", "", "")
+    assert Variant("none") == ("none", "", "", "", "", "")
+
+
+def test_in_words():
+    assert str(Variant("none")) == "none"
+    assert str(Variant("kNN", "late", 50, "CBW-D", "soft", 1000)) == "kNN late K=50 CBW-D soft N=1000"
 
 
 def test_results_can_be_read_without_pytorch():

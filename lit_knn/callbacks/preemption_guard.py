@@ -8,16 +8,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lit_knn.errors import UserError
 from lit_knn.preemption import Preempted
 
+if TYPE_CHECKING:
+    from lit_knn.evaluation import Evaluation
+
 
 class PreemptionGuard(Callback):
-    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed.
+    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, or a unit of a scan.
 
     ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
     asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or cancelled.
@@ -87,6 +90,7 @@ class PreemptionGuard(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the handlers back: Lightning's own talks to other processes from within."""
         self._install()
+        cast("Evaluation", pl_module).pause = self.check
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the handlers back: Lightning's own talks to other processes from within."""

@@ -22,6 +22,8 @@ from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.record import RESULTS_FILE
+from lit_knn.report.runs import Run
+from lit_knn.report.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.run import RunTrainer
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class RunRecord(Callback):
         evaluation.outcomes = Outcomes(folder / "outcomes", origin)
         gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
         if gallery is not None and gallery.reads_everything and not looking:
-            evaluation.deferral = Deferral(folder / "waiting", evaluation.classifier, gallery, evaluation.needed)
+            evaluation.deferral = Deferral(
+                folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed
+            )
         if trainer.is_global_zero:
             (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
 
@@ -63,6 +67,8 @@ class RunRecord(Callback):
         if evaluation.deferral is not None:
             evaluation.deferral.clear()
         accuracy_curves(record, folder / "accuracy.png")
+        if points := size_points([Run(record.run, folder, record)]):
+            size_figure(points, folder / SIZES_FILE)
         console = Console()
         console.print(accuracy_table(record))
         console.print(summary(record), highlight=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
-from lit_knn.report.record import COLUMNS
+from lit_knn.report.record import COLUMNS, variant
 from lit_knn.run import RunTrainer
 
 if TYPE_CHECKING:
@@ -29,16 +29,22 @@ class WandbResults(Callback):
 
         run.define_metric("perturbation_norm", hidden=True)
         run.define_metric("curve/*", step_metric="perturbation_norm")
+        several = (
+            len(evaluation.views) > 1
+        )  # else runs over databases of different size share the names of their curves
         points: dict[tuple[str, str, float], dict[str, float]] = {}
         for row in evaluation.results:
             case = (row["threat"], row["attack"], row["delta"])
             point = points.setdefault(case, {"perturbation_norm": row["delta_mean"]})
-            parts = (row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
-            line = "-".join(str(part) for part in parts if part != "")
+            words = variant(row).words()
+            line = "-".join(word for field, word in words.items() if several or field != "rows")
             point[f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"] = row["accuracy"]
         for point in points.values():
             run.log(point)
-        rows = [[str(value) if name == "k" else value for name, value in row.items()] for row in evaluation.results]
+        rows = [
+            [str(value) if name in ("k", "rows") else value for name, value in row.items()]
+            for row in evaluation.results
+        ]
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(trainer.run_folder.glob("*.png"))}
         run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
         run.config.update(trainer.run_config, allow_val_change=True)

@@ -50,9 +50,8 @@ def aims_at(threat: Threat, row: Row) -> bool:
 
 
 def where(row: Row) -> str:
-    """Return a row in words, without its attack: ``kNN late K=5 UW soft at Δ = 0.1``."""
-    words = variant(row)._replace(k=f"K={row['k']}" if row["k"] != "" else "")
-    return f"{' '.join(str(word) for word in words if word)} at Δ = {row['delta']:g}"
+    """Return a row in words, without its attack: ``kNN late K=5 UW soft N=1000 at Δ = 0.1``."""
+    return f"{variant(row)} at Δ = {row['delta']:g}"
 
 
 def who(row: Row) -> str:

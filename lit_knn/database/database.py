@@ -18,7 +18,6 @@ from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.index import Faiss, Index, Scan
 from lit_knn.store import Store, is_sealed, shard_name
-from lit_knn.view_size import view_size
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
 
@@ -37,7 +36,8 @@ class Database:
         key_width: Longest name of an image that the store keeps, in bytes.
         build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
         rows: How many of its rows the defense searches, or which share of them if below 1: the first ones in a random
-            order, so that a smaller database is a part of each larger one. All by default.
+            order, so that a smaller database is a part of each larger one; null for all. With a list, the defenses
+            answer from a database of each size in one run (Figure 5).
         order_seed: Seed of that order.
     """
 
@@ -51,7 +51,7 @@ class Database:
         projection_rows: int | None = None,
         key_width: int = 64,
         build_missing: bool = False,
-        rows: float | None = None,
+        rows: float | list[float | None] | None = None,
         order_seed: int = 0,
     ) -> None:
         names = [tap.name for tap in taps]
@@ -65,12 +65,20 @@ class Database:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
         self.projection_rows = projection_rows
         self.key_width, self.build_missing = key_width, build_missing
-        if rows is not None and not (0 < rows < 1 or (rows >= 1 and rows == int(rows))):
-            raise UserError(f"model.database.rows is {rows}; whole numbers from 1 and shares in (0, 1) are accepted")
-        self.rows, self.order_seed = rows, order_seed
+        self.rows = rows if isinstance(rows, list) else [rows]
+        if not self.rows or not all(
+            size is None or 0 < size < 1 or (size >= 1 and size == int(size)) for size in self.rows
+        ):
+            raise UserError(
+                f"model.database.rows is {rows}; whole numbers from 1, shares in (0, 1) and null for all are accepted"
+            )
+        self.order_seed = order_seed
 
-    def open(self, classifier: Classifier, data: ImageData) -> StoredGallery:
+    def open(self, classifier: Classifier, data: ImageData) -> list[StoredGallery]:
         """Map the store and load projections and indexes, once they are known to belong together.
+
+        Returns:
+            The database in each of its sizes, ascending; one, unless ``rows`` is a list.
 
         Raises:
             UserError: If a part is missing (the sentence names the command that builds it), damaged, or was made from
@@ -80,9 +88,12 @@ class Database:
         store = Store(self.store_path, fingerprint=fingerprint)
         indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
-        if self.rows is None:
-            return gallery
-        return gallery.view(0, view_size(self.rows, len(store)))
+        return gallery.nested(self.sizes(len(store)))
+
+    def sizes(self, stored: int) -> list[int]:
+        """Return how many rows of the ``stored`` ones are searched: numbers that differ, ascending."""
+        shares = [stored if size is None else size if size >= 1 else max(1, round(size * stored)) for size in self.rows]
+        return sorted(set(map(int, shares)))
 
     # ---------------------------------------------------------------- building
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from lit_knn.backbones import Projection, Tap
 from lit_knn.ballots import Ballots
 from lit_knn.data import ImageData
 from lit_knn.database.base import Gallery
+from lit_knn.database.order import RandomOrder
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.index import Index, Neighbors, Selection
@@ -50,15 +51,23 @@ class StoredGallery(Gallery):
         Raises:
             UserError: If the store does not have that many rows.
         """
+        (view,) = self._windows([(start, stop)])
+        return view
+
+    def nested(self, sizes: Sequence[int]) -> list[StoredGallery]:
+        """Return the views of the first rows in random order, one of each size; see `view`."""
+        return self._windows([(0, size) for size in sizes])
+
+    def _windows(self, windows: Sequence[tuple[int, int]]) -> list[StoredGallery]:
         rows = len(self.store)
-        if not 0 <= start < stop <= rows:
-            raise UserError(
-                f"rows {start:,} to {stop:,} of {self.store.folder} are asked for, in random order, but it has {rows:,}"
-            )
-        if stop - start == rows:
-            return replace(self, among=None)
-        order = np.random.RandomState(self.order_seed).permutation(rows)  # NumPy froze this generator
-        return replace(self, among=Selection.of(order[start:stop], rows))
+        for start, stop in windows:
+            if not 0 <= start < stop <= rows:
+                raise UserError(
+                    f"rows {start:,} to {stop:,} of {self.store.folder} are asked for, in random order, but it has {rows:,}"
+                )
+        parts = [window for window in windows if window != (0, rows)]
+        found = dict(zip(parts, RandomOrder(rows, self.order_seed).selections(parts), strict=True)) if parts else {}
+        return [replace(self, among=found.get(window)) for window in windows]
 
     def identity(self) -> Fingerprint:
         """Return what an answer depends on, besides the classifier that the store was made with."""
@@ -103,10 +112,11 @@ class StoredGallery(Gallery):
         """Whether each search reads all of the store, so that many queries had better be asked together."""
         return any(index.exhaustive for index in self.indexes.values())
 
-    def part(self, tap: str, part: Part, features: NDArray[np.float32], k: int) -> Neighbors:
-        """Return what ``(N, D)`` features find in a part of the rows, ids −1 where that has fewer than k."""
-        share = self.indexes[tap].open(self.store, tap, self.store.folder, part)
-        return share.partial(features, k, self.among)
+    def part(
+        self, tap: str, part: Part, features: NDArray[np.float32], k: int, among: Sequence[Selection | None]
+    ) -> list[Neighbors]:
+        """Return what ``(N, D)`` features find in a part of the store, for each selection of rows: see `Index.partials`."""
+        return self.indexes[tap].open(self.store, tap, self.store.folder, part).partials(features, k, among)
 
     def finish(self) -> None:
         """Say that this process has nothing left to ask: see `Index.finish`."""

@@ -53,6 +53,7 @@ class Query:
         self._image, self._seen = image, seen
         self._classifier, self._gallery, self._needed = classifier, gallery, needed or {}
         self._neighbors: dict[str, Neighbors] = {}
+        self._of: dict[int, Query] = {}
 
     @property
     def image(self) -> Tensor:
@@ -82,6 +83,14 @@ class Query:
         if self._gallery is None:
             raise UserError("a defense asks for neighbours, but the configuration has no model.database")
         return self._gallery
+
+    def of(self, gallery: Gallery) -> Query:
+        """Return the query for the same images, with the neighbours that a smaller view of its gallery has."""
+        if gallery is self._gallery:
+            return self
+        if len(gallery) not in self._of:
+            self._of[len(gallery)] = Query(self._image, self._classifier, gallery, self._needed, self.seen)
+        return self._of[len(gallery)]
 
     @cached_property
     def seen(self) -> Seen:

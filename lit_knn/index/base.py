@@ -35,14 +35,13 @@ class Neighbors(NamedTuple):
 
 
 def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
-    """Merge what the same queries found in different rows; the lower id goes first among equally near ones.
+    """Merge what the same queries ``(..., K)`` found in different rows; the lower id goes first of equally near ones.
 
     So neither the order of ``found`` nor how the rows were shared out matters.
     """
-    ids = np.concatenate([part.ids for part in found], axis=1)
-    distances = np.concatenate([part.distances for part in found], axis=1)
-    order = np.lexsort((ids, distances), axis=1)[:, :k]
-    return Neighbors(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
+    ids, distances = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
+    order = np.lexsort((ids, distances), axis=-1)[..., :k]
+    return Neighbors(np.take_along_axis(ids, order, -1), np.take_along_axis(distances, order, -1))
 
 
 class Index(ABC):
@@ -121,6 +120,12 @@ class Index(ABC):
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` float32, of those that ``among`` allows, ids −1 beyond them."""
 
+    def _search_each(
+        self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
+    ) -> list[Neighbors]:
+        """Search for each selection; an index that reads all rows overrides it to read them once."""
+        return [self._search(features, k, part) for part in among]
+
     @final
     def open(self, store: Store, tap: str, folder: Path, share: Part = WHOLE) -> Self:
         """Return a copy that is ready to be searched.
@@ -167,17 +172,23 @@ class Index(ABC):
     @final
     def partial(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
         """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
+        rows = self._rows if among is None else len(among)
+        if self._rows and not 1 <= k <= rows:
+            raise UserError(f"{self._name} has {rows} rows and cannot find k = {k} neighbours")
+        (neighbors,) = self.partials(features, k, [among])
+        return neighbors
+
+    @final
+    def partials(self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
+        """Do what `partial` does for each of several selections that share no row, of any size."""
         if not self._rows:
             raise RuntimeError("the index has not been opened")
         features = np.ascontiguousarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != self._dimension:
             raise UserError(f"{self._name} takes features (N, {self._dimension}), not {features.shape}")
-        rows = self._rows if among is None else len(among)
-        if not 1 <= k <= rows:
-            raise UserError(f"{self._name} has {rows} rows and cannot find k = {k} neighbours")
         if not (finite := np.isfinite(features).all(axis=1)).all():
             raise UserError(f"features of query {finite.argmin()} of {len(features)} are NaN or infinite")
-        return self._search(features, k, among)
+        return self._search_each(features, k, among)
 
 
 def dimension(store: Store, tap: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,13 +56,21 @@ class Scan(Index):
         self._store, self._tap, self._share = store, tap, share
 
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        (neighbors,) = self._search_each(features, k, [among])
+        return neighbors
+
+    def _search_each(
+        self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
+    ) -> list[Neighbors]:
         if self._store is None:
             raise RuntimeError("the index has not been opened")
         cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-        running = Running(torch.from_numpy(features).to("cuda" if cuda else "cpu"), k)
+        queries = torch.from_numpy(features).to("cuda" if cuda else "cpu")
+        running = [Running(queries, k) for _ in among]
         for first, rows in self._store.feature_blocks(self._tap, share=self._share, rows=self.block_rows):
-            running.compare(first, rows, among)
-        return running.neighbors()
+            for found, part in zip(running, among, strict=True):
+                found.compare(first, rows, part)
+        return [found.neighbors() for found in running]
 
 
 class Running:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,22 @@ class Selection:
     def identity(self) -> str:
         """Return their number and a hash of which."""
         return f"{self.count}-{self.digest}"
+
+
+def rings(nested: Sequence[Selection | None], rows: int) -> list[Selection | None]:
+    """Return what each selection adds to the one before, so that no row is in two.
+
+    Args:
+        nested: Each has all rows of the one before; None, which can only be the last, is all.
+        rows: M.
+    """
+    found = list(nested[:1])
+    for smaller, larger in pairwise(nested):
+        if smaller is None:
+            raise ValueError("nothing can be added to all rows")
+        bits = np.packbits(np.ones(rows, bool), bitorder="little") if larger is None else larger.bits
+        found.append(Selection.of_bits(bits & ~smaller.bits))
+    return found
 
 
 def restricted(index: Any, among: Selection) -> Any:

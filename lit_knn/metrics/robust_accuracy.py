@@ -119,6 +119,7 @@ class RobustAccuracy(Metric):
                         "k": variant.k,
                         "weighting": variant.weighting,
                         "combination": variant.combination,
+                        "rows": variant.rows,
                         "topk": k,
                         "correct": correct[a][e][v][t],
                         "n": n,

@@ -43,7 +43,7 @@ def write_breaks(
     names = [f"{threat}: {attack}" for threat, attack in cases]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "delta", *map(column_name, variants)])
+    table.writerow(["id", "delta", *map(str, variants)])
     for ids, outcome in batches:
         broken = ~outcome.hits[..., 0].numpy()  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
@@ -76,8 +76,3 @@ def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:
                 for column in columns:
                     counts[column][row[column]] += 1
     return counts
-
-
-def column_name(variant: Variant) -> str:
-    """Return what the CSV calls a variant."""
-    return " ".join(str(part) for part in variant if part != "")

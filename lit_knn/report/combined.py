@@ -9,18 +9,17 @@ from pathlib import Path
 
 from lit_knn.report.record import COLUMNS
 from lit_knn.report.runs import Run
-from lit_knn.report.settings import database_rows, differing
+from lit_knn.report.settings import differing
 from lit_knn.sealing import sealed
 
 
 def write_combined(runs: Sequence[Run], path: Path) -> None:
-    """Write every row of every run, after its run, the settings that differ, and how many rows were searched."""
+    """Write every row of every run, after its run and the settings that differ."""
     differences = differing([run.record for run in runs])
     text = io.StringIO()
-    table = csv.DictWriter(text, ["run", *differences[0], "database_rows", *COLUMNS], lineterminator="\n")
+    table = csv.DictWriter(text, ["run", *differences[0], *COLUMNS], lineterminator="\n")
     table.writeheader()
     for run, different in zip(runs, differences, strict=True):
-        shared = {"run": run.label, **different, "database_rows": database_rows(run.record)}
-        table.writerows({**shared, **row} for row in run.record.results)
+        table.writerows({"run": run.label, **different, **row} for row in run.record.results)
     with sealed(path) as unfinished:
         unfinished.write_bytes(text.getvalue().encode())

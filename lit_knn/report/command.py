@@ -16,12 +16,12 @@ from lit_knn.report.markdown import markdown
 from lit_knn.report.page import page
 from lit_knn.report.record import RESULTS_FILE
 from lit_knn.report.runs import Run, find_runs
-from lit_knn.report.sizes import size_figure, size_points
+from lit_knn.report.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.summary import speaking_delta
 from lit_knn.report.web_page import web_page
 from lit_knn.sealing import sealed, writing
 
-PAGE, TEXT, SIZES = "report.html", "report.md", "database-size.png"
+PAGE, TEXT = "report.html", "report.md"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,10 +56,10 @@ def report(arguments: Sequence[str]) -> None:
             accuracy_curves(condensed(run.record), path)
     points = size_points(runs.finished)
     if points:
-        with writing(output / SIZES):
-            size_figure(points, output / SIZES)
+        with writing(output / SIZES_FILE):
+            size_figure(points, output / SIZES_FILE)
     delta = speaking_delta(runs.finished[0].record) if given.delta is None else given.delta
-    blocks = page(runs, delta, curves, output / SIZES if points else None)
+    blocks = page(runs, delta, curves, output / SIZES_FILE if points else None)
     write_combined(runs.finished, output / RESULTS_FILE)
     for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks))):
         with sealed(output / name) as unfinished:

@@ -35,7 +35,7 @@ class Headline(NamedTuple):
 
 
 def headline(results: Sequence[Row]) -> Headline:
-    """Choose one variant per defense and tap: the largest K, CBW-D and soft where they exist, at the smallest k.
+    """Choose one variant per defense and tap: the largest K and database, CBW-D and soft if they exist, at the smallest k.
 
     Args:
         results: Rows of a record, at least one.
@@ -47,6 +47,8 @@ def headline(results: Sequence[Row]) -> Headline:
     shared = ", ".join(
         part for field in ("k", "weighting", "combination") if field not in varying for part in _values(chosen, field)
     )
+    if len({v.rows for v in variants if v.rows != ""}) > 1:
+        shared = ", ".join(part for part in (shared, *_values(chosen, "rows")) if part)
     panels = []
     for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
         here = [r for r in results if (r["threat"], r["attack"], r["topk"]) == (threat, attack, topk)]
@@ -62,8 +64,10 @@ def _chosen(variants: Sequence[Variant]) -> list[Variant]:
     chosen = []
     for family in dict.fromkeys((v.defense, v.tap) for v in variants):
         group = [v for v in variants if (v.defense, v.tap) == family]
-        largest = max((v.k for v in group if isinstance(v.k, int)), default="")
-        for field, wanted in {"k": largest, **PREFERRED}.items():
+        largest = {
+            field: max((getattr(v, field) for v in group if getattr(v, field)), default="") for field in ("k", "rows")
+        }
+        for field, wanted in {**largest, **PREFERRED}.items():
             group = [v for v in group if getattr(v, field) == wanted] or group
         chosen.extend(group)
     return chosen
@@ -71,14 +75,8 @@ def _chosen(variants: Sequence[Variant]) -> list[Variant]:
 
 def _values(variants: Sequence[Variant], field: str) -> list[str]:
     """Return the different values of a field in words, without the blanks of defenses that have none."""
-    return list(dict.fromkeys(_word(v, field) for v in variants if getattr(v, field) != ""))
-
-
-def _word(variant: Variant, field: str) -> str:
-    value = getattr(variant, field)
-    return f"K={value}" if field == "k" else str(value)
+    return list(dict.fromkeys(v.words()[field] for v in variants if field in v.words()))
 
 
 def _label(variant: Variant, varying: set[str]) -> str:
-    shown = [field for field in variant._fields if field in ("defense", "tap") or field in varying]
-    return " ".join(_word(variant, field) for field in shown if getattr(variant, field) != "")
+    return " ".join(word for field, word in variant.words().items() if field in ("defense", "tap") or field in varying)

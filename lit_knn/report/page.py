@@ -12,7 +12,7 @@ from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.record import Row, variant
 from lit_knn.report.runs import Run, Runs
 from lit_knn.report.section import section
-from lit_knn.report.settings import database_rows, differing
+from lit_knn.report.settings import database_sizes, differing
 from lit_knn.report.summary import speaking_delta
 from lit_knn.report.table import cut, short
 
@@ -61,8 +61,9 @@ def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -
 def _settings(runs: Sequence[Run]) -> list[Block]:
     facts, settings = [], []
     for run, different in zip(runs, differing([run.record for run in runs]), strict=True):
-        searched = database_rows(run.record)
-        facts.append([f"{max(r['n'] for r in run.record.results):,}", "–" if searched is None else f"{searched:,}"])
+        sizes = [f"{size:,}" for size in database_sizes(run.record)]
+        searched = " to ".join([sizes[0], sizes[-1]][: len(sizes)]) if sizes else "–"
+        facts.append([f"{max(r['n'] for r in run.record.results):,}", searched])
         settings.append([cut(str(value), LONGEST) for value in different.values()])
     labels, head = [run.label for run in runs], ["queries", "database rows"]
     if len(different) <= COLUMNS:

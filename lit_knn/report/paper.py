@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lit_knn.report.record import Record, Row, variant
-from lit_knn.report.settings import database_rows
 from lit_knn.variant import Variant
 
 DELTA = 0.06
@@ -53,11 +52,10 @@ def beside(record: Record) -> list[Beside]:
     model, data = record.config.get("model") or {}, record.config.get("data") or {}
     if not _is(model.get("classifier"), "resnet50") or not _built(data.get("queries"), "ImageNet", ("split", "val")):
         return []
-    database = _database(record, data)
     found: dict[tuple[Variant, str], Beside] = {}
     for row in record.results:
         none = row["defense"] == "none"
-        key = ("", "", "") if none else (database, row["weighting"], row["combination"])
+        key = ("", "", "") if none else (_database(record, row), row["weighting"], row["combination"])
         setting = _setting(record, row)
         if row["topk"] == 1 and setting and key in PUBLISHED and (none or _is_last_tap(model, row)):
             table, accuracies = PUBLISHED[key]
@@ -66,10 +64,10 @@ def beside(record: Record) -> list[Beside]:
     return list(found.values())
 
 
-def _database(record: Record, data: Mapping[str, Any]) -> str:
+def _database(record: Record, row: Row) -> str:
     """Return the paper's name of the database, if all of it was searched."""
-    rows, source = database_rows(record), data.get("database")
-    if rows is None or rows != record.database.get("rows"):
+    rows, source = row["rows"], (record.config.get("data") or {}).get("database")
+    if not isinstance(rows, int) or rows != record.database.get("rows"):
         return ""
     named = {IN: _built(source, "ImageNet", ("split", "train")), YFCC: _built(source, "YFCC100M")}
     return next((name for name, (least, most) in ROWS.items() if named[name] and least <= rows <= most), "")

@@ -16,7 +16,7 @@ def paper_comparison(runs: Sequence[Run]) -> Block:
     for run in runs:
         for found in beside(run.record):
             row = found.measured
-            name = "no defense" if not found.database else f"{found.database}, {' '.join(map(str, found.variant))}"
+            name = "no defense" if not found.database else f"{found.database}, {found.variant._replace(rows='')}"
             interval = f"{short(row['accuracy'])} ({short(row['low'])}–{short(row['high'])})"
             rows.append(
                 [run.label, name, found.setting, found.table, short(found.published), interval, f"{row['n']:,}"]

@@ -13,7 +13,7 @@ from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
 from lit_knn.variant import Variant
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"
 
@@ -29,6 +29,7 @@ class Row(TypedDict):
     k: int | str
     weighting: str
     combination: str
+    rows: int | str
     topk: int
     correct: int
     n: int
@@ -46,7 +47,7 @@ NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
 
 def variant(row: Row) -> Variant:
     """Return the line of the results table that a row belongs to."""
-    return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"])
+    return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"], row["rows"])
 
 
 @dataclass(frozen=True, kw_only=True)

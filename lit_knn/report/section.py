@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from lit_knn.errors import UserError
-from lit_knn.report.breaks import BREAKS_FILE, column_name, read_breaks
+from lit_knn.report.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.record import Record, variant
 from lit_knn.report.runs import Run
-from lit_knn.report.settings import database_rows
+from lit_knn.report.settings import database_sizes
 from lit_knn.report.summary import summary
 from lit_knn.report.table import short
 
@@ -69,7 +69,7 @@ def _everything(record: Record) -> Table:
 def _breaks(run: Run, delta: float) -> Table:
     counts = read_breaks(run.folder / BREAKS_FILE, delta)
     panel = headline(run.record.results).panels[-1]  # the worst case
-    labels = {column_name(variant(line.rows[0])): line.label for line in panel.lines}
+    labels = {str(variant(line.rows[0])): line.label for line in panel.lines}
     columns = [column for column in counts if column in labels]
     names = {"": "not broken", "clean": "wrong without any attack"}
     cells = list(dict.fromkeys(["clean", *(row for column in columns for row in counts[column]), ""]))
@@ -89,7 +89,7 @@ def _origin(record: Record) -> Table:
         "git": record.git or "unknown",
         "seconds": ", ".join(f"{phase} {seconds:g}" for phase, seconds in record.seconds.items()),
         "queries": ", ".join(f"{key} {value}" for key, value in record.queries.items()),
-        "database rows searched": "none" if (rows := database_rows(record)) is None else f"{rows:,}",
+        "database rows searched": ", ".join(f"{size:,}" for size in database_sizes(record)) or "none",
         "database rows skipped": str(len(record.database.get("skipped", []))),
         **{f"fingerprint of {name}": value for name, value in record.fingerprints.items() if len(value) < 100},
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lit_knn.report.record import Record
-from lit_knn.view_size import view_size
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
@@ -40,18 +39,9 @@ def differing(records: Sequence[Record]) -> list[dict[str, Value]]:
     return [{key: part.get(key, "") for key in differ} for part in all_settings]
 
 
-def database_rows(record: Record) -> int | None:
-    """Return how many rows the defense searched: ``model.database.rows`` as a number, or all; None without any.
-
-    The record holds the rows of the whole store, of which a share or a number may have been searched.
-    """
-    stored = record.database.get("rows")
-    if not isinstance(stored, int):
-        return None
-    wanted = settings(record).get("model.database.rows", "")
-    if not isinstance(wanted, int | float):
-        return stored
-    return view_size(wanted, stored)
+def database_sizes(record: Record) -> list[int]:
+    """Return how many rows the defenses searched: one number, several in a sweep, none without retrieval."""
+    return sorted({row["rows"] for row in record.results if isinstance(row["rows"], int)})
 
 
 def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:

@@ -16,10 +16,11 @@ from lit_knn.report.attackers import condensed
 from lit_knn.report.curves import DASHES, MARKERS, Style, plain
 from lit_knn.report.headline import headline
 from lit_knn.report.runs import Run
-from lit_knn.report.settings import Value, database_rows, differing
+from lit_knn.report.settings import Value, database_sizes, differing
 from lit_knn.report.table import cut
 
 OF_A_SIZE = ("model.database.rows", "model.database.path", "model.database.order_seed", "seed_everything")
+SIZES_FILE = "database-size.png"
 LONGEST = 48  # characters of a label
 
 
@@ -50,10 +51,14 @@ def size_points(runs: Sequence[Run]) -> list[Point]:
     """
     together: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        if database_rows(run.record) is not None:
+        if database_sizes(run.record):
             key = tuple(run.record.fingerprints.get(name, "") for name in ("classifier", "queries"))
             together.setdefault(key, []).append(run)
-    groups = {key: group for key, group in together.items() if len({database_rows(r.record) for r in group}) > 1}
+    groups = {
+        key: group
+        for key, group in together.items()
+        if len({size for run in group for size in database_sizes(run.record)}) > 1
+    }
     points = []
     for (classifier, *_), group in groups.items():
         names = [", ".join(part for part in (classifier * (len(groups) > 1), name) if part) for name in _series(group)]
@@ -62,16 +67,18 @@ def size_points(runs: Sequence[Run]) -> list[Point]:
 
 
 def _points(run: Run, series: str) -> list[Point]:
+    results = condensed(run.record).results
     return [
         Point(
             line.label,
             "worst case" if panel.title.startswith("all, ") else panel.title.partition(", ")[0],
             series,
             row["delta"],
-            database_rows(run.record) or 0,
+            size,
             row["accuracy"],
         )
-        for panel in headline(condensed(run.record).results).panels
+        for size in database_sizes(run.record)
+        for panel in headline([row for row in results if row["rows"] in ("", size)]).panels
         for line in panel.lines
         if line.rows[0]["tap"]
         for row in line.rows
@@ -115,9 +122,9 @@ def size_figure(points: Sequence[Point], path: Path) -> None:
 def _series(runs: Sequence[Run]) -> list[str]:
     """Name what differs besides size and seeds; nothing, if each size has settings of its own."""
     names = [_name(different) for different in differing([run.record for run in runs])]
-    sizes: dict[str, set[int | None]] = {}
+    sizes: dict[str, set[int]] = {}
     for run, name in zip(runs, names, strict=True):
-        sizes.setdefault(name, set()).add(database_rows(run.record))
+        sizes.setdefault(name, set()).update(database_sizes(run.record))
     return names if any(len(found) > 1 for found in sizes.values()) else [""] * len(names)
 
 

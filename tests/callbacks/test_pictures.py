@@ -39,7 +39,7 @@ def draw(monkeypatch, tmp_path, classifier, database, data):
         trainer = Run(tmp_path, callback)
         evaluation.trainer = trainer
         trainer.datamodule = data
-        evaluation.gallery = database.open(classifier, data)
+        evaluation.views = database.open(classifier, data)
         callback.on_test_end(trainer, evaluation)
         return drawn
 

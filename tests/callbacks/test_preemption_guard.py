@@ -68,10 +68,20 @@ def test_handlers_are_given_back():
         with pytest.raises(Preempted):
             guard.check()
     assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
-    guard.on_test_start(None, None)  # of a Trainer that runs no command
+    guard.on_test_start(None, SimpleNamespace())  # of a Trainer that runs no command
     assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
     with guard.watching(trainer()):
         guard.check()  # the next command starts afresh
+
+
+def test_a_test_may_ask_between_pieces_of_work():
+    guard, evaluation = PreemptionGuard(), SimpleNamespace()
+    with guard.watching(trainer()):
+        guard.on_test_start(None, evaluation)
+        evaluation.pause()
+        send(signal.SIGUSR1)
+        with pytest.raises(Preempted):
+            evaluation.pause()
 
 
 def test_an_error_that_the_signal_led_to_is_its_cause():

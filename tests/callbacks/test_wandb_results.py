@@ -74,9 +74,9 @@ def test_accuracy_is_logged_against_the_realised_perturbation(logged):
     results = Record.load(folder).results
     assert len(points) == 3  # Δ = 0, 0.05 and 0.1
     for row in results:
-        line = "-".join(
-            str(row[part]) for part in ("defense", "tap", "k", "weighting", "combination") if row[part] != ""
-        )
+        line = "none"
+        if row["tap"]:
+            line = f"kNN-{row['tap']}-K={row['k']}-{row['weighting']}-{row['combination']}"
         name = f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"
         (point,) = (point for point in points if point["perturbation_norm"] == row["delta_mean"])
         assert point[name] == row["accuracy"]
@@ -97,7 +97,7 @@ def test_the_table_and_every_picture_are_logged(logged):
     content = json.loads(table.read_text())
     rows = Record.load(folder).results
     assert tuple(content["columns"]) == COLUMNS
-    expected = [[str(value) if name == "k" else value for name, value in row.items()] for row in rows]
+    expected = [[str(value) if name in ("k", "rows") else value for name, value in row.items()] for row in rows]
     assert content["data"] == expected
     for picture in folder.glob("*.png"):
         (copy,) = files.rglob(f"{picture.stem}_*.png")

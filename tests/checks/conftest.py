@@ -11,9 +11,10 @@ from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation import Evaluation
 from lit_knn.metrics import wilson
 from lit_knn.threat import GrayBox
+from lit_knn.variant import Variant
 
-NONE = ("none", "", "", "", "")
-EARLY, LATE = (("kNN", tap, 5, "CBW-D", "soft") for tap in ("early", "late"))
+NONE = Variant("none")
+EARLY, LATE = (Variant("kNN", tap, 5, "CBW-D", "soft", 1297) for tap in ("early", "late"))
 NOTHING = torch.empty(0)
 
 
@@ -23,7 +24,7 @@ def rows(accuracies, *, n=500, attack="PGD", threat="gray_box", variant=NONE, to
     for delta, accuracy in accuracies.items():
         low, high = wilson(torch.tensor(round(accuracy * n)), torch.tensor(n))
         row = {"threat": threat, "attack": attack, "delta": delta}
-        row |= dict(zip(("defense", "tap", "k", "weighting", "combination"), variant, strict=True))
+        row |= variant._asdict()
         row |= {"topk": topk, "correct": round(accuracy * n), "n": n, "accuracy": round(accuracy * n) / n}
         row |= {"low": low.item(), "high": high.item()}
         made.append(row | {"delta_mean": delta, "delta_max": delta, "normalized_delta_mean": delta})
@@ -53,7 +54,7 @@ def attacked(classifier, database, gallery, data):
             threats=threats,
             database=database,
         )
-        evaluation.gallery = gallery
+        evaluation.views = [gallery]
         return Evidence([], evaluation, *(batch[name][:images] for name in ("image", "label", "id")))
 
     return build

@@ -32,7 +32,9 @@ def test_the_variant_that_is_attacked_worst_decides():
     made += [*rows({0.1: 0.9}, attack="noise", variant=LATE), *rows({0.1: 0.89}, variant=LATE)]
     found = NoiseFloor()(evidence(made, attacks=ATTACKS))
     assert found.verdict == "fail"
-    assert found.sentence.startswith("kNN late K=5 CBW-D soft at Δ = 0.1 keeps 90 % under noise and 89 % under PGD")
+    assert found.sentence.startswith(
+        "kNN late K=5 CBW-D soft N=1297 at Δ = 0.1 keeps 90 % under noise and 89 % under PGD"
+    )
 
 
 def test_what_counts_as_far_may_be_set():

@@ -33,7 +33,7 @@ def test_the_strongest_attack_counts_for_each_variant():
     defended = rows({0.0: 0.98, 0.1: 0.9, 0.2: 0.9}, variant=LATE)
     found = ReachesZero()(evidence([*strong, *defended]))
     assert found.verdict == "fail"
-    assert "kNN late K=5 CBW-D soft at Δ = 0.2 keeps 90 % under PGD (gray box)" in found.sentence
+    assert "kNN late K=5 CBW-D soft N=1297 at Δ = 0.2 keeps 90 % under PGD (gray box)" in found.sentence
     assert "1 of 2 variants" in found.sentence
 
 

@@ -82,7 +82,7 @@ def test_a_tap_less_needs_a_store_of_its_own(database, classifier, data):
 
 def test_without_an_index_the_store_itself_is_searched(database, classifier, data, gallery, tmp_path):
     taps = [Tap(**tap) for tap in TAPS]
-    scanned = Database(path=database.path, taps=taps).open(classifier, data)
+    scanned = Database(path=database.path, taps=taps).open(classifier, data)[-1]
     features = gallery.store.features("late", np.arange(0, 1297, 13)) + np.float32(0.01)
     expected = gallery.search("late", torch.from_numpy(features), 9)
     assert np.array_equal(scanned.search("late", torch.from_numpy(features), 9).ids, expected.ids)
@@ -108,3 +108,25 @@ def test_whatever_is_missing_the_sentence_names_the_command(tmp_path, database, 
             target.symlink_to(path)
     with pytest.raises(UserError, match=f"run `lit-knn {command}`"):
         changed.open(classifier, data)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        (None, [1297]),
+        (200, [200]),
+        (0.25, [324]),
+        (1e-9, [1]),
+        (0.9999, [1297]),
+        (5000, [5000]),  # whether there are so many is for the store to say
+        ([None, 10, 0.5, 1297.0, 648], [10, 648, 1297]),
+    ],
+)
+def test_sizes_are_numbers_or_shares(rows, sizes, tmp_path):
+    assert Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows).sizes(1297) == sizes
+
+
+@pytest.mark.parametrize("rows", [[], [0], [10, -1], [1.5], 0])
+def test_sizes_that_are_neither(rows, tmp_path):
+    with pytest.raises(UserError, match=r"rows is .*; whole numbers from 1, shares in \(0, 1\) and null for all"):
+        Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows)

@@ -93,11 +93,11 @@ def test_a_view_of_all_rows_is_all_of_it(gallery):
 def test_the_defense_may_search_a_part(database_path, classifier, data):
     taps = [Tap(**tap) for tap in TAPS]
     part, again = (
-        Database(path=database_path, taps=taps, rows=200, order_seed=seed).open(classifier, data) for seed in (0, 1)
+        Database(path=database_path, taps=taps, rows=200, order_seed=seed).open(classifier, data)[-1] for seed in (0, 1)
     )
     assert len(part) == len(again) == 200
     assert set(part.ids) != set(again.ids)
-    share = Database(path=database_path, taps=taps, rows=0.5).open(classifier, data)
+    share = Database(path=database_path, taps=taps, rows=0.5).open(classifier, data)[-1]
     assert len(share) == round(1297 / 2)
     assert set(part.ids) < set(share.ids)
     for wrong in (0, -0.5, 1.5):

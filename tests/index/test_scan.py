@@ -78,3 +78,20 @@ def test_a_store_smaller_than_k_is_refused(small, tmp_path):
 def test_the_gpu_finds_the_same(store, queries, tmp_path):
     found = Scan(device="cuda").open(store, "late", tmp_path).search(queries, K)
     assert np.mean(found.ids == opened(store, tmp_path).search(queries, K).ids) > 0.999
+
+
+def test_parts_that_share_no_row_are_searched_in_one_reading(store, queries, tmp_path, monkeypatch):
+    order = np.random.default_rng(0).permutation(len(store))
+    parts = [Selection.of(part, len(store)) for part in (order[:20], order[20:900], order[900:])]
+    scan = opened(store, tmp_path, block_rows=512)
+    expected = [scan.partial(queries, min(K, len(part)), part) for part in parts]
+    read = []
+    blocks = type(store).feature_blocks
+    monkeypatch.setattr(type(store), "feature_blocks", lambda *args, **named: read.append(0) or blocks(*args, **named))
+    found = scan.partials(queries, K, parts)
+    assert len(read) == 1
+    for one, other, part in zip(found, expected, parts, strict=True):
+        size = min(K, len(part))
+        np.testing.assert_array_equal(one.ids[:, :size], other.ids)
+        assert (one.ids[:, size:] == -1).all()
+        assert np.isinf(one.distances[:, size:]).all()

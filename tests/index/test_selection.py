@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index import Faiss, Selection
+from lit_knn.index import Faiss, Selection, rings
 
 K = 10
 COMPOSED = {  # factory: search parameters; one for each way in which FAISS takes a selector
@@ -63,3 +63,17 @@ def test_a_part_of_a_selection():
         assert selection.cut(rows).ids().tolist() == inside
     for rows in (range(3, 17), range(30), range(9, 10), range(5, 5)):
         assert selection.mask(rows).tolist() == [row in chosen for row in rows]
+
+
+def test_rings_are_what_each_selection_adds():
+    rows = 83
+    order = np.random.default_rng(0).permutation(rows)
+    nested = [Selection.of(order[:size], rows) for size in (5, 5, 40)]
+    for selections in (nested, [*nested, None]):
+        found = rings(selections, rows)
+        ids = [ring.ids().tolist() for ring in found]
+        assert [len(ring) for ring in found] == [len(part) for part in ids] == [5, 0, 35, 43][: len(selections)]
+        assert sorted(row for part in ids for row in part) == sorted(order[: sum(map(len, ids))])
+    assert rings([None], rows) == [None]
+    with pytest.raises(ValueError, match="nothing can be added"):
+        rings([None, None], rows)

@@ -77,7 +77,7 @@ def test_an_image_fares_the_same_alone_and_among_others(attack, alone, classifie
 def test_in_float32_at_most_one_answer_in_a_thousand_turns(classifier, database):
     """Of 32 images alone and among 64: sums are rounded in another order, and steps widen the difference (`-rP`)."""
     data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=64, num_queries=64)
-    gallery = database.open(classifier, data)
+    gallery = database.open(classifier, data)[-1]
     replica = Replica(classifier, KNN(taps=["early"], k=[5], weightings=[CBWD()]), gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
     image, label, id = batch["image"], batch["label"], batch["id"]

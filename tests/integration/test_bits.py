@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def gallery(folder, classifier, data):
-    return Database(path=folder, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)
+    return Database(path=folder, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)[-1]
 
 
 @pytest.fixture

@@ -121,3 +121,20 @@ def test_the_benchmark_table_is_that_of_the_records():
         records = [json.loads(path.read_text()) for path in (ROOT / "tools" / "records").glob(f"{command}*.json")]
         (found,) = [result for record in records for result in record["results"] if result["name"] == name]
         assert f"{found['ratio']:.2f}" == ratio
+
+
+@pytest.mark.slow
+def test_a_sweep_over_sizes_draws_figure_5(tmp_path):
+    """The command of the README, with fewer images and attacks."""
+    (command,) = (text.split() for text in blocks("bash") if "sizes.yaml" in text)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    less = ["--data.num_queries", "40", "--model.deltas", "[0.1]", "--trainer.run", "sweep"]
+    run = [sys.executable, "-m", "lit_knn", *command[1:], *less]
+    answer = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    folder = tmp_path / "runs" / "quickstart" / "sweep"
+    assert (folder / "database-size.png").exists()
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["rows"] for row in rows if row["tap"]} == {"65", "130", "259", "648", "1297"}
+    assert {row["rows"] for row in rows if not row["tap"]} == {""}

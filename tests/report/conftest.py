@@ -5,12 +5,19 @@ import torch
 
 from lit_knn.metrics import wilson
 from lit_knn.report import Record
+from lit_knn.variant import Variant
 
 
-def make_record(cases=(("gray_box", "PGD"), ("black_box", "PGD")), taps=("layer1", "layer2"), deltas=(0.0, 0.02, 0.06)):
-    variants = [("none", "", "", "", "")]
+def make_record(
+    cases=(("gray_box", "PGD"), ("black_box", "PGD")),
+    taps=("layer1", "layer2"),
+    deltas=(0.0, 0.02, 0.06),
+    sizes=(50_000,),
+):
+    variants = [("none", "", "", "", "", "")]
     variants += [
-        ("kNN", tap, k, weighting, combination)
+        ("kNN", tap, k, weighting, combination, size)
+        for size in sizes
         for tap in taps
         for combination in ("soft", "hard")
         for k in (10, 50)
@@ -22,7 +29,7 @@ def make_record(cases=(("gray_box", "PGD"), ("black_box", "PGD")), taps=("layer1
             for number, variant in enumerate(variants):
                 correct = round(1000 * math.exp(-(60 if number == 0 else 5 + number) * delta)) - number
                 low, high = wilson(torch.tensor(correct), torch.tensor(1000))
-                fields = dict(zip(("defense", "tap", "k", "weighting", "combination"), variant, strict=True))
+                fields = dict(zip(Variant._fields, variant, strict=True))
                 row = {"threat": threat, "attack": attack, "delta": delta, **fields}
                 for topk in (1, 5):
                     row |= {"topk": topk, "correct": correct, "n": 1000, "accuracy": correct / 1000}

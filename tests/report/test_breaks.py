@@ -23,16 +23,16 @@ def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
     with (tmp_path / "breaks.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["id", "delta", "none", "kNN late 50 CBW-D soft"],
+        ["id", "delta", "none", "kNN late K=50 CBW-D soft"],
         ["7", "0.06", "gray_box: PGD", "white_box late: PGD-FS"],
         ["8", "0.06", "", ""],
         ["9", "0.06", "", "clean"],
     ]
     assert read_breaks(tmp_path / "breaks.csv", 0.06) == {
         "none": {"gray_box: PGD": 1, "": 2},
-        "kNN late 50 CBW-D soft": {"white_box late: PGD-FS": 1, "": 1, "clean": 1},
+        "kNN late K=50 CBW-D soft": {"white_box late: PGD-FS": 1, "": 1, "clean": 1},
     }
-    assert read_breaks(tmp_path / "breaks.csv", 0.02) == {"none": {}, "kNN late 50 CBW-D soft": {}}
+    assert read_breaks(tmp_path / "breaks.csv", 0.02) == {"none": {}, "kNN late K=50 CBW-D soft": {}}
 
 
 @pytest.mark.parametrize("text", ["id,delta,none\n7,0.06\n", "id,delta,none\n7,0.06,,more\n", "a,b\n1,2\n"])

@@ -17,7 +17,9 @@ NASTY = "<script>alert('x')</script>"
 @pytest.fixture
 def runs(tmp_path):
     for name, rows in (("small", 100), ("<b> large|", None)):
-        record = make_record([("gray_box", NASTY), ("gray_box", "PGD"), ("all", "worst case")], taps=("layer1",))
+        record = make_record(
+            [("gray_box", NASTY), ("gray_box", "PGD"), ("all", "worst case")], taps=("layer1",), sizes=(rows or 50_000,)
+        )
         config = {"model": {"database": {"rows": rows}}, "data": {"queries": NASTY if rows else ""}}
         dataclasses.replace(record, config=config).save(tmp_path / "runs" / name)
     (tmp_path / "runs" / "stopped" / "outcomes").mkdir(parents=True)

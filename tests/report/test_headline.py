@@ -30,6 +30,12 @@ def test_without_the_preferred_ones_all_are_shown_and_named():
     assert (shown.shared, shown.hidden) == ("K=50, hard", 2)
 
 
+def test_of_several_databases_the_largest_is_shown_and_named():
+    found = headline(make_record(taps=("layer1",), sizes=(100, 1000)).results)
+    assert found.shared == "K=50, CBW-D, soft, N=1000"
+    assert {row["rows"] for panel in found.panels for line in panel.lines for row in line.rows} == {"", 1000}
+
+
 def test_a_defense_without_neighbours_keeps_its_line():
     rival = [row | {"defense": "jpeg"} for row in make_record().results if row["defense"] == "none"]
     assert labels(headline(make_record().results + rival)) == ["none", "kNN layer1", "kNN layer2", "jpeg"]

@@ -23,7 +23,7 @@ def source(split):
     return {"class_path": "lit_knn.data.ImageNet", "init_args": {"root": "data", "split": split, "shard_size": 10_000}}
 
 
-def imagenet_run():
+def imagenet_run(searched=1_281_167):
     """A run of configs/imagenet.yaml, as its record would have it, with made-up accuracies."""
     config = {
         "model": {
@@ -45,7 +45,7 @@ def imagenet_run():
         "data": {"queries": source("val"), "database": source("train")},
     }
     cases = [(threat, attack) for threat in ("gray_box", "black_box") for attack in ("PGD-sign", "PGD-L2")]
-    record = make_record(cases, taps=("conv_4_6", "conv_5_1"))
+    record = make_record(cases, taps=("conv_4_6", "conv_5_1"), sizes=(searched,))
     fingerprints = {f"attack PGD-{step}": json.dumps(PGD | {"step": step.lower()}) for step in ("sign", "L2")}
     return dataclasses.replace(record, config=config, fingerprints=fingerprints, database={"rows": 1_281_167})
 
@@ -98,8 +98,6 @@ def test_nothing_of_another_network_or_other_queries(path, value):
     [
         (["data", "database"], source("val")),
         (["data", "database"], {"class_path": "lit_knn.data.TarShards", "init_args": {"urls": "train.tar"}}),
-        (["model", "database", "rows"], 0.5),
-        (["model", "database", "rows"], 100_000),
         (["model", "database", "taps", 1, "dimension"], 128),
         (["model", "database", "taps", 1, "pool"], 7),
         (["model", "database", "taps", 1], {"layer": "layer4.2.add", "name": "conv_5_1"}),
@@ -107,6 +105,10 @@ def test_nothing_of_another_network_or_other_queries(path, value):
 )
 def test_of_another_database_or_tap_only_no_defense(path, value):
     assert {weighting for weighting, _ in found(changed(path, value))} == {""}
+
+
+def test_of_a_part_of_the_database_only_no_defense():
+    assert {weighting for weighting, _ in found(imagenet_run(searched=1_270_000))} == {""}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ def test_only_runs_in_the_setting_of_the_paper_are_beside_it():
     table = paper_comparison([Run("in", Path(), imagenet_run()), Run("a", Path(), make_record())])
     assert {row[0] for row in table.rows} == {"in"}
     assert ["in", "no defense", "gray box", "Table 2", ".038", ".027 (.019–.039)", "1,000"] in table.rows
-    assert ["IN-1.3M, kNN conv_5_1 50 UW soft", "gray box", "Table 1", ".285"] in [row[1:5] for row in table.rows]
+    assert ["IN-1.3M, kNN conv_5_1 K=50 UW soft", "gray box", "Table 1", ".285"] in [row[1:5] for row in table.rows]
     assert "hard cap" in table.caption
 
 

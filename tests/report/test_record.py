@@ -36,7 +36,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads schema 1"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads schema 2"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, "results must be rows"),

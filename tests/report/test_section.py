@@ -12,7 +12,7 @@ from lit_knn.report.summary import summary
 from .conftest import make_record
 
 CASES = [("gray_box", "PGD"), ("white_box layer1", "PGD-FS"), ("all", "worst case")]
-COLUMN = "kNN layer1 50 CBW-D soft"
+COLUMN = "kNN layer1 K=50 CBW-D soft N=50000"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_damaged_findings(run, text):
 def test_what_broke_the_images(run):
     rows = ["1,0.06,clean,white_box layer1: PGD-FS", "2,0.06,gray_box: PGD,white_box layer1: PGD-FS"]
     rows += ["3,0.06,gray_box: PGD,", "4,0.02,,clean"]
-    other = "kNN layer1 10 UW soft"  # hidden in the headline
+    other = "kNN layer1 K=10 UW soft N=50000"  # hidden in the headline
     lines = [f"id,delta,none,{COLUMN},{other}", *(f"{row},clean" for row in rows)]
     (run.folder / "broken_by.csv").write_text("\n".join(lines) + "\n")
     (table,) = folded(run)["Which attack broke the images first, at Δ = 0.06"]

@@ -2,14 +2,13 @@ import dataclasses
 
 import pytest
 
-from lit_knn.report.settings import database_rows, differing, settings
+from lit_knn.report.settings import database_sizes, differing, settings
 
 from .conftest import make_record
 
 
-def record(config, rows=1000):
-    database = {} if rows is None else {"rows": rows}
-    return dataclasses.replace(make_record(taps=(), deltas=(0.0,)), config=config, database=database)
+def record(config):
+    return dataclasses.replace(make_record(taps=(), deltas=(0.0,)), config=config)
 
 
 def parts(*names, steps=10):
@@ -56,10 +55,6 @@ def test_a_part_goes_by_its_name_or_its_layer():
     assert settings(record(taps))["model.taps"] == "a.add, late, ?, 3"
 
 
-@pytest.mark.parametrize(("wanted", "searched"), [(None, 1000), (10, 10), (10.0, 10), (0.25, 250), (0.0001, 1)])
-def test_rows_that_were_searched(wanted, searched):
-    assert database_rows(record({"model": {"database": {"rows": wanted}}})) == searched
-
-
-def test_no_database():
-    assert database_rows(record({"model": {"database": None}}, rows=None)) is None
+@pytest.mark.parametrize("sizes", [(), (1000,), (10, 100, 1000)])
+def test_rows_that_were_searched(sizes):
+    assert database_sizes(make_record(deltas=(0.0,), sizes=sizes)) == list(sizes)

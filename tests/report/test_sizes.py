@@ -12,7 +12,7 @@ CASES = [("gray_box", "PGD"), ("gray_box", "APGD"), ("white_box layer1", "PGD-FS
 
 
 def run(rows, seed=0, urls="all", fingerprints=None, path="x", shift=0.0):
-    record = make_record(CASES, taps=("layer1",))
+    record = make_record(CASES, taps=("layer1",), sizes=rows if isinstance(rows, tuple) else (rows or 50_000,))
     results = [row | {"accuracy": row["accuracy"] - shift} for row in record.results]
     config = {
         "seed_everything": seed,
@@ -36,10 +36,20 @@ def test_a_point_for_each_attacker_delta_and_size_of_the_headline_variant():
     assert point.accuracy == row["accuracy"]
 
 
+def test_sizes_of_one_sweep_are_those_of_several_runs():
+    sweep = run((100, 200, 300)).record.results
+    for point in size_points([run((100, 200, 300)), run(50)]):
+        if point.rows > 50:
+            same = {"rows": point.rows, "delta": point.delta, "k": 50, "weighting": "CBW-D", "combination": "soft"}
+            found = [r["accuracy"] for r in sweep if same.items() <= r.items() and r["topk"] == 1]
+            assert point.accuracy in found
+    assert {point.rows for point in size_points([run((100, 200, 300))])} == {100, 200, 300}
+
+
 def test_no_figure_without_two_sizes():
     assert size_points([run(100), run(100, seed=1)]) == []
     without = run(100)
-    without = without._replace(record=dataclasses.replace(without.record, database={}))
+    without = without._replace(record=make_record(taps=()))
     assert size_points([run(100), without]) == []
 
 

@@ -1,0 +1,62 @@
+"""What has to be true of the parts of an evaluation before it attacks anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lit_knn.errors import UserError
+
+if TYPE_CHECKING:
+    from lit_knn.attacks import Attack
+    from lit_knn.cache import AdversarialCache
+    from lit_knn.database import Database, StoredGallery
+    from lit_knn.defenses import Defense
+    from lit_knn.threat import Threat
+
+
+def verify_parts(
+    *,
+    attacks: Sequence[Attack],
+    deltas: Sequence[float],
+    defenses: Sequence[Defense],
+    threats: Sequence[Threat],
+    database: Database | None,
+    cache: AdversarialCache | None,
+) -> None:
+    """Refuse what cannot be run together, or told apart in the results.
+
+    Raises:
+        UserError: If there is no attack or Δ, a Δ beyond (0, 1], two parts of one name, a defense that looks at images
+            which the cache does not keep, or an attacker who would have to know databases of several sizes.
+    """
+    if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
+        raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {list(deltas)}")
+    for kind, names in (
+        ("threats", [threat.name for threat in threats]),
+        ("attacks", [attack.name for attack in attacks]),
+        ("defense variants", [variant for defense in defenses for variant in defense.variants]),
+    ):
+        if len(set(names)) < len(names):
+            raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
+    if cache is not None and not cache.images and (looking := [d for d in defenses if d.uses_image]):
+        raise UserError(
+            f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
+        )
+    if database is not None and len(database.rows) > 1 and any(threat.aware for threat in threats):
+        raise UserError(
+            f"a white-box attacker knows a database of one size, but model.database.rows is {database.rows}: run each "
+            "size by itself"
+        )
+
+
+def verify_neighbors(needed: Mapping[str, int], views: Sequence[StoredGallery]) -> None:
+    """Refuse databases with fewer rows than neighbours are wanted.
+
+    Raises:
+        UserError: If the smallest one has.
+    """
+    rows = min((len(view) for view in views), default=0)
+    for tap, k in needed.items():
+        if k > rows:
+            raise UserError(f"a defense wants {k} neighbours at {tap}, but the database has {rows} rows")

@@ -1,0 +1,50 @@
+import pytest
+
+from lit_knn.attacks import PGD
+from lit_knn.cache import AdversarialCache
+from lit_knn.database import Database
+from lit_knn.defenses import KNN, BitDepth, NoDefense
+from lit_knn.errors import UserError
+from lit_knn.objectives import FeatureSpace
+from lit_knn.threat import GrayBox, WhiteBox
+
+from .test_evaluation import build, test
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"attacks": []}, "at least one attack"),
+        ({"deltas": [0.1, 1.5]}, r"deltas of \(0, 1\]"),
+        ({"deltas": [-0.1]}, r"deltas of \(0, 1\]"),
+        ({"attacks": [PGD(), PGD(steps=3)]}, "two attacks have the same name"),
+        ({"threats": [GrayBox(), GrayBox()]}, "two threats have the same name"),
+        ({"defenses": [NoDefense(), NoDefense()]}, "two defense variants have the same name"),
+    ],
+)
+def test_settings_that_make_no_sense(classifier, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(classifier, **changes)
+
+
+def test_more_neighbours_than_rows(classifier, data, database):
+    with pytest.raises(UserError, match="1298 neighbours at early, but the database has 1297 rows"):
+        test(build(classifier, database, defenses=[KNN(taps=["early"], k=[1298])]), data)
+
+
+def test_a_white_box_attacks_one_size(classifier, database):
+    several = Database(path=database.path, taps=list(database.taps.values()), rows=[100, 200])
+    with pytest.raises(UserError, match=r"database of one size, but model.database.rows is \[100, 200\]"):
+        build(classifier, several, attacks=[PGD(steps=2, objective=FeatureSpace())], threats=[WhiteBox()])
+
+
+def test_the_smallest_database_has_to_have_k_rows(classifier, data, database):
+    several = Database(path=database.path, taps=list(database.taps.values()), rows=[4, 200])
+    with pytest.raises(UserError, match="5 neighbours at early, but the database has 4 rows"):
+        test(build(classifier, several), data)
+
+
+def test_a_cache_without_images_has_nothing_for_a_defense_that_looks_at_them(classifier, tmp_path):
+    with pytest.raises(UserError, match=r"BitDepth looks at attacked images.*model\.cache\.images: true"):
+        build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path))
+    build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path, images=True))
