@@ -58,7 +58,7 @@ def build(database: Database, *, rows: int, dimension: int, classes: int) -> Sto
     write_manifest(database.store_path, [0])
     database.index.build(Store(database.store_path), "tap", database.index_path("tap"))
     with mock.patch.object(Database, "fitted", return_value=({}, {})):  # no images, no network, no projections
-        return database.open(None, None)
+        return database.open(None, None)[-1]
 
 
 def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:

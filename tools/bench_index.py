@@ -111,12 +111,12 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
         Line("Scan of the store / Flat", "queries/s", rates["Scan"], rates["Flat"]),
     ]
     bits = store_of(folder / "bits", rows[: options.rows], bits=True)
-    binary = Binary(factory=options.binary)
-    binary.build(bits, "tap", folder / "binary")
-    size = (folder / "binary" / "merged.faiss").stat().st_size / options.rows
-    lines.append(
-        Line(f"{options.binary} / code and id", "bytes/row", [size], [options.dimension / 8 + 8], Target(high=1.0))
-    )
+    for factory in options.binary:
+        Binary(factory=factory).build(bits, "tap", folder / factory)
+        size = (folder / factory / "merged.faiss").stat().st_size / options.rows
+        lines.append(
+            Line(f"{factory} / code and id", "bytes/row", [size], [options.dimension / 8 + 8], Target(high=1.0))
+        )
     return lines
 
 
@@ -195,7 +195,7 @@ def main(args: list[str] | None = None) -> None:
     options.add_argument("--queries", type=int, default=640)
     options.add_argument("--batch", type=int, default=64, help="queries at a time")
     options.add_argument("--memory-gb", type=float, default=2.0, help="of the index that is chosen")
-    options.add_argument("--binary", default="BIVF1024", help="FAISS's name of the binary index")
+    options.add_argument("--binary", nargs="+", default=["BFlat", "BIVF1024"], help="FAISS's names of binary indexes")
     options.add_argument("--store", type=Path, help="for codes: a real store")
     options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     options = options.parse_args(args)
