@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -108,10 +109,12 @@ class Faiss(FaissFiles):
         return {"factory": factory}
 
     def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
-        """Find how many lists an ``auto`` index has to read."""
+        """Find how many lists an ``auto`` index has to read: on the CPU, where FAISS can change it in an opened index."""
         if self.factory != "auto" or "nprobe" in self.search_parameters:
             return
-        opened = self.open(store, tap, folder)
+        on_cpu = copy.copy(self)
+        on_cpu.device = "cpu"
+        opened = on_cpu.open(store, tap, folder)
         handles = [piece.handle for piece in opened._pieces]
         lists = min((ivf.nlist for ivf in map(load_faiss().try_extract_index_ivf, handles) if ivf), default=0)
         if not lists:
@@ -141,8 +144,8 @@ class Faiss(FaissFiles):
             flags = faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0
         index = self._opened(path, flags)
         space = faiss.ParameterSpace()
-        if gpus and (copy := self._on_gpu(index)) is not None:
-            index, space = copy, faiss.GpuParameterSpace()
+        if gpus and (on_gpu := self._on_gpu(index)) is not None:
+            index, space = on_gpu, faiss.GpuParameterSpace()
         parameters = _tuned(path.parent, description["training"]) | self.search_parameters
         _set_parameters(index, space, parameters, description["chosen"]["factory"])
         return index

@@ -159,7 +159,9 @@ def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkey
         index.build(store, "late", tmp_path)
         assert "index of late: IVF512,Flat: about 0.00" in caplog.text  # before anything is built
         untuned = truth.recall(index.open(store, "late", tmp_path))
-        index.tune(store, "late", tmp_path, truth.recall)
+        where = set()
+        index.tune(store, "late", tmp_path, lambda opened: where.add(opened.device) or truth.recall(opened))
+    assert where == {"cpu"}  # whatever `device` says
     assert "of 512 lists" in caplog.text
     assert untuned < 0.9 <= truth.recall(index.open(store, "late", tmp_path))
     nprobe = json.loads((tmp_path / "tuned.json").read_text())["nprobe"]
