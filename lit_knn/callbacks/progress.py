@@ -70,11 +70,11 @@ class Progress(ProgressBar):
         status = getattr(self._module, "status", "")  # of an extraction: its shards
         self._say(", ".join(filter(None, (f"batch {self._done} of {self._total or '?'}", status, rate))))
 
-    def _watch(self, attack: str) -> None:
-        """Show what a batch is under: attacks may take much longer than anybody waits for a sign of life."""
+    def _watch(self, work: str) -> None:
+        """Show the attack that a batch is under, or what follows the last: either may take longer than anybody waits."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"{self._what}, {attack}")
-        self._say(f"batch {self._done + 1} of {self._total or '?'}, {attack}")
+            self._bar.update(self._task, description=f"{self._what}, {work}")
+        self._say(work if self._done == self._total else f"batch {self._done + 1} of {self._total or '?'}, {work}")
 
     def _say(self, what: str) -> None:
         now = time.monotonic()

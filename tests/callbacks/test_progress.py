@@ -40,6 +40,17 @@ def test_elsewhere_than_on_a_terminal_it_says_a_line_now_and_then(capsys, clock)
     assert capsys.readouterr().err == "extraction: batch 2 of 3, 500 images/s, 0:00:40 elapsed\n"
 
 
+def test_after_the_last_batch_it_says_what_follows(capsys, clock):
+    progress, evaluation = Progress(seconds=30), Extraction()
+    progress.on_test_start(TRAINER, evaluation)
+    for batch in range(3):
+        progress.on_test_batch_end(TRAINER, evaluation, None, BATCH, batch, 0)
+    clock.now += 31
+    evaluation.watch("neighbours in late, unit 1 of 16")
+    assert capsys.readouterr().err == "extraction: neighbours in late, unit 1 of 16, 0:00:31 elapsed\n"
+    progress.on_test_end(TRAINER, None)
+
+
 def test_a_long_batch_says_which_attack_it_is_at(capsys, clock):
     progress, evaluation = Progress(seconds=30), Extraction()
     progress.on_test_start(TRAINER, evaluation)

@@ -110,6 +110,7 @@ def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     assert all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in built)
 
 
+@pytest.mark.slow
 def test_every_attack_gives_the_same_bytes_in_two_processes(built, tmp_path):
     """The adaptive suite, with fewer steps, under all threats."""
     suite = yaml.safe_load((ROOT / "configs" / "attack" / "adaptive.yaml").read_text())["model"]
