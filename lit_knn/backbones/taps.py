@@ -110,6 +110,7 @@ def tap_network(network: nn.Module, taps: Iterable[Tap], *, logits: bool = True)
             warnings.simplefilter("ignore")  # tracing warns about every shape a network looks at
             nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
     except Exception:  # noqa: BLE001 - Python control flow on tensors may fail with anything
+        network.eval()  # torchvision traces it in training mode as well, and where that fails leaves it there
         return _hooked(network, taps)
     for tap in taps:
         _require(tap, nodes)

@@ -85,9 +85,14 @@ class Untraceable(nn.Module):
 def test_a_network_without_a_graph_is_tapped_at_its_modules_before_the_next_overwrites_them():
     network = Untraceable().eval().requires_grad_(False)
     image = torch.randn(2, 3, 8, 8)
+    expected = network(image)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    tapped = pool(network.body[1](network.body[0](image)), 2)
     logits, features = tap_network(network, [Tap("body.1", pool=2)])(image)
-    torch.testing.assert_close(logits, network(image))
-    torch.testing.assert_close(features["body.1"], pool(network.body[1](network.body[0](image)), 2))
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(features["body.1"], tapped)
+    assert not any(module.training for module in network.modules())
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     assert features["body.1"].min() < 0
     with pytest.raises(UserError, match=r"no layer 'body.9'.*body"):
         tap_network(network, [Tap("body.9")])
