@@ -29,9 +29,8 @@ class WandbResults(Callback):
 
         run.define_metric("perturbation_norm", hidden=True)
         run.define_metric("curve/*", step_metric="perturbation_norm")
-        several = (
-            len(evaluation.views) > 1
-        )  # else runs over databases of different size share the names of their curves
+        # runs over databases of different size share the names of their curves, unless a run has several sizes itself
+        several = len(evaluation.views) > 1
         points: dict[tuple[str, str, float], dict[str, float]] = {}
         for row in evaluation.results:
             case = (row["threat"], row["attack"], row["delta"])

@@ -144,3 +144,20 @@ def test_a_sweep_over_sizes_draws_figure_5(tmp_path):
         rows = list(csv.DictReader(file))
     assert {row["rows"] for row in rows if row["tap"]} == {"65", "130", "259", "648", "1297"}
     assert {row["rows"] for row in rows if not row["tap"]} == {""}
+
+
+def test_the_cifar10_sizes_are_those_of_the_record():
+    record = Record.load(ROOT / "tools" / "records" / "cifar10" / "record.json")
+    best = {"k": 50, "weighting": "CBW-D", "combination": "soft", "topk": 1, "threat": "gray_box"}
+    head, _, *lines = (
+        line.strip("| ").split(" | ")
+        for line in README.partition("| rows of the database")[2].partition("\n\n")[0].splitlines()
+    )
+    assert len(lines) == 9
+    for name, *cells in lines:
+        tap, _, rest = name.removeprefix("kNN ").partition(", ")
+        delta = 0.0 if rest == "clean" else float(rest.rpartition(" ")[2])
+        for size, cell in zip(head, cells, strict=True):
+            key = {**best, "tap": tap, "delta": delta, "rows": int(size.replace(",", ""))}
+            (row,) = (row for row in record.results if key.items() <= row.items())
+            assert cell == f"{row['accuracy']:.3f}".lstrip("0"), (name, size)
