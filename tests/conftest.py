@@ -1,6 +1,10 @@
 """The whole pipeline on handwritten digits, small enough for a test."""
 
 import os
+
+# Before PyTorch counts them: pytest runs in two processes, and more threads than cores only wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

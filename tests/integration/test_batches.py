@@ -74,6 +74,7 @@ def test_an_image_fares_the_same_alone_and_among_others(attack, alone, classifie
         assert torch.equal(*(answer(found).argmax(1) for found in (together, apart)))
 
 
+@pytest.mark.slow
 def test_in_float32_at_most_one_answer_in_a_thousand_turns(classifier, database):
     """Of 32 images alone and among 64: sums are rounded in another order, and steps widen the difference (`-rP`)."""
     data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=64, num_queries=64)

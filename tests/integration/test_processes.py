@@ -128,7 +128,10 @@ def test_every_attack_gives_the_same_bytes_in_two_processes(built, tmp_path):
         assert (found / name).read_bytes() == (expected / name).read_bytes()
 
 
-@pytest.mark.parametrize("index", [None, {"class_path": "Sharded", "init_args": {"index": "Faiss", "parts": 3}}])
+SHARDED = {"class_path": "Sharded", "init_args": {"index": "Faiss", "parts": 3}}
+
+
+@pytest.mark.parametrize("index", [None, pytest.param(SHARDED, marks=pytest.mark.slow)], ids=["scan", "sharded"])
 def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one(
     index, config, database_path, tmp_path
 ):
