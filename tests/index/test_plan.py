@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from lit_knn.errors import UserError
@@ -52,3 +55,11 @@ def test_the_bytes_are_those_of_the_file(code, store, tmp_path):
 def test_it_can_be_read_and_the_budget_is_half_of_the_memory():
     assert str(plan(50_000, 256, GIB)) == "IVF1024,Flat: about 0.049 GiB, 1032 bytes a row, recall up to about 1.00"
     assert 2**28 < default_budget() < 2**44
+
+
+def test_the_recalls_are_those_of_the_record():
+    record = json.loads((Path(__file__).parents[2] / "tools" / "records" / "bench_index_codes.json").read_text())
+    for code in CODES:
+        measured = [line["ratio"] for line in record["results"] if f": {code.factory} /" in line["name"]]
+        assert len(measured) == 3
+        assert code.recall == round(min(measured), 2)
