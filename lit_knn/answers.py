@@ -8,26 +8,50 @@ import torch
 from torch import Tensor
 
 from lit_knn.cache import Attacked
-from lit_knn.defenses import Defense
+from lit_knn.database import Gallery
+from lit_knn.defenses import Defense, Variant
 from lit_knn.metrics import hits
 from lit_knn.outcomes import Outcome
 
 
+def variants(defenses: Sequence[Defense], views: Sequence[Gallery]) -> list[Variant]:
+    """Return the lines of the results: those of each defense, of a retrieval once for each of several databases.
+
+    Args:
+        defenses: What answers.
+        views: The databases, which the lines tell by their rows.
+    """
+    return [
+        variant if view is None else variant._replace(rows=len(view))
+        for defense, view in _pairs(defenses, views)
+        for variant in defense.variants
+    ]
+
+
 def answers(
-    looks: Iterable[Attacked], label: Tensor, defenses: Sequence[Defense], *, topk: Sequence[int], sizes: int
+    looks: Iterable[Attacked],
+    label: Tensor,
+    defenses: Sequence[Defense],
+    views: Sequence[Gallery],
+    *,
+    topk: Sequence[int],
+    sizes: int,
 ) -> Outcome:
     """Let every defense answer.
 
     Args:
         looks: N queries as the defenses meet them: clean, and then in A cases, at every size of perturbation in each.
         label: ``(N,)`` int64.
-        defenses: Their variants, one after another, are the V of the outcome.
+        defenses: What answers.
+        views: The databases that retrievals answer from; `variants` are the V of the outcome.
         topk: T numbers; an answer is right if the true class is among so many of the largest scores.
         sizes: How many sizes of perturbation there are besides 0; E − 1.
     """
+    pairs = _pairs(defenses, views)
 
     def answer(look: Attacked) -> tuple[Tensor, Tensor, Tensor]:
-        scores = torch.cat([defense(look.query) for defense in defenses])  # (V, N, C)
+        queries = [look.query if view is None else look.query.of(view) for _, view in pairs]
+        scores = torch.cat([defense(query) for (defense, _), query in zip(pairs, queries, strict=True)])  # (V, N, C)
         return hits(scores, label, topk), look.realised, look.realised_normalized
 
     clean, *attacked = map(answer, looks)
@@ -36,3 +60,8 @@ def answers(
         for start in range(0, len(attacked), sizes)
     ]
     return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
+
+
+def _pairs(defenses: Sequence[Defense], views: Sequence[Gallery]) -> list[tuple[Defense, Gallery | None]]:
+    """Return each defense with each database that it is to answer from."""
+    return [(defense, view) for defense in defenses for view in (views if defense.needed else [None])]

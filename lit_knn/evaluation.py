@@ -12,13 +12,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lit_knn.answers import answers
+from lit_knn.answers import answers, variants
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Sized, Variant, most_needed
+from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed
 from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
@@ -90,14 +90,9 @@ class Evaluation(pl.LightningModule):
         return self.views[-1] if self.views else None
 
     @property
-    def answering(self) -> list[Defense]:
-        """The defenses, each with all views of the database that it needs."""
-        return [Sized(defense, self.views) if defense.needed else defense for defense in self.defenses]
-
-    @property
     def variants(self) -> list[Variant]:
         """The lines of the results table, once a test has opened the database."""
-        return [variant for defense in self.answering for variant in defense.variants]
+        return variants(self.defenses, self.views)
 
     @property
     def needed(self) -> dict[str, int]:
@@ -180,7 +175,7 @@ class Evaluation(pl.LightningModule):
 
     def conclude(self, id: Tensor, label: Tensor, looks: Iterable[Attacked]) -> None:
         """Let every defense answer what `looks` gave, keep what becomes of each query, and count."""
-        outcome = answers(looks, label, self.answering, topk=self.topk, sizes=len(self.deltas) - 1)
+        outcome = answers(looks, label, self.defenses, self.views, topk=self.topk, sizes=len(self.deltas) - 1)
         if self.outcomes:
             self.outcomes.save(id, outcome)
         self.count(id, outcome)

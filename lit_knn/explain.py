@@ -9,6 +9,11 @@ from collections.abc import Iterable, Mapping
 
 UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes:.*?Errors:\s+- ", re.DOTALL)
 REST_OF_UNION = re.compile(r"\s+- Expected a <class 'NoneType'>.*|\s+Given value type:.*", re.DOTALL)
+LAST_UNION = re.compile(  # of the innermost key: its lines are indented alike
+    r'Parser key "[^"\n]+":\n *Does not validate[^\n]*\n( *)Subtypes: \[([^\n]*)\]\n.*?\n\1Given value: ([^\n]*)',
+    re.DOTALL,
+)
+PLAIN = re.compile(r"(?:<class '(?:int|float|str|bool|NoneType)'>|list\[[\w |]+\])(?:, |$)")
 KEY = re.compile(r'Parser key "([\w.\[\]]+)":\s*')
 
 
@@ -20,11 +25,15 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
         keys: Every key of the configuration, such as ``model.attacks``.
         contracts: The base class of what a key names, by the last part of the key.
     """
+    inner = LAST_UNION.match(message, max(message.rfind('Parser key "'), 0))
     message = REST_OF_UNION.sub("", UNION.sub("", message))
     where = ".".join(KEY.findall(message))
     what = " ".join(KEY.sub("", message).replace("- Expected a path but", "Expected a path but").split())
     known = _subclasses(contracts[last]) if (last := where.rpartition(".")[2]) in contracts else []
 
+    if inner and not PLAIN.sub("", inner[2]):
+        types = re.sub(r"<class '(\w+)'>", r"\1", inner[2]).replace("NoneType", "null").replace("None", "null")
+        return f"{where} is {inner[3]}; accepted are {types}"
     if found := re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.+]+)", what):
         return f"there is no key {found[1]!r}{_near(found[1], keys)}"
     if found := re.search(r"Option '(\w+)' is not accepted", what):

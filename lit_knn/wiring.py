@@ -87,6 +87,22 @@ class KNNCLI(LightningCLI):
         """Refuse a job whose tasks Lightning cannot count."""
         check_request(os.environ)
 
+    def instantiate_classes(self) -> None:
+        """Build, and let the sentence of a part that refuses its arguments out of a page about unions.
+
+        Raises:
+            UserError: If a part does.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while not isinstance(cause, UserError | None):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from error
+
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
         dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")

@@ -1,8 +1,13 @@
+import pytest
 import torch
 
-from lit_knn.answers import answers
+from lit_knn.answers import answers, variants
+from lit_knn.backbones import Tap
 from lit_knn.cache import Attacked
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant
+from lit_knn.database import Database
+from lit_knn.defenses import KNN, Defense, NoDefense, Query, Seen, Variant
+
+from .conftest import TAPS
 
 
 class Second(Defense):
@@ -28,7 +33,7 @@ def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
         [look([0, 0], 0.3), look([0, 2], 0.4)],
     )
     outcome = answers(
-        iter([clean, *first, *second]), torch.tensor([0, 1]), [NoDefense(), Second()], topk=[1, 2], sizes=2
+        iter([clean, *first, *second]), torch.tensor([0, 1]), [NoDefense(), Second()], [], topk=[1, 2], sizes=2
     )
     assert outcome.hits.shape == (2, 3, 2, 3, 2)  # (A, E, N, V, T)
     none = outcome.hits[..., 0, 0]
@@ -40,3 +45,56 @@ def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
     assert outcome.hits[0, 0, :, 2, 0].tolist() == [False, False]
     assert outcome.realised[:, :, 0].tolist() == torch.tensor([[0, 0.1, 0.2], [0, 0.3, 0.4]]).tolist()
     assert torch.equal(outcome.realised_normalized, 2 * outcome.realised)
+
+
+# ---------------------------------------------------------------- databases of several sizes
+
+
+@pytest.fixture
+def views(database, classifier, data):
+    taps = [Tap(**tap) for tap in TAPS]
+    return Database(path=database.path, taps=taps, rows=[1000, 30, 300]).open(classifier, data)
+
+
+@pytest.fixture
+def seen(data, classifier, views):
+    """Images as a test sees them, their labels and what retrievals need."""
+    batch = data.on_after_batch_transfer(next(iter(data.test_dataloader())))
+
+    def see(gallery):
+        query = Query(batch["image"], classifier, gallery, {"early": 20, "late": 20})
+        return Attacked(query, torch.zeros(len(batch["image"])), torch.zeros(len(batch["image"])))
+
+    return see, batch["label"]
+
+
+def test_a_retrieval_answers_from_each_database_and_others_once(views, seen):
+    see, label = seen
+    defenses = [KNN(taps=["early", "late"], k=[3, 20]), NoDefense()]
+    looks = [see(views[-1]), see(views[-1])]
+    found = answers(looks, label, defenses, views, topk=[1], sizes=1).hits
+    parts = [answers(2 * [see(view)], label, defenses[:1], [view], topk=[1], sizes=1).hits for view in views]
+    none = answers(looks, label, defenses[1:], [], topk=[1], sizes=1).hits
+    assert torch.equal(found, torch.cat([*parts, none], dim=3))
+    assert not torch.equal(parts[0], parts[1])
+
+
+def test_each_answer_says_how_many_rows_it_comes_from(views):
+    found = variants([NoDefense(), KNN(taps=["late"], k=[3])], views)
+    assert found[:2] == [Variant("none"), Variant("kNN", "late", 3, "UW", "soft", 30)]
+    assert [variant.rows for variant in found] == ["", *[30] * 3, *[300] * 3, *[1000] * 3]
+
+
+def test_defenses_share_the_search_of_a_database(views, seen, monkeypatch):
+    see, label = seen
+    searched, search = [], type(views[0]).search
+    monkeypatch.setattr(type(views[0]), "search", lambda self, *args: searched.append(len(self)) or search(self, *args))
+    answers(
+        [see(views[-1]), see(views[-1])],
+        label,
+        [KNN(taps=["late"], k=[5]), KNN(taps=["late"], k=[2])],
+        views,
+        topk=[1],
+        sizes=1,
+    )
+    assert searched == 2 * [30, 300, 1000]

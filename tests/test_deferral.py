@@ -60,30 +60,30 @@ def waiting(classifier, gallery, tmp_path, batches, looks):
     return make
 
 
-def verify(deferrals, batches, looks):
+def verify(deferrals, batches, looks, gallery):
     """Compare with answers given at once."""
     answered = {}
     for deferral in deferrals:
         for id, label, found in deferral:
-            answered[int(id[0])] = answers(found, label, DEFENSES, topk=[1, 3], sizes=1)
+            answered[int(id[0])] = answers(found, label, DEFENSES, [gallery], topk=[1, 3], sizes=1)
     assert len(answered) == len(batches)
     for id, label, images in batches:
-        expected = answers(looks(images), label, DEFENSES, topk=[1, 3], sizes=1)
+        expected = answers(looks(images), label, DEFENSES, [gallery], topk=[1, 3], sizes=1)
         for one, other in zip(answered[int(id[0])], expected, strict=True):
             assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_answers_are_those_of_a_search_for_each_batch(world, waiting, batches, looks):
+def test_answers_are_those_of_a_search_for_each_batch(world, waiting, batches, looks, gallery):
     deferrals = [waiting(rank, world) for rank in range(world)]
     units = [deferral.left(Part(rank + 1, world)) for rank, deferral in enumerate(deferrals)]
     assert sum(len(part["late"]) for part in units) == LEAST_UNITS
     for deferral, part in zip(deferrals, units, strict=True):
         deferral.search(part)
-    verify(deferrals, batches, looks)
+    verify(deferrals, batches, looks, gallery)
 
 
-def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting, batches, looks):
+def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting, batches, looks, gallery):
     class KilledError(Exception):
         pass
 
@@ -101,10 +101,10 @@ def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting,
     assert (len(left["early"]), len(left["late"])) == (0, 8)
     again.search(left)
     assert again.left(Part()) == {"early": [], "late": []}
-    verify([again], batches, looks)
+    verify([again], batches, looks, gallery)
 
 
-def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks):
+def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks, gallery):
     calls = []
 
     def pause():
@@ -118,7 +118,7 @@ def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks):
     again = waiting()
     assert {tap: len(units) for tap, units in again.left(Part()).items()} == {"early": 11, "late": 16}
     again.look_up(trainer, tell=str, pause=bool)
-    verify([again], batches, looks)
+    verify([again], batches, looks, gallery)
 
 
 def test_a_batch_is_attacked_once(waiting, batches, classifier, gallery):
@@ -134,7 +134,7 @@ def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, cl
     left = every.left(Part())
     assert len(left["late"]) == LEAST_UNITS
     every.search(left)
-    verify([every], batches, looks)
+    verify([every], batches, looks, gallery)
 
 
 def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_path):

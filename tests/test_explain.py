@@ -52,6 +52,21 @@ class PGD(Attack):
             "data.batch_size is abc; a value of type int is accepted",
         ),
         (
+            (
+                'Parser key "model.database":\n  Does not validate against any of the Union subtypes\n'
+                "  Subtypes: [<class 'Database'>, <class 'NoneType'>]\n  Errors:\n"
+                "    - Problem with given class_path 'Database':\n        Parser key \"rows\":\n"
+                "          Does not validate against any of the Union subtypes\n"
+                "          Subtypes: [<class 'float'>, list[float | None], <class 'NoneType'>]\n          Errors:\n"
+                "            - Expected a <class 'float'>\n            - Does not validate against any of the Union subtypes\n"
+                "              Subtypes: [<class 'float'>, <class 'NoneType'>]\n              Errors:\n"
+                "                - Expected a <class 'float'>\n              Given value: x\n"
+                "          Given value type: <class 'list'>\n          Given value: [0.1, 'x']\n"
+                "  Given value: NestedArg(key='rows', val=[0.1, 'x'])"
+            ),
+            "model.database.rows is [0.1, 'x']; accepted are float, list[float | null], null",
+        ),
+        (
             "the following arguments are required: test.model.attacks, test.data.queries",
             "the configuration lacks model.attacks, data.queries: give a file with --config",
         ),

@@ -4,7 +4,6 @@ from .base import Defense, Query, Seen, Variant, most_needed
 from .bpda import BPDA
 from .knn import KNN
 from .none import NoDefense
-from .sized import Sized
 from .transformed import BitDepth, Transformed
 from .weighting import CBWD, CBWE, UW, Weighting, stored_weights
 
@@ -19,7 +18,6 @@ __all__ = [
     "NoDefense",
     "Query",
     "Seen",
-    "Sized",
     "Transformed",
     "Variant",
     "Weighting",
