@@ -50,9 +50,8 @@ def answers(
     pairs = _pairs(defenses, views)
 
     def answer(look: Attacked) -> tuple[Tensor, Tensor, Tensor]:
-        queries = [look.query if view is None else look.query.of(view) for _, view in pairs]
-        scores = torch.cat([defense(query) for (defense, _), query in zip(pairs, queries, strict=True)])  # (V, N, C)
-        return hits(scores, label, topk), look.realised, look.realised_normalized
+        scores = [defense(look.query if view is None else look.query.of(view)) for defense, view in pairs]
+        return hits(torch.cat(scores), label, topk), look.realised, look.realised_normalized
 
     clean, *attacked = map(answer, looks)
     cases = [

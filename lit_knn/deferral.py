@@ -227,10 +227,6 @@ class LookedUp(Query):
             for view, found in zip(smaller, neighbors[:-1], strict=True)
         }
 
-    def features(self, tap: str) -> Tensor:
-        """Return ``(N, D)`` projected features, float32."""
-        return self._features[tap]
-
 
 def _read(path: Path, name: str) -> NDArray[Any]:
     """Return a column of a file; features and Δ of L looks at N queries as ``(L·N, ...)`` rows."""

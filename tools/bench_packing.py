@@ -122,8 +122,8 @@ def main(args: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = in_order(options.network, options.weights, Path(folder)) if options.in_order else options.weights
         classifier = Classifier(
-            network=options.network, weights=str(weights), mean=[options.mean] * 3, std=[options.std] * 3
-        ).eval()
+            network=options.network, weights=weights, mean=[options.mean] * 3, std=[options.std] * 3
+        )
     source = TarShards(urls=options.images)
     preprocessing = Preprocessing(resize=options.size, crop=options.size)
     data = ImageData(queries=source, database=source, preprocessing=preprocessing, batch_size=50)

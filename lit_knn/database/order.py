@@ -32,7 +32,7 @@ class RandomOrder:
         bits = max(2, (rows - 1).bit_length())
         self.rows = rows
         self._low = np.uint64(bits // 2)
-        self._masks = np.uint64((1 << bits // 2) - 1), np.uint64((1 << bits - bits // 2) - 1)
+        self._low_mask, self._high_mask = (np.uint32((1 << part) - 1) for part in (bits // 2, bits - bits // 2))
         self._keys = np.random.SeedSequence(seed).generate_state(ROUNDS, np.uint32)
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -54,13 +54,12 @@ class RandomOrder:
         ]
 
     def _permuted(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        low_mask, high_mask = self._masks
-        low, high = (numbers & low_mask).astype(np.uint32), (numbers >> self._low).astype(np.uint32)
+        low, high = numbers.astype(np.uint32) & self._low_mask, (numbers >> self._low).astype(np.uint32)
         for number, key in enumerate(self._keys):
             if number % 2:
-                high ^= _mixed(low, key) & high_mask.astype(np.uint32)
+                high ^= _mixed(low, key) & self._high_mask
             else:
-                low ^= _mixed(high, key) & low_mask.astype(np.uint32)
+                low ^= _mixed(high, key) & self._low_mask
         return (high.astype(np.uint64) << self._low) | low
 
 

@@ -53,6 +53,7 @@ class Query:
         self._image, self._seen = image, seen
         self._classifier, self._gallery, self._needed = classifier, gallery, needed or {}
         self._neighbors: dict[str, Neighbors] = {}
+        self._features: dict[str, Tensor] = {}
         self._of: dict[int, Query] = {}
 
     @property
@@ -89,7 +90,9 @@ class Query:
         if gallery is self._gallery:
             return self
         if len(gallery) not in self._of:
-            self._of[len(gallery)] = Query(self._image, self._classifier, gallery, self._needed, self.seen)
+            view = Query(self._image, self._classifier, gallery, self._needed, self.seen)
+            view._features = self._features  # views share their projections
+            self._of[len(gallery)] = view
         return self._of[len(gallery)]
 
     @cached_property
@@ -120,7 +123,9 @@ class Query:
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""
-        return self.gallery.project(tap, self.activations[tap])
+        if tap not in self._features:
+            self._features[tap] = self.gallery.project(tap, self.activations[tap])
+        return self._features[tap]
 
     def neighbors(self, tap: str) -> Neighbors:
         """Return the nearest rows, as many as the defense that wants most of them asked for."""

@@ -83,8 +83,10 @@ def rings(nested: Sequence[Selection | None], rows: int) -> list[Selection | Non
     for smaller, larger in pairwise(nested):
         if smaller is None:
             raise ValueError("nothing can be added to all rows")
-        bits = np.packbits(np.ones(rows, bool), bitorder="little") if larger is None else larger.bits
-        found.append(Selection.of_bits(bits & ~smaller.bits))
+        bits = ~smaller.bits if larger is None else larger.bits & ~smaller.bits
+        if larger is None:
+            bits[-1] &= 0xFF >> -rows % 8  # the last byte has bits beyond the last row
+        found.append(Selection.of_bits(bits))
     return found
 
 

@@ -43,12 +43,9 @@ def headline(results: Sequence[Row]) -> Headline:
     topk = min(row["topk"] for row in results)
     variants = list(dict.fromkeys(variant(row) for row in results))
     chosen = _chosen(variants)
-    varying = {field for field in ("k", "weighting", "combination") if len(_values(chosen, field)) > 1}
-    shared = ", ".join(
-        part for field in ("k", "weighting", "combination") if field not in varying for part in _values(chosen, field)
-    )
-    if len({v.rows for v in variants if v.rows != ""}) > 1:
-        shared = ", ".join(part for part in (shared, *_values(chosen, "rows")) if part)
+    told = ["k", "weighting", "combination", *(["rows"] if len(_values(variants, "rows")) > 1 else [])]
+    varying = {field for field in told if len(_values(chosen, field)) > 1}
+    shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
     panels = []
     for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
         here = [r for r in results if (r["threat"], r["attack"], r["topk"]) == (threat, attack, topk)]

@@ -52,10 +52,12 @@ def beside(record: Record) -> list[Beside]:
     model, data = record.config.get("model") or {}, record.config.get("data") or {}
     if not _is(model.get("classifier"), "resnet50") or not _built(data.get("queries"), "ImageNet", ("split", "val")):
         return []
+    database, stored = _database(record, data), record.database.get("rows")
     found: dict[tuple[Variant, str], Beside] = {}
     for row in record.results:
         none = row["defense"] == "none"
-        key = ("", "", "") if none else (_database(record, row), row["weighting"], row["combination"])
+        searched = database if row["rows"] == stored else ""
+        key = ("", "", "") if none else (searched, row["weighting"], row["combination"])
         setting = _setting(record, row)
         if row["topk"] == 1 and setting and key in PUBLISHED and (none or _is_last_tap(model, row)):
             table, accuracies = PUBLISHED[key]
@@ -64,10 +66,10 @@ def beside(record: Record) -> list[Beside]:
     return list(found.values())
 
 
-def _database(record: Record, row: Row) -> str:
-    """Return the paper's name of the database, if all of it was searched."""
-    rows, source = row["rows"], (record.config.get("data") or {}).get("database")
-    if not isinstance(rows, int) or rows != record.database.get("rows"):
+def _database(record: Record, data: Mapping[str, Any]) -> str:
+    """Return the paper's name of the database."""
+    rows, source = record.database.get("rows"), data.get("database")
+    if rows is None:
         return ""
     named = {IN: _built(source, "ImageNet", ("split", "train")), YFCC: _built(source, "YFCC100M")}
     return next((name for name, (least, most) in ROWS.items() if named[name] and least <= rows <= most), "")
