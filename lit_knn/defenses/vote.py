@@ -19,13 +19,15 @@ def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:
 
     Returns:
         ``(len(k)·W, N, K)`` float, k by k; each row sums to 1. Where all k weights are zero (every neighbour's softmax
-        is uniform) they share equally.
+        is uniform) they share equally, and the gradient is zero: there the shares do not depend smoothly on them.
     """
     order = torch.arange(weights.shape[-1], device=weights.device)
     near = torch.stack([order < value for value in k]).to(weights)[:, None, None]  # (k, 1, 1, K)
     masked = weights * near  # (k, W, N, K)
     total = masked.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, masked / total, near / near.sum(dim=-1, keepdim=True)).flatten(0, 1)
+    # division by 1 where it counts for nothing: 0 / 0 has a NaN gradient, even in the branch that is not taken
+    shares = masked / torch.where(total > 0, total, 1)
+    return torch.where(total > 0, shares, near / near.sum(dim=-1, keepdim=True)).flatten(0, 1)
 
 
 def soft(shares: Tensor, ballots: Ballots) -> Tensor:

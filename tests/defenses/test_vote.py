@@ -77,3 +77,15 @@ def test_rows_no_longer_than_a_packed_one_have_no_rest():
 def test_weights_of_zero_everywhere_fall_back_to_equal_shares():
     shares = coefficients(torch.zeros(1, 1, 4), [2])
     assert shares.tolist() == [[[0.5, 0.5, 0, 0]]]
+
+
+def test_gradients_of_shares(weights):
+    """The exact ones where somebody has weight, zero where nobody has, and none that is not a number."""
+    positive = (weights[:2, :3] + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda value: coefficients(value, [1, 5, 12]), positive)
+    weights.requires_grad_()
+    coefficients(weights, [12])[2, :, 0].sum().backward()
+    assert weights.grad is not None
+    assert bool(weights.grad.isfinite().all())
+    assert not weights.grad[2, 3].any()
+    assert weights.grad[2, 4].any()
