@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lit_knn.data.pixels import unit
 from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbour_picture
 from lit_knn.run import RunTrainer
@@ -72,13 +73,12 @@ class NeighbourPictures(Callback):
                 *gallery.store.locate(ids), ballots.predictions()[0], ballots.probability[0].amax(dim=-1), strict=True
             )
         ]
-        pixels = (image[0] * 255).round().byte()
-        drawn = _picture(pixels, int(probability.argmax()), float(probability.max()), label, names)
+        drawn = _picture(image[0], int(probability.argmax()), float(probability.max()), label, names)
         return PictureRow(title=f"{_name(label, names)}, {title}", neighbours=neighbours, **vars(drawn))
 
 
 def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
-    pixels: np.ndarray[Any, np.dtype[np.uint8]] = image.cpu().numpy()
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = (unit(image) * 255).round().byte().cpu().numpy()
     return Picture(image=pixels, predicted=_name(predicted, names), confidence=confidence, correct=predicted == label)
 
 

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_knn.errors import UserError
+
+Pixels = NDArray[np.uint8] | NDArray[np.floating]
+
 
 class Failure(NamedTuple):
     """An image that could not be read: it travels inside a batch, so that no worker dies of it."""
@@ -23,8 +27,8 @@ class Failure(NamedTuple):
 class Batch(TypedDict):
     """N images of one shard.
 
-    ``image`` is ``(N, 3, H, W)``: uint8 as it leaves the loader, float32 in [0, 1] on the device (that is, after
-    `ImageData.on_after_batch_transfer`). ``label`` and ``id`` are ``(N,)`` int64; a label of −1 is unknown. The id of a
+    ``image`` is ``(N, 3, H, W)``: uint8 as it leaves the loader, or float32 where the source has floats; float32 in
+    [0, 1] on the device (that is, after `ImageData.on_after_batch_transfer`). ``label`` and ``id`` are ``(N,)`` int64; a label of −1 is unknown. The id of a
     query is its position in the whole source, that of a database image is its row in its shard: neither depends on the
     number of processes. Images in ``failed`` are missing from all other entries, so N may be 0.
     """
@@ -39,11 +43,11 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as it is stored: encoded bytes, or pixels ``(H, W, 3)`` uint8; a label of −1 is unknown."""
+    """One image as it is stored: encoded bytes, or pixels ``(H, W, 3)``, uint8 or float in [0, 1]; a label of −1 is unknown."""
 
     key: str
     label: int
-    image: bytes | NDArray[np.uint8]
+    image: bytes | Pixels
 
 
 class Shard(ABC):
@@ -73,11 +77,16 @@ class ArrayShard(Shard):
     Args:
         name: What messages call it.
         keys: One per row.
-        images: ``(M, H, W, 3)`` uint8.
+        images: ``(M, H, W, 3)``, uint8 or float in [0, 1].
         labels: ``(M,)`` integers.
+
+    Raises:
+        UserError: If they are not of one length.
     """
 
-    def __init__(self, name: str, keys: Sequence[str], images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    def __init__(self, name: str, keys: Sequence[str], images: Pixels, labels: NDArray[np.int64]) -> None:
+        if not len(keys) == len(images) == len(labels):
+            raise UserError(f"shard {name} has {len(keys)} keys, {len(images)} images and {len(labels)} labels")
         self.name, self._keys, self._images, self._labels = name, keys, images, labels
 
     def __len__(self) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lit_knn.data.base import Batch, Failure, ImageSource, Sample, Shard
-from lit_knn.data.decoding import ImageError, decode
+from lit_knn.data.decoding import ImageError
+from lit_knn.data.pixels import pixels
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.errors import UserError
 
@@ -50,16 +51,16 @@ class Reader:
         return self._open[index]
 
     def read(self, shard: int, row: int) -> tuple[Sample, Tensor]:
-        """Return one sample and its pixels ``(3, h, w)`` uint8, decoded and preprocessed.
+        """Return one sample and its pixels ``(3, h, w)``, uint8 or float32 in [0, 1], decoded and preprocessed.
 
         Raises:
             ImageError: If it cannot be read.
+            UserError: If the source gives something else than images.
         """
         sample = self.shard(shard).read(row)
-        if isinstance(sample.image, bytes):
-            image = decode(sample.image)
-        else:
-            image = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, H, W)
+        image = pixels(
+            sample.image, f"{sample.key} of shard {self.shard(shard).name}, which {type(self._source).__name__} gives,"
+        )
         if self._preprocessing is not None:
             image = self._preprocessing(image)
         return sample, image.contiguous()
@@ -98,11 +99,7 @@ class BatchDataset(Dataset["Batch | UserError"]):
                 continue
             if self._labelled and sample.label < 0:
                 raise UserError(f"{key} of shard {shard.name} has no label, which queries need")
-            if images and image.shape != images[0].shape:
-                sizes = " and ".join(
-                    f"{key} ({image.shape[1]}×{image.shape[2]})" for key, image in ((keys[0], images[0]), (key, image))
-                )
-                raise UserError(f"images of one batch differ in size, {sizes}: set data.preprocessing, resize and crop")
+            _verify_alike([*keys[:1], key], [*images[:1], image])
             images.append(image)
             labels.append(sample.label)
             ids.append(sample_id)
@@ -115,6 +112,19 @@ class BatchDataset(Dataset["Batch | UserError"]):
             key=keys,
             failed=failed,
         )
+
+
+def _verify_alike(keys: Sequence[str], images: Sequence[Tensor]) -> None:
+    """Refuse images that do not go into one batch.
+
+    Raises:
+        UserError: If sizes or dtypes differ.
+    """
+    if len({image.shape for image in images}) > 1:
+        sizes = " and ".join(f"{key} ({i.shape[1]}×{i.shape[2]})" for key, i in zip(keys, images, strict=True))
+        raise UserError(f"images of one batch differ in size, {sizes}: set data.preprocessing, resize and crop")
+    if len({image.dtype for image in images}) > 1:
+        raise UserError(f"{keys[0]} is uint8 or float and {keys[1]} is not: accepted is one of the two for all images")
 
 
 class WholeBatches(Sampler[Rows]):

@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_knn.data.base import Batch, ImageSource
 from lit_knn.data.batches import BatchDataset, BatchLoader, Reader, WholeBatches
 from lit_knn.data.decoding import ImageError
+from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.errors import UserError
 
@@ -150,7 +151,7 @@ class ImageData(pl.LightningDataModule):
         return self.queries.class_names or []
 
     def image(self, source: Literal["queries", "database"], shard: int, row: int) -> Tensor:
-        """Read one image again, ``(3, h, w)`` uint8, preprocessed.
+        """Read one image again, ``(3, h, w)``, uint8 or float32 in [0, 1], preprocessed.
 
         Raises:
             UserError: If it cannot be read.
@@ -165,7 +166,7 @@ class ImageData(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
         """Turn uint8 images into float32 in [0, 1], on the device: a quarter of the bytes travel."""
         del dataloader_idx
-        return {**batch, "image": batch["image"].float() / 255}
+        return {**batch, "image": unit(batch["image"])}
 
     def _reader(self, source: Literal["queries", "database"]) -> Reader:
         if source not in self._readers:

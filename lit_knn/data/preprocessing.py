@@ -37,7 +37,7 @@ class Preprocessing:
             raise UserError(f"preprocessing.crop ({self.crop}) is larger than preprocessing.resize ({self.resize})")
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return ``(3, h, w)`` uint8 of ``(3, H, W)`` uint8.
+        """Return ``(3, h, w)`` of ``(3, H, W)``, uint8 or float in [0, 1], in the same dtype.
 
         Raises:
             ImageError: If the image is smaller than the crop, or so narrow that resizing it would fill the memory.
@@ -49,6 +49,8 @@ class Preprocessing:
             if height * width > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise ImageError(f"the image of {shape[0]}×{shape[1]} pixels is too narrow to resize it")
             image = F.interpolate(image[None], (height, width), mode=self.interpolation, antialias=True)[0]
+            if image.is_floating_point():
+                image = image.clamp(0, 1)  # bicubic weights overshoot; uint8 saturates by itself
         if self.crop is not None:
             if min(height, width) < self.crop:
                 raise ImageError(f"the image of {height}×{width} pixels is smaller than preprocessing.crop {self.crop}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_knn.backbones import Projection, Tap
 from lit_knn.ballots import Ballots
 from lit_knn.data import ImageData
+from lit_knn.data.pixels import unit
 from lit_knn.database.base import Gallery
 from lit_knn.database.order import RandomOrder
 from lit_knn.errors import UserError
@@ -146,5 +147,5 @@ class StoredGallery(Gallery):
         images = [self.data.image("database", shard, row) for shard, row in zip(shards, rows, strict=True)]
         if len(sizes := {tuple(image.shape) for image in images}) > 1:
             raise UserError(f"images of the database differ in size, {sorted(sizes)[:2]}: set data.preprocessing")
-        pixels = torch.stack(images).to(device).float() / 255
+        pixels = unit(torch.stack(images).to(device))
         return pixels.view(*ids.shape, *pixels.shape[1:])  # (N, K, 3, H, W)

@@ -1,6 +1,13 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lit_knn.data import ImageData, ImageSource
 from lit_knn.data.base import ArrayShard
 from lit_knn.data.batches import Reader, Rows, WholeBatches
 from lit_knn.data.digits import Digits
+from lit_knn.errors import UserError
 
 
 class Counting(Digits):
@@ -56,3 +63,48 @@ def test_batch_b_goes_to_rank_b_mod_w() -> None:
             assert list(sampler) == everything[rank::world_size]
             assert len(sampler) == len(everything[rank::world_size])
             assert sampler.total == 6
+
+
+class Own(ImageSource):
+    """Somebody's own source."""
+
+    def __init__(self, *images: NDArray[np.generic]) -> None:
+        self.images = images
+
+    def shard_names(self) -> list[str]:
+        return ["s"]
+
+    def open_shard(self, index: int) -> ArrayShard:
+        count = len(self.images)
+        return ArrayShard("s", list(map(str, range(count))), self.images, np.zeros(count, np.int64))  # type: ignore[arg-type]
+
+    def identity(self) -> str:
+        return "own"
+
+
+FLOATS = np.random.default_rng(0).random((2, 6, 6, 3))
+
+
+def test_floats_travel_as_they_are() -> None:
+    module = ImageData(queries=Own(*FLOATS))
+    (batch,) = map(module.on_after_batch_transfer, module.test_dataloader())
+    assert batch["image"].dtype == torch.float32
+    np.testing.assert_array_equal(batch["image"], FLOATS.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pixels_that_are_none_are_refused_whoever_gives_them(workers: int) -> None:
+    with pytest.raises(
+        UserError, match=r"^1 of shard s, which Own gives, is float64 \(6, 6, 1\): accepted are encoded"
+    ):
+        list(ImageData(queries=Own(FLOATS[0], FLOATS[1, ..., :1]), num_workers=workers).test_dataloader())
+    with pytest.raises(
+        UserError, match=r"^1 of shard s: its pixels reach from .* to 255: accepted are floats in \[0, 1"
+    ):
+        list(
+            ImageData(queries=Own(FLOATS[0], FLOATS[0] * 255 / FLOATS[0].max()), num_workers=workers).test_dataloader()
+        )
+    with pytest.raises(UserError, match="0 is uint8 or float and 1 is not"):
+        list(
+            ImageData(queries=Own((FLOATS[0] * 255).astype(np.uint8), FLOATS[1]), num_workers=workers).test_dataloader()
+        )

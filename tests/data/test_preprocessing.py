@@ -34,6 +34,21 @@ def test_noise_agrees_with_pillow_too() -> None:
     assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - np.asarray(expected).astype(int)).max() <= 2
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_floats_are_not_rounded_and_stay_in_their_range(interpolation: str) -> None:
+    """The same as for bytes, to their rounding; what Pillow makes of each channel in floats, but for the clipping."""
+    pixels = np.random.default_rng(0).integers(0, 2, (3, 60, 80)).astype(np.float32)  # black and white overshoot most
+    preprocessing = Preprocessing(resize=24, crop=20, interpolation=interpolation)  # type: ignore[arg-type]
+    image = preprocessing(torch.from_numpy(pixels))
+    mode = transforms.InterpolationMode(interpolation)
+    classic = transforms.Compose([transforms.Resize(24, mode), transforms.CenterCrop(20)])
+    expected = np.stack([np.asarray(classic(Image.fromarray(channel))) for channel in pixels])
+    np.testing.assert_allclose(image, expected.clip(0, 1), atol=1e-5)
+    rounded = preprocessing(torch.from_numpy((pixels * 255).astype(np.uint8))) / 255
+    assert (image - rounded).abs().mean() < 1 / 255  # bytes saturate between their two passes as well
+    assert (image.min() >= 0) & (image.max() <= 1)
+
+
 def test_nothing_changes_nothing() -> None:
     image = torch.randint(0, 256, (3, 5, 7), dtype=torch.uint8)
     assert torch.equal(Preprocessing()(image), image)
