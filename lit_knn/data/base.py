@@ -102,12 +102,27 @@ class ArrayShard(Shard):
 
 
 class ImageSource(ABC):
-    """Where images come from. Constructors touch no file, so that a configuration can be printed anywhere."""
+    """Where images come from. Constructors touch no file, so that a configuration can be printed anywhere.
+
+    Attributes:
+        labels_from: What gives images labels, for whoever misses them.
+    """
+
+    labels_from = "use images that have one"
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names in the order of the labels, None if unknown."""
+        """Names in the order of the labels, which are those of the network's classes; None if unknown."""
         return None
+
+    def label_problem(self, num_classes: int) -> str:
+        """Return why the labels cannot be classes of a network of so many, as one sentence; "" if they can."""
+        if self.class_names is None or len(self.class_names) == num_classes:
+            return ""
+        return (
+            f"{type(self).__name__} has {len(self.class_names):,} classes, but the network has {num_classes:,}: labels "
+            "have to be numbers of its classes"
+        )
 
     @abstractmethod
     def shard_names(self) -> list[str]:

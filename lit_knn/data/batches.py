@@ -37,6 +37,7 @@ class Reader:
     def __init__(self, source: ImageSource, preprocessing: Preprocessing | None) -> None:
         self._source, self._preprocessing = source, preprocessing
         self._open: dict[int, Shard] = {}
+        self.labels_from = source.labels_from
 
     def shard(self, index: int) -> Shard:
         """Return a shard, opened if it is not open.
@@ -98,7 +99,9 @@ class BatchDataset(Dataset["Batch | UserError"]):
                 failed.append(Failure(row, key, str(error)))
                 continue
             if self._labelled and sample.label < 0:
-                raise UserError(f"{key} of shard {shard.name} has no label, which queries need")
+                raise UserError(
+                    f"{key} of shard {shard.name} has no label, which queries need: {self._reader.labels_from}"
+                )
             _verify_alike([*keys[:1], key], [*images[:1], image])
             images.append(image)
             labels.append(sample.label)

@@ -7,40 +7,81 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from lit_knn.data.base import ImageSource, Sample, Shard
+from lit_knn.data.classes import Classes, Given, assign, given
 from lit_knn.data.decoding import ImageError
+from lit_knn.data.label_file import LabelFile
 from lit_knn.errors import UserError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-class _Class(NamedTuple):
-    folder: str
-    label: int
-    images: int
-
-
 class ImageFolder(ImageSource):
-    """A folder of images: each sub-folder is a class, numbered in sorted order; without sub-folders labels are −1.
+    """A folder of images: each sub-folder with images is a class; without sub-folders and a file, labels are −1.
 
-    Only counts stay in memory; a shard lists the folders it touches when it is opened.
+    Sub-folders named by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are counted through,
+    whole numbers in their order and all else as text, and have to be as many as the network's classes, unless
+    ``classes`` names these. Only counts stay in memory; a shard lists the folders it touches when it is opened.
 
     Args:
         root: The folder.
+        classes: The network's classes as the sub-folders are called: a list in the order of its outputs, the number of
+            each ({cat: 3}), or a file of either: JSON, or text with a class per line, where a WordNet id may go before
+            a readable name.
+        labels: A file with image and class in each line, by a comma or spaces apart, for images without such
+            sub-folders; a whole number is the class of this number, if it is no name in ``classes``.
         shard_size: Images per shard, in sorted order; the unit of resuming an extraction.
     """
 
-    def __init__(self, *, root: str | Path, shard_size: int = 10_000) -> None:
+    labels_from = "give each class a sub-folder, or `labels:` a file with image and class in each line"
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        classes: Given | None = None,
+        labels: str | Path | None = None,
+        shard_size: int = 10_000,
+    ) -> None:
         if shard_size < 1:
             raise UserError(f"shard_size is {shard_size}: accepted are 1 and more")
-        self.root, self.shard_size = Path(root), shard_size
+        self.root, self.classes, self.labels, self.shard_size = Path(root), classes, labels, shard_size
+
+    @property
+    def known_classes(self) -> Classes | None:
+        """What the configuration says of classes, or the source itself."""
+        return None if self.classes is None else given(self.classes)
+
+    @cached_property
+    def label_file(self) -> LabelFile | None:
+        """The file of labels."""
+        return None if self.labels is None else LabelFile(Path(self.labels).expanduser())
+
+    @cached_property
+    def found_classes(self) -> Classes | None:
+        """The classes, in which each folder or word of the file has a number; None if the images have neither.
+
+        Raises:
+            UserError: If one is no class, or the file names no image.
+        """
+        where = f"the folders of {self.root}"
+        words = [folder for folder, _ in self._counts if folder]
+        if self.label_file is not None:
+            where, images = f"the labels of {self.label_file.path}", _images(self.root, "")
+            words = list(dict.fromkeys(word for key in images if (word := self.label_file.word(key)) is not None))
+            if not words:
+                raise UserError(f"{self.label_file.path} names no image of {self.root}, such as {images[0]}")
+        return assign(words, self.known_classes, where, ranked=self.label_file is None) if words else None
 
     @property
     def class_names(self) -> list[str] | None:
-        """The names of the sub-folders."""
-        return self.folders or None
+        """The names of the classes."""
+        return None if self.found_classes is None else self.found_classes.listing
+
+    def label_problem(self, num_classes: int) -> str:
+        """Return why the labels cannot be classes of a network of so many; "" if they can."""
+        return "" if self.found_classes is None else self.found_classes.problem(num_classes)
 
     @cached_property
     def folders(self) -> list[str]:
@@ -62,11 +103,10 @@ class ImageFolder(ImageSource):
         """Return one name per `shard_size` images.
 
         Raises:
-            UserError: If there are no images.
+            UserError: If there are no images, or a sub-folder is no class.
         """
-        total = sum(a_class.images for a_class in self._scan[0])
-        if total == 0:
-            raise UserError(f"{self.root} holds no images: accepted are {', '.join(EXTENSIONS)}")
+        _ = self.found_classes  # what cannot be labelled is not listed either
+        total = sum(count for _, count in self._counts)
         return [f"{self.root.name}-{index:05d}" for index in range(-(-total // self.shard_size))]
 
     def open_shard(self, index: int) -> FileShard:
@@ -80,30 +120,49 @@ class ImageFolder(ImageSource):
         keys: list[str] = []
         labels: list[int] = []
         first = 0
-        for folder, label, count in self._scan[0]:
+        for folder, count in self._counts:
             if first < stop and first + count > start:
                 images = _images(self.root, folder)
                 if len(images) != count:
                     raise UserError(f"{self.root / folder} changed from {count} to {len(images)} images: start again")
                 chosen = images[max(start - first, 0) : stop - first]
                 keys += chosen
-                labels += [label] * len(chosen)
+                labels += [self._label(folder, key) for key in chosen]
             first += count
         return FileShard(name, self.root, keys, labels)
 
     def identity(self) -> str:
-        """Return a hash of all file names (not of what is in them: that would read the whole data set)."""
-        return f"{type(self).__name__}-{self._scan[1]}-by-{self.shard_size}"
+        """Return a hash of all file names (not of what is in them: that would read the whole data set) and labels."""
+        keys = _images(self.root, "") if self.label_file else [""]
+        labels = [self._label(folder, key) for folder, _ in self._counts for key in keys]
+        digest = hashlib.sha256(f"{self._scan[1]} {labels}".encode())
+        return f"{type(self).__name__}-{digest.hexdigest()[:16]}-by-{self.shard_size}"
+
+    def _label(self, folder: str, key: str) -> int:
+        word = self.label_file.word(key) if self.label_file else folder
+        number = self.found_classes.number(word) if self.found_classes and word is not None else None
+        return -1 if number is None else number
+
+    @property
+    def _counts(self) -> list[tuple[str, int]]:
+        """The folders with images, and how many there are in each.
+
+        Raises:
+            UserError: If there are none.
+        """
+        if not self._scan[0]:
+            raise UserError(f"{self.root} holds no images: accepted are {', '.join(EXTENSIONS)}")
+        return self._scan[0]
 
     @cached_property
-    def _scan(self) -> tuple[list[_Class], str]:
-        """Count and hash the file names of each class, holding one class at a time."""
-        digest, classes = hashlib.sha256(), []
-        for label, folder in list(enumerate(self.folders)) or [(-1, "")]:
-            images = _images(self.root, folder)
-            digest.update("\0".join([folder, *images, "\n"]).encode(errors="surrogateescape"))
-            classes.append(_Class(folder, label, len(images)))
-        return classes, digest.hexdigest()[:16]
+    def _scan(self) -> tuple[list[tuple[str, int]], str]:
+        """Count and hash the file names of each folder, holding one folder at a time."""
+        digest, counts = hashlib.sha256(), []
+        for folder in ([] if self.label_file else self.folders) or [""]:
+            if images := _images(self.root, folder):
+                digest.update("\0".join([folder, *images, "\n"]).encode(errors="surrogateescape"))
+                counts.append((folder, len(images)))
+        return counts, digest.hexdigest()[:16]
 
 
 class FileShard(Shard):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
+import re
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,43 +14,56 @@ from pathlib import Path
 
 from lit_knn.data import members
 from lit_knn.data.base import ImageSource, Sample, Shard
+from lit_knn.data.classes import Classes, Given, given, imagenet, number_of
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.patterns import local_files
 from lit_knn.errors import UserError
 
 _FIRST_BYTES = 4096
+_LABELS = 1 << 63  # what a store's column holds
 
 
 class TarShards(ImageSource):
     """Tar files of ``key.jpg`` (or .jpeg, .png, .webp) with an optional ``key.cls`` or ``key.json`` beside it.
 
-    That is what img2dataset writes, too. The label is the number in ``key.cls``, or ``label`` or ``cls`` of the object
-    in ``key.json``; where neither is a number it is unknown. Other members are ignored: captions, metadata of images
+    That is what img2dataset writes, too. The label is in ``key.cls``, or ``label`` or ``cls`` of the object in
+    ``key.json``: a number, or a WordNet id of ImageNet or other name in ``classes``; else the key's folder may be such a
+    name; else it is unknown. Other members are ignored: captions, metadata of images
     that could not be downloaded, everything after the first dot of a file name that makes no such pair. A tar file
     without images is a shard of length 0, since of ten thousand shards of a crawl some are.
 
     Args:
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local
             files.
-        class_names_file: A text file with one class name per line; labels are then held to it.
+        classes: The network's classes: a list of names in the order of its outputs, the number of each ({cat: 3}), or a
+            file of either: JSON, or text with a class per line, where a WordNet id may go before a readable name.
+            Labels are then held to it.
 
     References:
         https://github.com/webdataset/webdataset, https://github.com/rom1504/img2dataset
     """
 
-    def __init__(self, *, urls: list[str] | str, class_names_file: str | Path | None = None) -> None:
+    labels_from = "put a class into KEY.cls or into `label` of KEY.json, or name the keys' folders in `classes:`"
+
+    def __init__(self, *, urls: list[str] | str, classes: Given | None = None) -> None:
         self.urls = [urls] if isinstance(urls, str) else urls
-        self.class_names_file = class_names_file
+        self.classes = classes
+        self._named_by_wordnet = False
 
     @cached_property
+    def known_classes(self) -> Classes | None:
+        """What the configuration says."""
+        return None if self.classes is None else given(self.classes)
+
+    @property
     def class_names(self) -> list[str] | None:
-        """The lines of the class file."""
-        if self.class_names_file is None:
-            return None
-        try:
-            return Path(self.class_names_file).read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"class_names_file {self.class_names_file} cannot be read ({error})") from error
+        """The names of the classes."""
+        return None if self.known_classes is None else self.known_classes.listing
+
+    def label_problem(self, num_classes: int) -> str:
+        """Return why the labels cannot be classes of a network of so many; "" if they can."""
+        known = imagenet() if self._named_by_wordnet and self.classes is None else self.known_classes
+        return "" if known is None else known.problem(num_classes)
 
     def shard_names(self) -> list[str]:
         """Return the file names without ``.tar``.
@@ -64,11 +79,15 @@ class TarShards(ImageSource):
         Raises:
             UserError: If it is damaged, or one of its labels is no class.
         """
-        return TarShard(self._paths[index], len(self.class_names) if self.class_names else None)
+        shard = TarShard(self._paths[index], self.known_classes)
+        self._named_by_wordnet |= shard.named
+        return shard
 
     def identity(self) -> str:
-        """Return a hash of each file's name, size and first bytes."""
+        """Return a hash of each file's name, size and first bytes, and of the numbers of the classes."""
         digest = hashlib.sha256()
+        if self.known_classes is not None:
+            digest.update(repr(sorted(self.known_classes.numbers.items())).encode())
         for path in self._paths:
             with path.open("rb") as file:
                 digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
@@ -87,11 +106,14 @@ class TarShard(Shard):
 
     Args:
         path: The file.
-        num_classes: Labels have to be below it; None accepts any.
+        classes: Labels have to be some of them; None accepts any number and WordNet ids of ImageNet.
+
+    Attributes:
+        named: Whether a label is a name, not a number.
     """
 
-    def __init__(self, path: Path, num_classes: int | None) -> None:
-        self.name, self._path, self._num_classes = path.stem, path, num_classes
+    def __init__(self, path: Path, classes: Classes | None) -> None:
+        self.name, self._path, self._classes, self.named = path.stem, path, classes, False
         samples = members.samples(path)
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
@@ -111,8 +133,8 @@ class TarShard(Shard):
             self._places.append((image.offset, image.size))
             self._labels.append(label)
 
-    def __reduce__(self) -> tuple[type[TarShard], tuple[Path, int | None]]:
-        return TarShard, (self._path, self._num_classes)  # another process opens its own descriptor
+    def __reduce__(self) -> tuple[type[TarShard], tuple[Path, Classes | None]]:
+        return TarShard, (self._path, self._classes)  # another process opens its own descriptor
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -136,33 +158,45 @@ class TarShard(Shard):
         return Sample(self._keys[row], self._labels[row], data)
 
     def _label(self, key: str, sample: members.Sample) -> int:
-        """Read the label beside an image, −1 if there is none.
+        """Read the label beside an image, or that of its folder, −1 if there is none.
 
         Raises:
             ImageError: If the metadata is damaged, which concerns this one sample.
             UserError: If a label is no class, which concerns whoever made the shards.
         """
-        extension = next((name for name in ("cls", "json") if name in sample), None)
-        if extension is None:
-            return -1
-        text = os.pread(self._descriptor, sample[extension].size, sample[extension].offset)
-        if extension == "json":
-            label = _json_label(f"{self._path}: {key}.json", text)
-            if label == -1:
-                return -1
-        else:
-            try:
-                label = int(text)
-            except ValueError as error:
-                raise UserError(f"{self._path}: {key}.cls holds no class index but {text[:40]!r}") from error
-        if not 0 <= label < (self._num_classes or label + 1):
-            accepted = f"0 to {self._num_classes - 1}" if self._num_classes else "integers from 0"
-            raise UserError(f"{self._path}: {key}.{extension} holds the label {label!r}, accepted are {accepted}")
-        return label
+        extension = next((name for name in ("cls", "json") if name in sample), "")
+        label: int | str | None = None
+        where = f"{self._path}: {key}.{extension}"
+        if extension:
+            text = os.pread(self._descriptor, sample[extension].size, sample[extension].offset)
+            label = _json_label(where, text) if extension == "json" else _text_label(where, text)
+        if isinstance(label, int):
+            if not (0 <= label < _LABELS if self._classes is None else label in self._classes.names):
+                accepted = "whole numbers from 0" if self._classes is None else f"0 to {max(self._classes.names)}"
+                raise UserError(f"{where} holds the label {label!r}, accepted are {accepted}")
+            return label
+        number = number_of(posixpath.basename(posixpath.dirname(key)) if label is None else label, self._classes)
+        self.named |= number is not None
+        if number is None and extension == "cls":
+            raise UserError(f"{where} holds no class number but {label!r:.40}: name it in `classes:`")
+        return -1 if number is None else number
 
 
-def _json_label(where: str, text: bytes) -> int:
-    """Return the class in metadata, −1 if it names none: a crawl may well have a ``label`` of its own, such as a word.
+def _text_label(where: str, text: bytes) -> int | str:
+    """Return the class in a text, a number or a name.
+
+    Raises:
+        UserError: If it is no text.
+    """
+    try:
+        word = text.decode().strip()
+        return int(word) if re.fullmatch(r"[+-]?\d+", word) else word
+    except ValueError as error:
+        raise UserError(f"{where} holds no class but {text[:40]!r}") from error
+
+
+def _json_label(where: str, text: bytes) -> int | str | None:
+    """Return the class in metadata, a number or a name; None if it tells none.
 
     Raises:
         ImageError: If it is no JSON object.
@@ -174,4 +208,4 @@ def _json_label(where: str, text: bytes) -> int:
     if not isinstance(fields, dict):
         raise ImageError(f"{where} holds no object but {text[:40]!r}")
     label = fields.get("label", fields.get("cls"))
-    return label if type(label) is int else -1
+    return label if type(label) in (int, str) and label != -1 else None

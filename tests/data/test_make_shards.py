@@ -34,9 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_shards_hold_the_same_images(script: ModuleType, folder: Path, tmp_path: Path) -> None:
     script.main(["folder", str(folder), str(tmp_path / "out"), "--shard-size", "2", "--prefix", "x"])
-    source = TarShards(
-        urls=str(tmp_path / "out" / "x-{00000..00002}.tar"), class_names_file=tmp_path / "out/classes.txt"
-    )
+    source = TarShards(urls=str(tmp_path / "out" / "x-{00000..00002}.tar"), classes=str(tmp_path / "out/classes.txt"))
     assert source.class_names == ["a", "b", "c"]
     expected = ImageFolder(root=folder, shard_size=2)
     keys = []

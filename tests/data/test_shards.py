@@ -68,16 +68,43 @@ def test_shards_are_named_after_their_files(tmp_path: Path) -> None:
         TarShards(urls=[]).shard_names()
 
 
-def test_class_names_bound_the_labels(tmp_path: Path) -> None:
+def test_classes_bound_the_labels(tmp_path: Path) -> None:
     names = tmp_path / "classes.txt"
     names.write_text("cat\ndog\n")
     write_tar(tmp_path / "x.tar", {"a.png": IMAGE, "a.cls": b"2"})
-    source = TarShards(urls=str(tmp_path / "x.tar"), class_names_file=names)
+    source = TarShards(urls=str(tmp_path / "x.tar"), classes=str(names))
     assert source.class_names == ["cat", "dog"]
+    assert source.label_problem(3)
     with pytest.raises(UserError, match=r"x\.tar: a\.cls holds the label 2, accepted are 0 to 1"):
         source.open_shard(0)
-    with pytest.raises(UserError, match="class_names_file"):
-        TarShards(urls=str(tmp_path / "x.tar"), class_names_file=tmp_path / "nowhere").open_shard(0)
+    with pytest.raises(UserError, match="nowhere cannot be read"):
+        TarShards(urls=str(tmp_path / "x.tar"), classes=str(tmp_path / "nowhere")).open_shard(0)
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    wordnet = json.dumps({"label": "n02102040"}).encode()
+    members = {
+        "n01440764/a.png": IMAGE,  # the folders of a data set, packed as they are
+        "val/n03888257/b.png": IMAGE,
+        "val/n03888257/b.cls": b"5",
+        "c.png": IMAGE,
+        "c.cls": b"n02102040\n",
+        "d.png": IMAGE,
+        "d.json": wordnet,
+        "n01440764/e.png": IMAGE,
+        "n01440764/e.json": b'{"caption": "a fish"}',
+        "n99999999/f.png": IMAGE,
+    }
+    write_tar(tmp_path / "x.tar", members)
+    source = TarShards(urls=str(tmp_path / "x.tar"))
+    assert not source.label_problem(10)
+    assert [sample.label for sample in read_all(source)] == [0, 5, 217, 217, 0, -1]
+    assert "ImageNet" in source.label_problem(10)
+    assert not source.label_problem(1000)
+    classes = ["n02102040", "x1", "x2", "x3", "x4", "n01440764"]
+    source = TarShards(urls=str(tmp_path / "x.tar"), classes=classes)
+    assert [sample.label for sample in read_all(source)] == [5, 5, 0, 0, 5, -1]
+    assert source.identity() != TarShards(urls=str(tmp_path / "x.tar"), classes=classes[::-1]).identity()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +115,10 @@ def test_class_names_bound_the_labels(tmp_path: Path) -> None:
         ("a.cls", b"-1"),
         ("a.cls", b"1.5"),
         ("a.cls", b"\xff\xfe"),
+        ("a.cls", b"9223372036854775808"),
+        ("a.cls", b"9" * 5000),
         ("a.json", b'{"label": -2}'),
+        ("a.json", b'{"label": 9223372036854775808}'),
     ],
 )
 def test_bad_labels(tmp_path: Path, name: str, data: bytes) -> None:
