@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lit_knn.answers import answers, variants
 from lit_knn.attacks import Attack
-from lit_knn.backbones import Classifier
+from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
@@ -135,6 +135,7 @@ class Evaluation(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Open the database; make any Trainer keep the gradients that an attack needs."""
+        set_precision(self, self.trainer.precision)
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
         self.views = self.required_database.open(self.classifier, self.data) if self.needed else []
         verify_neighbors(self.needed, self.views)
@@ -156,6 +157,10 @@ class Evaluation(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
+        with outside_networks(self.device):
+            self._test(batch)
+
+    def _test(self, batch: Batch) -> None:
         outcome = self.outcomes.load(batch["id"]) if self.outcomes else None
         looks = partial(self.looks, batch["image"], batch["label"], batch["id"])
         if outcome is not None:

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from lit_knn.backbones import set_precision, verify_precision
 from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, remove_moments, verify
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
@@ -70,6 +71,7 @@ class EvalTrainer(RunTrainer):
             enable_model_summary=False,
             **kwargs,
         )
+        verify_precision(self.precision)
 
     def fit(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:  # type: ignore[override]
         """Fit the projections, PCA of each tap; needed before parts of the database are extracted.
@@ -80,7 +82,7 @@ class EvalTrainer(RunTrainer):
             part: ``3/16`` reads the third of sixteen parts of the shards, and whichever part ends last fits; by
                 default the task's part in a Slurm array, and all elsewhere.
         """
-        with self._command("fit"):
+        with self._command("fit", model):
             self._fit(model, datamodule, Part.parse(part))
 
     def _fit(self, model: Evaluation, datamodule: ImageData, part: Part) -> None:
@@ -112,7 +114,7 @@ class EvalTrainer(RunTrainer):
             part: ``3/16`` takes the third of sixteen parts of the shards, after `lit-knn fit`; by default the task's
                 part in a Slurm array, and all elsewhere.
         """
-        with self._command("extract"):
+        with self._command("extract", model):
             self._extract(model, datamodule, Part.parse(part))
 
     def _extract(self, model: Evaluation, datamodule: ImageData, part: Part) -> None:
@@ -158,7 +160,7 @@ class EvalTrainer(RunTrainer):
                 all elsewhere. Only for ``stage: add``.
             stage: ``train`` on a sample, ``add`` the rows of a part, ``merge`` all parts; or one after the other.
         """
-        with self._command("index"), together(self):
+        with self._command("index", model), together(self):
             if self.is_global_zero:
                 builder = IndexBuilder(model.required_database, model.classifier, datamodule)
                 builder.build(stage, Part.parse(part) if stage == "add" else Part(), model.needed)
@@ -173,7 +175,7 @@ class EvalTrainer(RunTrainer):
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
             self.extract(model, datamodule, str(Part()))  # an array of tests is not one of extractions
             self.index(model, datamodule)
-        with self._command(), together(self):
+        with self._command("", model), together(self):
             super().test(model, datamodule=datamodule, verbose=False)
 
     def verify(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:
@@ -184,15 +186,16 @@ class EvalTrainer(RunTrainer):
             datamodule: Its database gave the images.
             part: ``3/16`` reads the third of sixteen parts of the shards; as for extract.
         """
-        with self._command("verify"), together(self):
+        with self._command("verify", model), together(self):
             if self.is_global_zero:
                 verify(model.required_database, model.classifier, datamodule, Part.parse(part))
 
     # ---------------------------------------------------------------- what commands have in common
 
     @contextmanager
-    def _command(self, name: str = "") -> Iterator[None]:
-        """Heed signals, and note how long the command took."""
+    def _command(self, name: str, model: Evaluation) -> Iterator[None]:
+        """Heed signals, and note how long the command took; what is built depends on the precision from the start."""
+        set_precision(model, self.precision)
         started = time.monotonic()
         try:
             with self.preemption.watching(self):

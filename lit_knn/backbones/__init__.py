@@ -1,9 +1,20 @@
 """Images to logits and features."""
 
-from .classifier import Classifier
+from .classifier import Classifier, set_precision
 from .ensemble import Ensemble
 from .moments import Moments
+from .precision import outside_networks, rounded_products, verify_precision
 from .projection import Projection
 from .taps import Tap
 
-__all__ = ["Classifier", "Ensemble", "Moments", "Projection", "Tap"]
+__all__ = [
+    "Classifier",
+    "Ensemble",
+    "Moments",
+    "Projection",
+    "Tap",
+    "outside_networks",
+    "rounded_products",
+    "set_precision",
+    "verify_precision",
+]

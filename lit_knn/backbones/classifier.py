@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.networks import build, load_weights
+from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
 from lit_knn.backbones.taps import Tap, TappedNetwork, tap_network
 from lit_knn.errors import UserError
 
@@ -32,6 +33,10 @@ class Classifier(nn.Module):
         std: Per channel, in pixels of [0, 1].
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
         name: What tables and figures call it; by default the last part of ``network``.
+
+    Attributes:
+        precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
+            any case, or float64.
     """
 
     def __init__(
@@ -58,14 +63,15 @@ class Classifier(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self.precision = "32-true"
         self._tapped: dict[tuple[Tap, ...], TappedNetwork] = {}
         self._cut: dict[tuple[Tap, ...], TappedNetwork] = {}
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
-        logits: Tensor = self.network(self._input(image))
-        return logits
+        with network_precision(self.precision, image.device):
+            return at_least_float32(self.network(self._input(image)))
 
     def normalise(self, image: Tensor) -> Tensor:
         """Return ``(image − mean) / std``, what the network sees."""
@@ -87,7 +93,7 @@ class Classifier(nn.Module):
         key = tuple(taps)
         if key not in self._tapped:
             self._tapped[key] = tap_network(self.network, taps)
-        return self._tapped[key](self._input(image))
+        return self._read(self._tapped[key], image)
 
     def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
         """Return pooled activations ``{tap.name: (N, D)}`` without the layers behind the last of them.
@@ -99,7 +105,12 @@ class Classifier(nn.Module):
         key = tuple(taps)
         if key not in self._cut:
             self._cut[key] = tap_network(self.network, taps, logits=False)
-        return self._cut[key](self._input(image))[1]
+        return self._read(self._cut[key], image)[1]
+
+    def _read(self, network: TappedNetwork, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with network_precision(self.precision, image.device):
+            logits, pooled = network(self._input(image))
+        return at_least_float32(logits), pooled
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: batch statistics and dropout would change what is measured."""
@@ -107,9 +118,23 @@ class Classifier(nn.Module):
         return super().train(False)
 
     def fingerprint(self) -> str:
-        """Return a hash of every parameter, buffer and normalisation constant: equal weights, equal string."""
+        """Return a hash of every parameter, buffer and normalisation constant, and the precision: equal, equal string."""
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
+            value = value.float() if value.dtype == torch.float64 else value  # Lightning may have cast them already
             digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return f"{self.name}-{digest.hexdigest()[:16]}"
+        precision = "" if self.precision == "32-true" else f" in {self.precision}"
+        return f"{self.name}-{digest.hexdigest()[:16]}{precision}"
+
+
+def set_precision(module: nn.Module, precision: str) -> None:
+    """Tell every classifier within a module what a Trainer's precision is: all that they give depends on it.
+
+    Raises:
+        UserError: For one that is not accepted.
+    """
+    verify_precision(precision)
+    for part in module.modules():
+        if isinstance(part, Classifier):
+            part.precision = precision

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_knn.backbones.precision import at_least_float32
 from lit_knn.errors import UserError
 
 SCALES = 3  # L of R-MAC
@@ -25,7 +26,8 @@ def pool(activation: Tensor, size: int | Literal["rmac"], channels: Literal["fir
         channels: Where maps have them; by default first, unless they look like the other.
 
     Returns:
-        ``(N, D·size²)``, ``(N, D)`` and ``(N, D)``: always a copy, so that a later in-place layer cannot change it.
+        ``(N, D·size²)``, ``(N, D)`` and ``(N, D)``, float32 or float64: always a copy, so that a later in-place layer
+        cannot change it.
 
     Raises:
         UserError: For another layout, or one that has to be told.
@@ -33,6 +35,7 @@ def pool(activation: Tensor, size: int | Literal["rmac"], channels: Literal["fir
     References:
         Dubey et al. 2019, Appendix B and Table 3 (spatial average pooling).
     """
+    activation = at_least_float32(activation)
     if activation.ndim == 4:
         maps = _channels_first(activation, channels)
         if size == "rmac":

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import final
 
 import pytorch_lightning as pl
 from torch import Tensor
 
-from lit_knn.backbones import Classifier
+from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.data import Batch, BatchLoader, ImageData
 from lit_knn.database import Database
 from lit_knn.errors import UserError
 
 
 class DatabasePass(pl.LightningModule, ABC):
-    """One pass over images of the database; a `predict_step` says what becomes of a batch.
+    """One pass over images of the database; `take` says what becomes of a batch.
 
     Args:
         classifier: Gives logits and tapped activations.
@@ -50,6 +51,21 @@ class DatabasePass(pl.LightningModule, ABC):
             self.failure = error
             return []
         return loader
+
+    def setup(self, stage: str) -> None:
+        """Let the network compute in the Trainer's precision."""
+        set_precision(self, self.trainer.precision)
+
+    @final
+    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+        """Take a batch and return how many of its images could be read."""
+        with outside_networks(self.device):
+            self.take(batch)
+        return len(batch["id"])
+
+    @abstractmethod
+    def take(self, batch: Batch) -> None:
+        """Say what becomes of a batch."""
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn bytes into pixels on the device."""

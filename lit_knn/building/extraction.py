@@ -74,7 +74,7 @@ class Extraction(DatabasePass):
                 self.seal()
         return self.data.database_batches(self._mine)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+    def take(self, batch: Batch) -> None:
         """Write features, softmax and weights of each image, and the names of those that could not be read."""
         self._shard = batch["shard"]
         self._failed += batch["failed"]
@@ -83,7 +83,6 @@ class Extraction(DatabasePass):
         written = self._writer.rows if self._writer is not None else 0
         if written + len(self._failed) == self.data.num_rows(self._shard):
             self.seal()
-        return len(batch["id"])
 
     def _append(self, batch: Batch) -> None:
         softmax, pooled = self._predict(batch)

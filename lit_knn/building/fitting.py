@@ -54,12 +54,11 @@ class Fitting(DatabasePass):
         rows = self.tapped(self.first_batch())[1]
         self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> int:
+    def take(self, batch: Batch) -> None:
         """Add the activations of a batch."""
         if len(batch["id"]):
             for name, rows in self.tapped(batch)[1].items():
                 self.moments[name].update(rows)
-        return len(batch["id"])
 
     def merge(self) -> None:
         """Sum the moments of all processes; every process must take part."""

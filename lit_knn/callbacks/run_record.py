@@ -16,6 +16,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from lit_knn.backbones import rounded_products
 from lit_knn.deferral import Deferral
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.outcomes import Outcomes
@@ -83,7 +84,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=trainer.seconds,
         config=trainer.run_config,
-        versions=_versions(),
+        versions={**_versions(), "TF32": rounded_products(evaluation.device)},
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
         fingerprints=evaluation.origin(),

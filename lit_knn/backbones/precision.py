@@ -1,0 +1,54 @@
+"""Networks may compute in bfloat16; what follows them never does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+
+AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "64-true": None}  # what networks are cast to
+
+
+def verify_precision(precision: str) -> None:
+    """Refuse a Trainer's precision in which attacks or votes would be something else.
+
+    Raises:
+        UserError: For float16, which rounds the small gradients that attacks climb to zero, and for networks that are
+            cast as a whole, with all that they read.
+    """
+    if precision not in AUTOCAST:
+        raise UserError(
+            f"trainer.precision is {precision}; accepted are 32-true, 64-true and bf16-mixed (networks in bfloat16, all "
+            "that follows them in float32)"
+        )
+
+
+def network_precision(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which networks compute, whatever is around them.
+
+    Args:
+        precision: Of the Trainer.
+        device: Of the images.
+    """
+    dtype = AUTOCAST[precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def outside_networks(device: torch.device) -> torch.autocast:
+    """Return the context of all that follows networks: Lightning casts whole steps, with distances and votes."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def rounded_products(device: torch.device) -> str:
+    """Return what of float32 a GPU computes in TF32, whose 10 bits make last digits differ between machines; or "none"."""
+    if device.type != "cuda":
+        return "none"
+    cudnn, cublas = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+    settings = {"convolutions": cudnn, "matrix products": cublas}
+    return ", ".join(name for name, setting in settings.items() if setting.fp32_precision == "tf32") or "none"
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return bfloat16 and float16 values as float32, and others as they are."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
