@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +17,7 @@ from lit_knn.data.batches import BatchDataset, BatchLoader, Reader, WholeBatches
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
+from lit_knn.data.subset import listed, positions
 from lit_knn.errors import UserError
 
 LISTED_SHARDS = 16  # at least so many are counted to say how many images a database has
@@ -30,6 +32,8 @@ class ImageData(pl.LightningDataModule):
         preprocessing: Resize and crop, for both; null where all images have the network's size.
         batch_size: Images per batch and process.
         num_workers: Processes that read and decode, beside each main process.
+        query_subset: The queries of a run, if not all images of their source: ids (positions in the source, from 0) or
+            names of images, as a list or a text file with one per line; as other benchmarks publish theirs.
         num_queries: Size of a random subset of the queries; null takes all.
         query_seed: Seed of this subset.
         on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
@@ -43,6 +47,7 @@ class ImageData(pl.LightningDataModule):
         preprocessing: Preprocessing | None = None,
         batch_size: int = 64,
         num_workers: int = 0,
+        query_subset: str | list[str | int] | None = None,
         num_queries: int | None = None,
         query_seed: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
@@ -59,6 +64,7 @@ class ImageData(pl.LightningDataModule):
             raise UserError(f"data.on_error is {on_error!r}: accepted are raise and skip")
         self.queries, self.database, self.preprocessing = queries, database, preprocessing
         self.batch_size, self.num_workers = batch_size, num_workers
+        self.query_subset = query_subset
         self.num_queries, self.query_seed, self.on_error = num_queries, query_seed, on_error
         self._readers: dict[str, Reader] = {}
 
@@ -77,6 +83,11 @@ class ImageData(pl.LightningDataModule):
     def num_queries_total(self) -> int:
         """Number of queries of a run, over all processes."""
         return sum(map(len, self._query_rows))
+
+    def query_identity(self) -> str:
+        """Return what the queries of a run are: their source, and which of its images."""
+        ids = self.expected_query_ids().numpy().tobytes()
+        return f"{self.queries.identity()}, ids {hashlib.sha256(ids).hexdigest()[:16]}"
 
     def expected_query_ids(self) -> Tensor:
         """Return the id of each query of a run, ``(N,)`` int64, ascending: a run has to see each once."""
@@ -199,6 +210,8 @@ class ImageData(pl.LightningDataModule):
         """The chosen rows of each shard of the queries."""
         starts = self._query_starts
         chosen = np.arange(starts[-1])
+        if self.query_subset is not None:
+            chosen = positions(listed(self.query_subset), self._query_keys, len(chosen))
         if self.num_queries is not None:
             if self.num_queries > len(chosen):
                 raise UserError(f"data.num_queries is {self.num_queries}, but there are only {len(chosen)} queries")
@@ -209,6 +222,10 @@ class ImageData(pl.LightningDataModule):
             (chosen[first:last] - start).tolist()
             for start, first, last in zip(starts[:-1], borders[:-1], borders[1:], strict=True)
         ]
+
+    def _query_keys(self) -> Iterator[str]:
+        for shard in range(len(self.queries.shard_names())):
+            yield from self._reader("queries").shard(shard).keys()
 
     def _query_ids(self, shard: int) -> list[int]:
         return [self._query_starts[shard] + row for row in self._query_rows[shard]]
