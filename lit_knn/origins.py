@@ -66,7 +66,7 @@ def outcome_origin(cases: Sequence[tuple[Threat, Attack]], classifier: Classifie
         "classifier": hashes[classifier],
         **{f"attacked by {name}": hashes[threat.attacked(classifier)] for name, threat in threats.items()},
         **{f"attack {attack.name}": _json(describe(attack)) for _, attack in cases},
-        "queries": data.queries.identity(),
+        "queries": data.query_identity(),
     }
 
 

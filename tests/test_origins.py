@@ -5,7 +5,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN
 from lit_knn.objectives import SoftKNN
-from lit_knn.origins import case_origins
+from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .conftest import NETWORK
@@ -54,6 +54,17 @@ def test_queries_and_precision_matter(cases, data):
     other = ImageData(queries=Digits(split="all"), database=data.database, num_queries=130)
     assert cases(data=other)[0]["queries"] != cases()[0]["queries"]
     assert cases(precision="64-true") != cases()
+
+
+def test_outcomes_depend_on_which_images_are_queries(classifier, tmp_path):
+    listed = ImageData(queries=Digits(split="test"), query_subset=str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_text("3\n1\n")
+    before = outcome_origin([], classifier, listed)
+    again = ImageData(queries=Digits(split="test"), query_subset=[1, 3])
+    assert outcome_origin([], classifier, again) == before
+    (tmp_path / "list.txt").write_text("3\n2\n")
+    changed = ImageData(queries=Digits(split="test"), query_subset=str(tmp_path / "list.txt"))
+    assert outcome_origin([], classifier, changed) != before
 
 
 def test_a_white_box_depends_on_its_copy_and_its_rows_a_gray_box_does_not(cases, gallery):
