@@ -81,13 +81,15 @@ def given(classes: Given) -> Classes:
 
     Args:
         classes: Names in the order of the numbers; the number of each name; or a file of either. That is JSON, or text
-            with a class per line: a name, or a WordNet id and a name for people.
+            with a class per line: a name, or a WordNet id and a name for people. ``ImageNet`` is its 1,000 classes.
 
     Raises:
         UserError: If there are none, or the file makes no sense.
     """
     if not isinstance(classes, str):
         return _parsed("`classes:`", classes)
+    if classes == "ImageNet":
+        return imagenet()
     path = Path(classes).expanduser()
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -28,7 +28,7 @@ class ImageFolder(ImageSource):
         root: The folder.
         classes: The network's classes as the sub-folders are called: a list in the order of its outputs, the number of
             each ({cat: 3}), or a file of either: JSON, or text with a class per line, where a WordNet id may go before
-            a readable name.
+            a readable name; or ``ImageNet``.
         labels: A file with image and class in each line, by a comma or spaces apart, for images without such
             sub-folders; a whole number is the class of this number, if it is no name in ``classes``.
         shard_size: Images per shard, in sorted order; the unit of resuming an extraction.

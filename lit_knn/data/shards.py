@@ -36,7 +36,8 @@ class TarShards(ImageSource):
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local
             files.
         classes: The network's classes: a list of names in the order of its outputs, the number of each ({cat: 3}), or a
-            file of either: JSON, or text with a class per line, where a WordNet id may go before a readable name.
+            file of either: JSON, or text with a class per line, where a WordNet id may go before a readable name;
+            or ``ImageNet``.
             Labels are then held to it.
 
     References:
@@ -56,14 +57,18 @@ class TarShards(ImageSource):
         return None if self.classes is None else given(self.classes)
 
     @property
+    def found_classes(self) -> Classes | None:
+        """The same, or ImageNet's where a shard that has been opened needs them; None where labels are numbers."""
+        return self.known_classes or (imagenet() if self._named_by_wordnet else None)
+
+    @property
     def class_names(self) -> list[str] | None:
         """The names of the classes."""
-        return None if self.known_classes is None else self.known_classes.listing
+        return None if self.found_classes is None else self.found_classes.listing
 
     def label_problem(self, num_classes: int) -> str:
         """Return why the labels cannot be classes of a network of so many; "" if they can."""
-        known = imagenet() if self._named_by_wordnet and self.classes is None else self.known_classes
-        return "" if known is None else known.problem(num_classes)
+        return "" if self.found_classes is None else self.found_classes.problem(num_classes)
 
     def shard_names(self) -> list[str]:
         """Return the file names without ``.tar``.

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lit_knn.data.base import ArrayShard
+from lit_knn.data import Digits, ImageData
+from lit_knn.data.base import ArrayShard, ImageSource
 from lit_knn.errors import UserError
 
 
@@ -18,3 +19,39 @@ def test_a_shard_in_memory_gives_back_its_rows():
 def test_lengths_that_differ(keys: int, images: int, labels: int) -> None:
     with pytest.raises(UserError, match=f"shard x has {keys} keys, {images} images and {labels} labels"):
         ArrayShard("x", ["a"] * keys, np.zeros((images, 4, 4, 3), np.uint8), np.zeros(labels, np.int64))
+
+
+class Own(ImageSource):
+    """A source of a user's own."""
+
+    def __init__(self, class_names: list[str] | None) -> None:
+        self._names = class_names
+
+    @property
+    def class_names(self) -> list[str] | None:
+        return self._names
+
+    def shard_names(self) -> list[str]:
+        return []
+
+    def open_shard(self, index: int) -> ArrayShard:
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("source", [Own(list("abc")), Digits(split="test")])
+def test_named_classes_have_to_be_all_of_the_networks(source: ImageSource) -> None:
+    assert source.class_names is not None
+    count = len(source.class_names)
+    assert not source.label_problem(count)
+    for other in (count - 1, count + 1, 1000):
+        assert f"{count} classes, but the network has {other:,}" in source.label_problem(other)
+        with pytest.raises(UserError, match=r"data\.queries: .* classes, but the network has"):
+            ImageData(queries=source).verify_labels(other)
+    ImageData(queries=source).verify_labels(count)
+
+
+def test_a_source_without_names_may_have_any_numbers() -> None:
+    assert not Own(None).label_problem(7)

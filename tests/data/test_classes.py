@@ -126,6 +126,13 @@ def test_folders_of_numbers_with_known_names(tmp_path: Path) -> None:
     assert labels(ImageFolder(root=tmp_path / "3", classes=[1, 2, 3])) == {"3": 2}
 
 
+def test_imagenet_by_its_name(tmp_path: Path) -> None:
+    """ImageNetV2 has folders 0 to 999."""
+    source = ImageFolder(root=folders(tmp_path, "0", "217", "999"), classes="ImageNet")
+    assert labels(source) == {"0": 0, "217": 217, "999": 999}
+    assert source.class_names == _IMAGENET_CATEGORIES
+
+
 def test_an_accent_is_one_character_or_two(tmp_path: Path) -> None:
     assert labels(ImageFolder(root=folders(tmp_path, "cafe\u0301"), classes=["b", "caf\u00e9"])) == {"cafe\u0301": 1}
 
