@@ -1,5 +1,6 @@
 """Images in: sources list and read samples, the data module turns them into exact batches."""
 
+from .arrays import Arrays
 from .base import Batch, Failure, ImageSource, Sample, Shard
 from .batches import BatchLoader
 from .cifar10 import CIFAR10
@@ -15,6 +16,7 @@ from .yfcc100m import YFCC100M
 __all__ = (
     "CIFAR10",
     "YFCC100M",
+    "Arrays",
     "Batch",
     "BatchLoader",
     "Digits",
