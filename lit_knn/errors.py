@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,3 +31,9 @@ class UserError(ValueError):
 
 class WriteError(UserError):
     """A file cannot be written: the disk is full, or the folder is not the user's."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says, without the colors of a terminal."""
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
+    return ": ".join(filter(None, (type(error).__name__, *text.splitlines()[:1])))

@@ -26,7 +26,7 @@ from lit_knn.metrics import RobustAccuracy, SampleAudit
 from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
-from lit_knn.premises import verify_neighbors, verify_parts
+from lit_knn.premises import verify_neighbors, verify_networks, verify_parts
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
@@ -151,9 +151,11 @@ class Evaluation(pl.LightningModule):
             self._kept = {case: self.cache.case(origin, taps) for case, origin in origins.items()}
 
     def on_test_start(self) -> None:
-        """Start counting from nothing."""
+        """Start counting from nothing, and try every network on the first batch of the run."""
         self.accuracy.reset()
         self.audit.reset()
+        taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
+        verify_networks(self.classifier, self.threats, taps, self.data.first_images(self.device)["image"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""

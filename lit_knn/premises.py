@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from lit_knn.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lit_knn.attacks import Attack
+    from lit_knn.backbones import Classifier, Tap
     from lit_knn.cache import AdversarialCache
     from lit_knn.database import Database, StoredGallery
     from lit_knn.defenses import Defense
@@ -60,3 +63,21 @@ def verify_neighbors(needed: Mapping[str, int], views: Sequence[StoredGallery]) 
     for tap, k in needed.items():
         if k > rows:
             raise UserError(f"a defense wants {k} neighbours at {tap}, but the database has {rows} rows")
+
+
+def verify_networks(classifier: Classifier, threats: Sequence[Threat], taps: Sequence[Tap], image: Tensor) -> None:
+    """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
+
+    Args:
+        classifier: The defended one.
+        threats: May attack others.
+        taps: Where the defended one is read.
+        image: ``(N, 3, H, W)`` float32 in [0, 1].
+
+    Raises:
+        UserError: If one does not give logits, or its layers cannot be tapped.
+    """
+    classifier.examine(image, taps)
+    for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
+        if network is not classifier:
+            network.examine(image)

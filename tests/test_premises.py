@@ -1,12 +1,13 @@
 import pytest
 
 from lit_knn.attacks import PGD
+from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, BitDepth, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.objectives import FeatureSpace
-from lit_knn.threat import GrayBox, WhiteBox
+from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .test_evaluation import build, test
 
@@ -48,3 +49,13 @@ def test_a_cache_without_images_has_nothing_for_a_defense_that_looks_at_them(cla
     with pytest.raises(UserError, match=r"BitDepth looks at attacked images.*model\.cache\.images: true"):
         build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path))
     build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path, images=True))
+
+
+@pytest.mark.parametrize("part", ["defended", "surrogate", "member"])
+def test_every_network_is_tried_on_the_first_batch(classifier, data, part):
+    pair = Classifier(network="tests.backbones.own_networks.Pair")
+    surrogates = [pair] if part == "surrogate" else [classifier, pair]
+    threats = [GrayBox()] if part == "defended" else [BlackBox(surrogates=surrogates)]
+    evaluation = build(pair if part == "defended" else classifier, defenses=[NoDefense()], threats=threats)
+    with pytest.raises(UserError, match="the network returns a tuple with 0: a float32 tensor"):
+        test(evaluation, data)

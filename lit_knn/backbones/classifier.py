@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.networks import build, load_weights
+from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
-from lit_knn.backbones.taps import Tap, TappedNetwork, tap_network
+from lit_knn.backbones.tapping import Tapping
+from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError
+
+log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,12 +36,16 @@ class Classifier(nn.Module):
         weights: A state dict to load; by default the network stays as the function built it.
         mean: Per channel, in pixels of [0, 1].
         std: Per channel, in pixels of [0, 1].
+        output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of an
+            attribute; by default it returns nothing else.
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
         name: What tables and figures call it; by default the last part of ``network``.
 
     Attributes:
         precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
             any case, or float64.
+        num_classes: C, once a batch has been examined.
+        warnings: What to know before the numbers are believed, in full sentences.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class Classifier(nn.Module):
         weights: str | Path | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        output: str | int | None = None,
         channels_last: bool = True,
         name: str = "",
     ) -> None:
@@ -64,14 +74,47 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         self.precision = "32-true"
-        self._tapped: dict[tuple[Tap, ...], TappedNetwork] = {}
-        self._cut: dict[tuple[Tap, ...], TappedNetwork] = {}
         self.requires_grad_(False).eval()
+        self._output = output
+        self._tapping = Tapping(self.network, output)
+        self.num_classes: int | None = None
+        self.warnings: list[str] = []
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
-        with network_precision(self.precision, image.device):
-            return at_least_float32(self.network(self._input(image)))
+        with self._computing(image):
+            return at_least_float32(logits_of(self.network(self._input(image)), self._output, image))
+
+    def examine(self, image: Tensor, taps: Sequence[Tap] = ()) -> None:
+        """Hold what is measured to the network itself, on a first batch: three forward passes at most.
+
+        Logits and activations come from the network's graph only if they are those of the network, with the random
+        numbers that it draws. Generators of random numbers are left as they were.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 in [0, 1]; the same in all processes.
+            taps: What will be read.
+
+        Raises:
+            UserError: If the network does not return logits ``(N, C)``, or there is no such layer.
+        """
+        with self._computing(image):
+            found = self._tapping.examine(self._input(image), taps)
+        self.num_classes = found.num_classes
+        if found.randomized:
+            self._warn(
+                f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "
+                "different draws, and results depend on the batch size and on the number of processes"
+            )
+
+    def _examine_new(self, image: Tensor, taps: Sequence[Tap]) -> None:
+        if not self._tapping.examined.issuperset(taps):
+            self.examine(image, taps)
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            log.warning("%s", sentence)
 
     def normalise(self, image: Tensor) -> Tensor:
         """Return ``(image − mean) / std``, what the network sees."""
@@ -90,10 +133,10 @@ class Classifier(nn.Module):
         Raises:
             UserError: If the network has no such layer.
         """
-        key = tuple(taps)
-        if key not in self._tapped:
-            self._tapped[key] = tap_network(self.network, taps)
-        return self._read(self._tapped[key], image)
+        self._examine_new(image, taps)
+        with self._computing(image):
+            logits, pooled = self._tapping.tapped(self._input(image), taps)
+        return at_least_float32(logits), pooled
 
     def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
         """Return pooled activations ``{tap.name: (N, D)}`` without the layers behind the last of them.
@@ -102,20 +145,23 @@ class Classifier(nn.Module):
             image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1].
             taps: What to read.
         """
-        key = tuple(taps)
-        if key not in self._cut:
-            self._cut[key] = tap_network(self.network, taps, logits=False)
-        return self._read(self._cut[key], image)[1]
+        self._examine_new(image, taps)
+        with self._computing(image):
+            return self._tapping.activations(self._input(image), taps)
 
-    def _read(self, network: TappedNetwork, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with network_precision(self.precision, image.device):
-            logits, pooled = network(self._input(image))
-        return at_least_float32(logits), pooled
+    def _computing(self, image: Tensor) -> torch.autocast:
+        return network_precision(self.precision, image.device)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: batch statistics and dropout would change what is measured."""
         del mode
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast; buffers are replaced, which a graph would not notice."""
+        self._tapping.forget()
+        super()._apply(fn, recurse)
+        return self
 
     def fingerprint(self) -> str:
         """Return a hash of every parameter, buffer and normalisation constant, and the precision: equal, equal string."""

@@ -39,6 +39,15 @@ class Ensemble(nn.Module):
             raise UserError(f"networks that are attacked together have {counts} classes: all must have the same")
         return torch.stack(logs).logsumexp(dim=0) - math.log(len(self.members))
 
+    def examine(self, image: Tensor) -> None:
+        """Try each member on a first batch, as `Classifier.examine` does.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 in [0, 1].
+        """
+        for member in self.members:
+            member.examine(image)  # type: ignore[operator]
+
     def fingerprint(self) -> str:
         """Return a hash of all members."""
         parts = ",".join(member.fingerprint() for member in self.members)  # type: ignore[operator]

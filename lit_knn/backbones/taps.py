@@ -1,20 +1,20 @@
 """Where a network is tapped: named nodes of its graph, read before anything overwrites them.
 
 A tap is a torchvision graph node name such as ``layer4.0.add`` (the sum of a residual block, before the block's last
-ReLU), or one of the paper's names for a ResNet-50. A network that cannot be traced is tapped at its modules.
+ReLU), a module, or one of the paper's names for a ResNet-50. A network whose graph cannot be trusted is tapped at its
+modules only.
 """
 
 from __future__ import annotations
 
 import difflib
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torch import Tensor
 
+from lit_knn.backbones.outputs import describe
 from lit_knn.backbones.pooling import pool
 from lit_knn.errors import UserError
 
@@ -87,81 +87,30 @@ class Tap:
         return f"{self.activation}, dimension {self.dimension}" + (", bits" if self.bits else "")
 
 
-def tap_network(network: nn.Module, taps: Iterable[Tap], *, logits: bool = True) -> TappedNetwork:
-    """Return a function that gives the logits and every pooled tap in one forward pass.
-
-    Args:
-        network: In evaluation mode; it shares its parameters with the result and is not changed.
-        taps: What to read.
-        logits: Whether they are wanted. Without them the layers behind the last tap are not run, where the network can
-            be traced, and what stands in their place has no meaning.
-
-    Returns:
-        Images ``(N, 3, H, W)`` → logits ``(N, C)`` and ``{tap.name: (N, D)}``.
+def read(
+    activation: object,
+    image: Tensor,
+    name: str,
+    size: int | Literal["rmac"],
+    channels: Literal["first", "last"] | None,
+) -> Tensor:
+    """Return the pooled activation of a tap, ``(N, D)``, of images ``(N, 3, H, W)``.
 
     Raises:
-        UserError: If a layer does not exist; the sentence names those that come nearest.
+        UserError: If it is no tensor with a row for each image.
     """
-    taps = list(taps)
-    if not taps:
-        return lambda image: (network(image), {})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing warns about every shape a network looks at
-            nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
-    except Exception:  # noqa: BLE001 - Python control flow on tensors may fail with anything
-        network.eval()  # torchvision traces it in training mode as well, and where that fails leaves it there
-        return _hooked(network, taps)
-    for tap in taps:
-        _require(tap, nodes)
-    return _traced(network, taps, output=nodes[-1] if logits else taps[0].layer)
-
-
-def _traced(network: nn.Module, taps: list[Tap], output: str) -> TappedNetwork:
-    """Cut the graph after the last node needed, and pool each tap the moment it exists.
-
-    torchvision hands out the tensor itself, which a following ``ReLU(inplace=True)`` has overwritten by then.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        extractor = create_feature_extractor(
-            network, {node: node for node in {output, *(tap.layer for tap in taps)}}, suppress_diff_warning=True
+    if not isinstance(activation, Tensor):
+        raise UserError(f"tap {name!r} gives {describe(activation)}, where one tensor is needed: tap a part of it")
+    pooled = pool(activation, size, channels)
+    if len(pooled) != len(image):
+        raise UserError(
+            f"tap {name!r} gives {describe(activation)} for {len(image)} images: its first dimension has to be that of "
+            "the images"
         )
-    graph = extractor.graph
-    result = next(node for node in graph.nodes if node.op == "output")
-    found = result.args[0]
-    pooled = {}
-    for tap in taps:
-        with graph.inserting_after(found[tap.layer]):
-            pooled[tap.name] = graph.call_function(pool, (found[tap.layer], *tap.pooling))
-    result.args = ((found[output], pooled),)
-    extractor.recompile()
-    return extractor
+    return pooled
 
 
-def _hooked(network: nn.Module, taps: list[Tap]) -> TappedNetwork:
-    """Read the outputs of modules, for networks whose graph cannot be traced."""
-    modules = dict(network.named_modules())
-    for tap in taps:
-        _require(tap, [name for name in modules if name])
-
-    def forward(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        features: dict[str, Tensor] = {}
-
-        def keep(tap: Tap) -> Callable[[nn.Module, object, Tensor], None]:
-            return lambda _module, _inputs, activation: features.__setitem__(tap.name, pool(activation, *tap.pooling))
-
-        handles = [modules[tap.layer].register_forward_hook(keep(tap)) for tap in taps]
-        try:
-            return network(image), features
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    return forward
-
-
-def _require(tap: Tap, known: list[str]) -> None:
-    if tap.layer not in known:
-        near = difflib.get_close_matches(tap.layer, known, n=5, cutoff=0.3) or known[:5]
-        raise UserError(f"the network has no layer {tap.layer!r}; near it are {', '.join(near)}")
+def unknown_layer(tap: Tap, known: Sequence[str], why: str = "") -> UserError:
+    """Return the error that names the layers that come nearest to one that does not exist."""
+    near = difflib.get_close_matches(tap.layer, known, n=5, cutoff=0.3) or known[:5]
+    return UserError(f"the network has no layer {tap.layer!r}{why}; near it are {', '.join(near)}")

@@ -75,6 +75,14 @@ class DatabasePass(pl.LightningModule, ABC):
         """Return logits ``(N, C)`` and the pooled activations ``(N, D)`` of each tap."""
         return self.classifier.tapped(batch["image"], list(self.database.taps.values()))
 
+    def examine_network(self) -> None:
+        """Hold what is stored to the network itself, on the first batch of the database: the same in all processes.
+
+        Raises:
+            UserError: If it does not give logits, or its layers cannot be tapped.
+        """
+        self.classifier.examine(self.first_batch()["image"], list(self.database.taps.values()))
+
     def first_batch(self) -> Batch:
         """Return the first batch of the database with an image in it, on the device.
 

@@ -68,6 +68,8 @@ class Extraction(DatabasePass):
         # Dealt before those that are done are left out: what a process finds done may change before another one looks.
         mine = self._part[self.trainer.global_rank :: self.trainer.world_size]
         self._mine = [shard for shard in mine if shard in self._pending]
+        if self._mine:
+            self.examine_network()
         for shard in self._mine:
             if not self.data.num_rows(shard):
                 self._shard = shard

@@ -51,6 +51,7 @@ class Fitting(DatabasePass):
 
     def _calibrate(self) -> None:
         """Fix origin and grid on the first images of the database: the same everywhere, without a word between them."""
+        self.examine_network()
         rows = self.tapped(self.first_batch())[1]
         self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
 

@@ -110,6 +110,7 @@ def test_normalisation_that_makes_no_sense(file, mean, std):
 
 def test_activations_are_those_of_tapped_without_the_layers_behind(classifier):
     image, taps = torch.rand(2, 3, 6, 6), [Tap("1", pool=2, name="norm"), Tap("0")]
+    classifier.examine(image, taps)
     ran = []
     handle = classifier.network[-1].register_forward_hook(lambda *_: ran.append(1))
     activations = classifier.activations(image, taps)

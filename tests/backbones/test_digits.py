@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lit_knn.backbones import Classifier
 from lit_knn.backbones.digits import digits_resnet, digits_surrogate
-from lit_knn.backbones.taps import Tap, tap_network
+from lit_knn.backbones.taps import Tap
 from lit_knn.data import Digits, ImageData
 
 TOOL = Path(__file__).parents[2] / "tools" / "train_digits.py"
@@ -45,7 +46,7 @@ def test_the_surrogate_is_another_network():
 def test_the_taps_of_the_quickstart():
     image = torch.rand(2, 3, 8, 8)
     taps = [Tap("layer1.0.add", pool=4), Tap("layer2.1.add", pool=2), Tap("layer3.1.add")]
-    _, found = tap_network(digits_resnet().eval(), taps)(image)
+    _, found = Classifier(network="lit_knn.backbones.digits.digits_resnet").tapped(image, taps)
     assert [tuple(rows.shape) for rows in found.values()] == [(2, 32 * 16), (2, 64 * 4), (2, 128)]
     assert all((rows < 0).any() for rows in found.values())  # before the block's last ReLU
 

@@ -4,8 +4,18 @@ from torch import nn
 from torchvision.models import resnet50
 
 from lit_knn.backbones.pooling import pool
-from lit_knn.backbones.taps import PAPER_TAPS, Tap, tap_network
+from lit_knn.backbones.tapping import Tapping
+from lit_knn.backbones.taps import PAPER_TAPS, Tap
 from lit_knn.errors import UserError
+
+
+def tap_network(network, taps):
+    def tapped(image):
+        tapping = Tapping(network)
+        tapping.examine(image, taps)
+        return tapping.tapped(image, taps)
+
+    return tapped
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def test_the_network_is_not_changed(network):
 
 def test_an_unknown_layer_names_its_neighbours(network):
     with pytest.raises(UserError, match=r"no layer 'layer4.0.addd'.*layer4\.0\.add"):
-        tap_network(network, [Tap("layer4.0.addd")])
+        tap_network(network, [Tap("layer4.0.addd")])(torch.randn(1, 3, 64, 64))
 
 
 class Untraceable(nn.Module):
@@ -95,7 +105,7 @@ def test_a_network_without_a_graph_is_tapped_at_its_modules_before_the_next_over
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     assert features["body.1"].min() < 0
     with pytest.raises(UserError, match=r"no layer 'body.9'.*body"):
-        tap_network(network, [Tap("body.9")])
+        tap_network(network, [Tap("body.9")])(image)
 
 
 def test_a_tap_on_an_untouched_input_of_an_inplace_function():

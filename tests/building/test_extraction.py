@@ -46,6 +46,17 @@ def all_images(data):
 # ---------------------------------------------------------------- what is written
 
 
+@pytest.mark.parametrize(("network", "output"), [("Isinstance", None), ("Pair", 0)])
+def test_rows_are_what_the_network_returns(network, output, data, tmp_path):
+    torch.manual_seed(0)
+    classifier = Classifier(network=f"tests.backbones.own_networks.{network}", output=output)
+    store = extract(Database(path=tmp_path / "db", taps=[Tap("conv", dimension=4)]), classifier, data, tmp_path)
+    image, _ = all_images(data)
+    answer = classifier.network(classifier.normalise(image))
+    softmax = (answer if output is None else answer[output]).softmax(-1)
+    np.testing.assert_allclose(store.softmax_rows(np.arange(len(store))), softmax.numpy(), atol=1e-3)
+
+
 def test_rows_are_those_of_a_plain_loop(database, classifier, data):
     """The independent reference: one forward pass of hooked layers, PCA by NumPy's SVD."""
     store = Store(database.store_path)

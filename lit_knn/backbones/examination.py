@@ -1,0 +1,100 @@
+"""Whether the graph of a network is the network: both are run on one batch, from the same random state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_knn.backbones.hooking import hooked, modules_by_tap
+from lit_knn.backbones.random_state import RandomState
+from lit_knn.backbones.taps import Tap, TappedNetwork
+from lit_knn.backbones.tracing import Trace
+from lit_knn.errors import UserError, first_line
+
+
+class Examination(NamedTuple):
+    """What one batch tells about a network.
+
+    Attributes:
+        num_classes: C.
+        randomized: Whether its answer is another one each time.
+        objection: Why its graph, with these taps, is not the network; empty if it is, or if there is none.
+    """
+
+    num_classes: int
+    randomized: bool
+    objection: str
+
+
+def examine(
+    network: nn.Module, trace: Trace | None, image: Tensor, taps: Sequence[Tap], output: str | int | None
+) -> Examination:
+    """Run a network twice and its graph once, each from the same state of the generators of random numbers.
+
+    Args:
+        network: In evaluation mode.
+        trace: Its graph, if it has one with all taps.
+        image: ``(N, 3, H, W)``, normalized.
+        taps: Those that are modules are compared, too.
+        output: Where the logits are.
+
+    Raises:
+        Exception: Whatever the network does.
+        UserError: If the network does not return logits, or a tap has no activations.
+    """
+    start = RandomState(image.device)
+    modules = modules_by_tap(network, [tap.layer for tap in taps])
+    read = _run(hooked(network, [tap for tap in taps if tap.layer in modules], output), image, start)
+    again = _run(hooked(network, [], output), image, start)
+    repeats = agree(again.logits, read.logits, read.logits.dtype)
+    objection = ""
+    if trace is not None and not repeats:
+        objection = "the network does not repeat itself"
+    elif trace is not None:
+        try:
+            objection = _objection(_run(trace.tapped(taps, output), image, start), read)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what was frozen may fit no batch
+            objection = f"it raises {first_line(error)}"
+    return Examination(read.logits.shape[1], not (repeats and read.end.same(start)), objection)
+
+
+def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether two results are the same to half of the digits of a dtype, by the largest of ``expected``.
+
+    Other kernels and orders of summation stay far below that, another network far above.
+    """
+    if found.shape != expected.shape:
+        return False
+    scale = expected.nan_to_num(posinf=0, neginf=0).abs().max()
+    tolerance = float(scale) * torch.finfo(dtype).eps ** 0.5
+    return torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True)
+
+
+class _Run(NamedTuple):
+    logits: Tensor
+    features: Mapping[str, Tensor]
+    end: RandomState
+
+
+def _run(function: TappedNetwork, image: Tensor, start: RandomState) -> _Run:
+    start.restore()
+    with torch.no_grad():
+        logits, features = function(image.clone())  # a network may work in place
+    return _Run(logits, features, RandomState(image.device))
+
+
+def _objection(traced: _Run, read: _Run) -> str:
+    dtype = read.logits.dtype  # of the network; pooled activations have been made float32
+    if not traced.end.same(read.end):
+        return "it does not draw the random numbers that the network draws"
+    if not agree(traced.logits, read.logits, dtype):
+        return "its logits are not those of the network"
+    for name, expected in read.features.items():
+        if not agree(traced.features[name], expected, dtype):
+            return f"its activations at {name!r} are not those of the module"
+    return ""

@@ -1,0 +1,110 @@
+"""How the taps of a network are read: from its graph, where that is the network, or else at its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lit_knn.backbones.examination import Examination, examine
+from lit_knn.backbones.hooking import hooked, modules_by_tap
+from lit_knn.backbones.random_state import RandomState
+from lit_knn.backbones.taps import Tap, TappedNetwork, unknown_layer
+from lit_knn.backbones.tracing import Trace
+from lit_knn.errors import UserError, first_line
+
+
+class Tapping:
+    """The taps of one network.
+
+    Args:
+        network: In evaluation mode; it shares its parameters and is not changed.
+        output: Where its logits are, as `logits_of` takes it.
+
+    Attributes:
+        examined: What has been held to the network.
+        objection: Why the network's graph is not used, in words; empty while it is.
+    """
+
+    def __init__(self, network: nn.Module, output: str | int | None = None) -> None:
+        self._network, self._output = network, output
+        self._trace: Trace | None = None
+        self._readers: dict[tuple[tuple[Tap, ...], bool], TappedNetwork] = {}
+        self.examined: set[Tap] = set()
+        self.objection = ""
+
+    def examine(self, image: Tensor, taps: Sequence[Tap]) -> Examination:
+        """Hold the graph to the network on a batch; where it is another one, modules are tapped from now on.
+
+        Generators of random numbers are left as they were.
+
+        Args:
+            image: ``(N, 3, H, W)`` normalized.
+            taps: What will be read.
+
+        Raises:
+            UserError: If a layer does not exist, the network does not return logits, or taps have no activations.
+        """
+        with RandomState(image.device):
+            found = examine(self._network, self._source(taps), image, taps, self._output)
+        if found.objection:
+            self.objection, self._trace = found.objection, None
+            self._readers.clear()
+            self._source(taps)
+        self.examined.update(taps)
+        return found
+
+    def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits ``(N, C)`` and ``{tap.name: (N, D)}`` of normalized images ``(N, 3, H, W)``.
+
+        Args:
+            image: ``(N, 3, H, W)`` normalized.
+            taps: What has been examined.
+        """
+        return self._reader(taps, logits=True)(image)
+
+    def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
+        """Return the same activations; the layers behind the last of them are not run, where there is a graph."""
+        return self._reader(taps, logits=False)(image)[1]
+
+    def forget(self) -> None:
+        """Record the graph again when next asked: the network's tensors have been replaced."""
+        self._trace = None
+        self._readers.clear()
+
+    def _reader(self, taps: Sequence[Tap], *, logits: bool) -> TappedNetwork:
+        key = tuple(taps), logits
+        if key not in self._readers:
+            trace = self._source(taps)
+            self._readers[key] = (
+                hooked(self._network, taps, self._output)
+                if trace is None
+                else trace.tapped(taps, self._output, logits=logits)
+            )
+        return self._readers[key]
+
+    def _source(self, taps: Sequence[Tap]) -> Trace | None:
+        """Return the graph if it has all taps, or None if they are modules."""
+        if not taps:
+            return None
+        if self._trace is None and not self.objection:
+            try:
+                self._trace = Trace(self._network)
+            except Exception as error:  # noqa: BLE001 - Python control flow on tensors may fail with anything
+                self.objection = f"it cannot be traced ({first_line(error)})"
+        nodes = {} if self._trace is None else self._trace.nodes
+        modules = modules_by_tap(self._network, [tap.layer for tap in taps])
+        if all(tap.layer in nodes for tap in taps):
+            return self._trace
+        known = [*nodes, *(name for name, _ in self._network.named_modules() if name and name not in nodes)]
+        why = f" among its modules, and its graph cannot be used: {self.objection}" if self.objection else ""
+        for tap in taps:
+            if tap.layer not in modules and tap.layer not in nodes:
+                raise unknown_layer(tap, known, why)
+        if node := next((tap for tap in taps if tap.layer not in modules), None):
+            inner = next(tap for tap in taps if tap.layer not in nodes)
+            raise UserError(
+                f"taps {node.name!r} and {inner.name!r} cannot be read together: the network's graph has the first and "
+                "the second is a module that it does not show; tap modules only"
+            )
+        return None

@@ -1,0 +1,114 @@
+"""The graph of a network: the nodes between its modules, and any beginning of it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import torchvision
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
+
+from lit_knn.backbones.outputs import logits_of
+from lit_knn.backbones.taps import Tap, TappedNetwork, read
+
+
+class Trace:
+    """What a network does with a batch of images, recorded once without any.
+
+    Whatever depends on more than operations on the images is recorded as it was then: random numbers that are drawn
+    elsewhere, values of ``isinstance``. Whether the record is the network has to be tried.
+
+    Args:
+        network: In evaluation mode. It is not changed, not even by what its ``forward`` keeps, and shares its parameters
+            and buffers with the record.
+
+    Attributes:
+        nodes: By name: as torchvision calls them, and each module, whose node is what it returned at its first call.
+
+    Raises:
+        Exception: Whatever a network makes of values that it cannot look at.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+        tracer = _Tracer()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing warns about every shape a network looks at
+            self._graph = tracer.trace(_OneInput(copy.deepcopy(network, tensors)).eval())
+        self._root = tracer.root
+        given = next(iter(inspect.signature(network.forward).parameters), "")
+        names = {node: name for node, name in tracer.node_to_qualname.items() if node.op != "get_attr"}
+        named = tracer.returned | {name: node for node, name in names.items()}
+        inside = "network."
+        self.nodes: dict[str, fx.Node] = {
+            name.removeprefix(inside): node for name, node in named.items() if name.startswith(inside)
+        }
+        self.nodes[given] = next(iter(self._graph.nodes))
+
+    def tapped(self, taps: Sequence[Tap], output: str | int | None, *, logits: bool = True) -> TappedNetwork:
+        """Return a function that gives the logits and every pooled tap in one forward pass.
+
+        Args:
+            taps: Nodes.
+            output: Where the network's logits are, as `logits_of` takes it.
+            logits: Whether they are wanted. Without them nothing behind the last tap is run, and zeros stand in their
+                place.
+
+        Returns:
+            Images ``(N, 3, H, W)`` → logits ``(N, C)`` and ``{tap.name: (N, D)}``.
+        """
+        waiting: dict[fx.Node, list[Tap]] = {}
+        for tap in taps:
+            waiting.setdefault(self.nodes[tap.layer], []).append(tap)
+        graph, copies, pooled = fx.Graph(), dict[fx.Node, fx.Node](), dict[str, fx.Node]()
+        image = next(iter(self._graph.nodes))
+        result: Any = None
+        for node in self._graph.nodes:
+            # A beginning, and none of it left out: what seems to be unused may have changed a tensor in place.
+            if node.op == "output":
+                result = fx.node.map_arg(node.args[0], copies.__getitem__)
+                break
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+            for tap in waiting.pop(node, []):  # now: a following ReLU(inplace=True) would overwrite it
+                arguments = (copies[node], copies[image], tap.name, *tap.pooling)
+                pooled[tap.name] = graph.call_function(read, arguments)
+            if not (waiting or logits):
+                break
+        found = graph.call_function(logits_of, (result, output, copies[image])) if logits else None
+        graph.output((found, pooled))
+        return fx.GraphModule(self._root, graph)
+
+
+class _OneInput(nn.Module):
+    """A network as it is called: its other arguments keep their defaults."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Any:
+        return self.network(image)
+
+
+class _Tracer(NodePathTracer):
+    """torchvision's, and what each module returns."""
+
+    def __init__(self) -> None:
+        operations = [part for part in vars(torchvision.ops).values() if inspect.isclass(part)]
+        super().__init__(
+            autowrap_modules=(math, torchvision.ops),
+            leaf_modules=[part for part in operations if issubclass(part, nn.Module)],
+        )
+        self.returned: dict[str, fx.Node] = {}
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        result = super().call_module(m, forward, args, kwargs)
+        if isinstance(result, fx.Proxy):
+            self.returned.setdefault(self.path_of_module(m), result.node)
+        return result
