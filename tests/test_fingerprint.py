@@ -1,5 +1,11 @@
 import json
+import linecache
+import sys
+import threading
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -7,7 +13,7 @@ import torch
 
 from lit_knn.attacks import PGD
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import describe, fingerprint_difference
+from lit_knn.fingerprint import architecture, describe, fingerprint_difference
 from lit_knn.objectives import Margin
 
 
@@ -37,15 +43,107 @@ def test_a_part_is_described_by_its_class_and_all_it_was_built_with():
     assert describe(PGD()) != describe(PGD(seed=1))
 
 
-def test_lists_paths_and_private_attributes():
+def test_entries_that_are_json_differ_in_their_leaves():
+    one, other = json.dumps({"f": 1.0, "taps": ["a", "b"]}), json.dumps({"f": 0.5, "taps": ["a"]})
+    assert fingerprint_difference({"d": one}, {"d": other}) == (
+        "d.f is 0.5 where 1.0 is expected, d.taps.1 is 'absent' where 'b' is expected"
+    )
+    for pair in (("[]", "{}"), ("1", "1.0"), ('{"a": 1}', '{"a":1}'), ("{}", "x"), ('{"a": 1}', '{"a": true}')):
+        assert fingerprint_difference({"d": pair[0]}, {"d": pair[1]})
+
+
+def test_lists_paths_and_what_is_computed():
     class Part:
         def __init__(self):
-            self.path, self.pairs, self._cache = Path("a/b"), {"x": (1, None)}, object()
+            self.path, self.pairs = Path("a/b"), {"x": (1, None)}
 
-    assert {key: value for key, value in describe(Part()).items() if key != "class"} == {
-        "path": "a/b",
-        "pairs": {"x": [1, None]},
-    }
+        @cached_property
+        def length(self):
+            return len(self.pairs)
+
+    part = Part()
+    before = describe(part)
+    assert part.length == 1
+    assert describe(part) == before
+    assert {name: before[name] for name in ("path", "pairs")} == {"path": "a/b", "pairs": {"x": [1, None]}}
+
+
+class Slotted:
+    __slots__ = ("f",)
+
+    def __init__(self, f):
+        self.f = f
+
+
+@dataclass(frozen=True)
+class Frozen:
+    f: object
+
+
+class Hidden:
+    def __init__(self, f):
+        self._f = f
+
+
+class HiddenModule(torch.nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.inner = torch.nn.Dropout(float(f))
+        self.register_buffer("lost", torch.tensor(f), persistent=False)
+
+
+class Derived(PGD):
+    def __init__(self, f):
+        super().__init__()
+        self._f = f
+
+
+class Own:
+    """Says itself what it does."""
+
+    def __init__(self, f):
+        self.f, self.lock = f, threading.Lock()
+
+    def identity(self):
+        return str(self.f)
+
+
+@pytest.mark.parametrize("kind", [Slotted, Frozen, Hidden, HiddenModule, Derived, Own, partial(partial, pow)])
+def test_a_class_of_ones_own_is_told_by_its_settings_wherever_it_keeps_them(kind):
+    assert describe(kind(0.5)) == describe(kind(0.5))
+    assert describe(kind(0.5)) != describe(kind(0.25))
+    json.dumps(describe(kind(0.5)))
+
+
+def test_a_class_of_ones_own_that_was_rewritten_is_another():
+    def written(factor, comment=""):
+        source = f"class Part:\n    def __call__(self, x):{comment}\n        return {factor} * x\n"
+        module = ModuleType("mine")
+        module.__file__ = "/nowhere/mine.py"
+        linecache.cache[module.__file__] = (len(source), None, source.splitlines(keepends=True), module.__file__)
+        sys.modules["mine"] = module
+        try:
+            exec(compile(source, module.__file__, "exec"), vars(module))  # noqa: S102
+            return describe(module.Part())
+        finally:
+            del sys.modules["mine"], linecache.cache[module.__file__]
+
+    assert written(1) == written(1, comment="  # once")
+    assert written(1) != written(2)
+    assert "code" not in describe(PGD())  # a version stands for it
+
+
+@pytest.mark.parametrize("part", [threading.Lock(), object(), lambda: 0])
+def test_what_nothing_tells_apart_is_refused(part):
+    with pytest.raises(UserError, match="cannot be told from another"):
+        describe(Hidden([part]))
+
+
+def test_what_holds_itself_is_refused():
+    part = Hidden(None)
+    part._f = part
+    with pytest.raises(UserError, match="Hidden holds itself"):
+        describe(part)
 
 
 def test_arrays_and_networks_are_told_apart_by_their_values_and_functions_not_at_all():
@@ -59,3 +157,20 @@ def test_arrays_and_networks_are_told_apart_by_their_values_and_functions_not_at
     assert describe({"b", "a"}) == ["a", "b"]
     with pytest.raises(UserError, match="make it a class"):
         describe([lambda image: image])
+
+
+def test_an_architecture_is_what_no_state_dict_holds():
+    def network(**changes):
+        made = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, **changes), torch.nn.ReLU())
+        torch.nn.init.ones_(made[0].weight)
+        return made
+
+    assert architecture(network()) == architecture(network())
+    assert architecture(network()) != architecture(network(stride=2))
+    assert architecture(network()) != architecture(torch.nn.Sequential(network()[0], torch.nn.GELU()))
+    scaled = network()
+    scaled.scale = 0.5
+    assert architecture(scaled) != architecture(network())
+    used = network()
+    used.last = used(torch.zeros(1, 3, 4, 4))  # what a forward pass leaves
+    assert architecture(used) == architecture(network())

@@ -17,6 +17,7 @@ from lit_knn.backbones.precision import at_least_float32, network_precision, ver
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import architecture
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Classifier(nn.Module):
             raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
         self.name = name or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
         self.network = build(network, arguments or {})
+        self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
         if weights is not None:
             load_weights(self.network, weights)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -164,8 +166,8 @@ class Classifier(nn.Module):
         return self
 
     def fingerprint(self) -> str:
-        """Return a hash of every parameter, buffer and normalisation constant, and the precision: equal, equal string."""
-        digest = hashlib.sha256()
+        """Return a hash of all parameters, buffers and constants, what the network does with them, and the precision."""
+        digest = hashlib.sha256(self._architecture.encode())
         for name, value in sorted(self.state_dict().items()):
             value = value.float() if value.dtype == torch.float64 else value  # Lightning may have cast them already
             digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
