@@ -51,7 +51,7 @@ def answers(
 
     def answer(look: Attacked) -> tuple[Tensor, Tensor, Tensor]:
         scores = [defense(look.query if view is None else look.query.of(view)) for defense, view in pairs]
-        return hits(torch.cat(scores), label, topk), look.realised, look.realised_normalized
+        return hits(torch.cat(scores), label, topk), look.realised.float(), look.realised_normalized.float()
 
     clean, *attacked = map(answer, looks)
     cases = [

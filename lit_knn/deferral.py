@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +24,21 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
-from lit_knn.cache import Attacked
+from lit_knn.cache import Attacked, LookedUp
 from lit_knn.database import StoredGallery
-from lit_knn.defenses import Query, Seen
+from lit_knn.errors import UserError
 from lit_knn.index import Neighbors, nearest, rings
-from lit_knn.outcomes import batch_path
+from lit_knn.outcomes import BATCH, batch_path, require_batch
+from lit_knn.outcomes import REMEDY as ATTACK
 from lit_knn.part import Part
-from lit_knn.sealing import seal_arrays
+from lit_knn.sealing import load_arrays, seal_arrays, undamaged
 from lit_knn.together import together
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well
+SEARCH = "delete it, and the same test searches its part of the database again"
+SIZES = {"realised": ("float32", 2)}
+FOUND = {"units": ("int64", 1), "ids": ("int64", 3), "distances": ("float32", 3)}
 
 
 class Deferral:
@@ -54,29 +57,34 @@ class Deferral:
         self.folder = folder
         self._classifier, self._views, self._needed = classifier, views, needed
         self._store = views[-1].store
+        count = max(LEAST_UNITS, -(-len(self._store) // UNIT))
+        self._units = [Part(number, count) for number in range(1, count + 1)]
         self._rings = rings([view.among for view in views], len(self._store))  # so that each row is compared once
-        self._mine: list[tuple[Tensor, Tensor]] = []  # id and label of the batches of this process
+        self._mine: list[tuple[Tensor, Tensor, str]] = []  # id, label and hash of the batches of this process
 
-    def keep(self, id: Tensor, label: Tensor, looks: Callable[[], Iterable[Attacked]]) -> None:
+    def keep(self, id: Tensor, label: Tensor, batch: str, looks: Callable[[], Iterable[Attacked]]) -> None:
         """Let a batch wait.
 
         Args:
             id: ``(N,)`` int64.
             label: ``(N,)`` int64.
+            batch: A hash of its images, labels and ids.
             looks: Called unless the batch has been kept before; gives N images at a time, L times: clean, and attacked.
         """
-        self._mine.append((id, label))
+        self._mine.append((id, label, batch))
         path = batch_path(self.folder, id)
         if path.exists():
+            require_batch(path, load_arrays(path, ATTACK, BATCH), batch)
             return
         columns: dict[str, list[Tensor]] = {}
         for look in looks():
-            parts = {"logits": look.query.logits, "realised": look.realised, "normalized": look.realised_normalized}
+            parts = {"logits": look.query.logits}
+            parts |= {"realised": look.realised.float(), "normalized": look.realised_normalized.float()}
             parts |= {f"features/{tap}": look.query.features(tap).float() for tap in self._needed}
             for name, part in parts.items():
                 columns.setdefault(name, []).append(part.detach().cpu())
         arrays = {name: torch.stack(parts).numpy() for name, parts in columns.items()}  # (L, N, ...)
-        seal_arrays(path, arrays)
+        seal_arrays(path, {"batch": batch, **arrays})
 
     def look_up(self, trainer: Trainer, *, tell: Callable[[str], object], pause: Callable[[], object]) -> None:
         """Share what is left among all processes, search, and wait for each other; nobody may `keep` any more.
@@ -87,19 +95,21 @@ class Deferral:
             pause: Called before each unit; whatever it raises, the units before are kept.
         """
         with together(trainer):
+            pass  # all batches of all processes wait from here on
+        with together(trainer):
             units = self.left(Part(trainer.global_rank + 1, trainer.world_size))
-        with together(trainer):  # all batches of all processes wait by now
+        with together(trainer):  # nobody searches before each knows its share
             self.search(units, tell=tell, pause=pause)
 
     def left(self, share: Part) -> dict[str, Sequence[Part]]:
         """Return a share of the units of the database that have not been searched yet, by tap.
 
-        No process may be searching.
+        Every process has to be done with `keep`, and none may be searching.
         """
-        count = max(LEAST_UNITS, -(-len(self._store) // UNIT))
-        units = [Part(number, count) for number in range(1, count + 1)]
+        if not self._batches():
+            return {}
         done = {tap: self._done(tap) for tap in self._needed}
-        return {tap: share.of([unit for unit in units if unit.number not in done[tap]]) for tap in self._needed}
+        return {tap: share.of([unit for unit in self._units if unit.number not in done[tap]]) for tap in self._needed}
 
     def search(
         self,
@@ -118,7 +128,7 @@ class Deferral:
             pause: As above.
         """
         for tap, parts in units.items():
-            queries = np.concatenate([_read(path, f"features/{tap}") for path in self._batches()])
+            queries = np.concatenate([self._features(path, tap) for path in self._batches()])  # (L·N, D)
             k = self._needed[tap]
             shape = (len(self._rings), len(queries), k)
             found = Neighbors(np.full(shape, -1), np.full(shape, np.inf, np.float32))
@@ -130,25 +140,36 @@ class Deferral:
                 found = nearest([found, Neighbors(*map(np.stack, zip(*more, strict=True)))], k)  # (R, L·N, K)
                 seal_arrays(path, {"units": [part.number for part in parts[:done]], **found._asdict()})
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Attacked]]]:
-        """Yield id, label and looks of each batch of this process, with the neighbours that all have found."""
-        sizes = {path: _read(path, "realised").size for path in self._batches()}
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, str, list[Attacked]]]:
+        """Yield id, label, hash and looks of each batch of this process, with the neighbours that all have found.
+
+        Raises:
+            UserError: If a part of the database has not been searched for all queries, or a file is damaged.
+        """
+        if not self._mine:
+            return  # all of it had been answered before
+        sizes = {path: load_arrays(path, ATTACK, SIZES)["realised"].size for path in self._batches()}
         starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
-        found = {tap: self._all_found(tap) for tap in self._needed}
-        for id, label in self._mine:
+        found = {tap: self._all_found(tap, sum(sizes.values())) for tap in self._needed}
+        for id, label, batch in self._mine:
             path = batch_path(self.folder, id)
             rows = slice(starts[path], starts[path] + sizes[path])
             nearby = {tap: Neighbors(ids[:, rows], distances[:, rows]) for tap, (ids, distances) in found.items()}
-            yield id, label, self._looks(path, nearby, id.device)
+            yield id, label, batch, self._looks(path, len(id), nearby, id.device)
 
     def clear(self) -> None:
         """Remove the folder: every batch has been answered."""
         if self.folder.exists():  # it does not where all of it had been answered before
-            shutil.rmtree(self.folder)
+            gone = self.folder.rename(self.folder.with_name(f".{self.folder.name}-{uuid.uuid4().hex}"))
+            shutil.rmtree(gone)  # half of the folder under its name would be looked up by another test
 
-    def _looks(self, path: Path, nearby: dict[str, Neighbors], device: torch.device) -> list[Attacked]:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: torch.from_numpy(file[name]).to(device) for name in file.files}
+    def _looks(self, path: Path, queries: int, nearby: dict[str, Neighbors], device: torch.device) -> list[Attacked]:
+        with undamaged(path, ATTACK):
+            arrays = load_arrays(path, ATTACK)
+            names = ["realised", "normalized", "logits", *(f"features/{tap}" for tap in self._needed)]
+            if {arrays[name].shape[:2] for name in names} != {(arrays["realised"].shape[0], queries)}:
+                raise ValueError(f"its columns are not of {queries} queries")
+            columns = {name: torch.from_numpy(arrays[name]).to(device) for name in names}
         many = len(columns["realised"])
         views = len(self._views)
         shape = (views, many, -1)
@@ -177,6 +198,15 @@ class Deferral:
             for look in range(many)
         ]
 
+    def _features(self, path: Path, tap: str) -> NDArray[np.float32]:
+        """Return the features of L looks at N queries, ``(L·N, D)``."""
+        name, dimension = f"features/{tap}", self._store.schema.dimensions[tap]
+        with undamaged(path, ATTACK):
+            features: NDArray[np.float32] = load_arrays(path, ATTACK, {name: ("float32", 3)})[name]
+            if features.shape[2] != dimension:
+                raise ValueError(f"{name} has {features.shape[2]} dimensions, not {dimension}")
+        return features.reshape(-1, dimension)
+
     def _batches(self) -> list[Path]:
         return sorted(self.folder.glob("*.npz"))
 
@@ -189,47 +219,27 @@ class Deferral:
         return sorted(path for path in (self.folder / "found").glob("*.npz") if path.name.startswith(start))
 
     def _done(self, tap: str) -> set[int]:
-        return {unit for path in self._found(tap) for unit in _read(path, "units").tolist()}
+        return {unit for path in self._found(tap) for unit in load_arrays(path, SEARCH, FOUND)["units"].tolist()}
 
-    def _all_found(self, tap: str) -> Neighbors:
-        """Return the neighbours of all queries in each view, ``(V, L·N, K)``."""
+    def _all_found(self, tap: str, queries: int) -> Neighbors:
+        """Return the neighbours of all queries in each view, ``(V, L·N, K)``, once each row has been compared with each."""
         k = self._needed[tap]
-        files = [Neighbors(_read(path, "ids"), _read(path, "distances")) for path in self._found(tap)]
+        shape = (len(self._rings), queries, k)
+        units: list[int] = []
+        files: list[Neighbors] = []
+        for path in self._found(tap):
+            with undamaged(path, SEARCH):
+                arrays = load_arrays(path, SEARCH, FOUND)
+                if not arrays["ids"].shape == arrays["distances"].shape == shape:
+                    raise ValueError(f"neighbors are {arrays['ids'].shape}, not {shape}")
+            units += arrays["units"].tolist()
+            files.append(Neighbors(arrays["ids"], arrays["distances"]))
+        if sorted(units) != [unit.number for unit in self._units]:
+            lost = sorted({unit.number for unit in self._units} - set(units)) or "some twice"
+            raise UserError(
+                f"{self.folder / 'found'} has not all of the database at {tap} for all queries (units {lost} of "
+                f"{len(self._units)}); delete it and run the same test again"
+            )
         added = map(Neighbors, *nearest(files, k))
         views = accumulate(added, lambda smaller, ring: nearest([smaller, ring], k))
         return Neighbors(*map(np.stack, zip(*views, strict=True)))
-
-
-class LookedUp(Query):
-    """A query whose neighbours have been found.
-
-    Args:
-        logits: ``(N, C)``.
-        features: ``(N, D)`` by tap.
-        neighbors: By tap, for each of the views.
-        classifier: The defended one.
-        views: Galleries; the query is of the last one.
-    """
-
-    def __init__(
-        self,
-        logits: Tensor,
-        features: dict[str, Tensor],
-        neighbors: Sequence[dict[str, Neighbors]],
-        classifier: Classifier,
-        views: Sequence[StoredGallery],
-    ) -> None:
-        *smaller, gallery = views
-        super().__init__(None, classifier, gallery, seen=Seen(logits, {}))
-        self._features, self._neighbors = features, neighbors[-1]
-        self._of = {
-            len(view): LookedUp(logits, features, [found], classifier, [view])
-            for view, found in zip(smaller, neighbors[:-1], strict=True)
-        }
-
-
-def _read(path: Path, name: str) -> NDArray[Any]:
-    """Return a column of a file; features and Δ of L looks at N queries as ``(L·N, ...)`` rows."""
-    with np.load(path, allow_pickle=False) as file:
-        column: NDArray[Any] = file[name]
-    return column.reshape(-1, *column.shape[2:]) if name.startswith(("features", "realised")) else column

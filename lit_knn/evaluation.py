@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from lit_knn.answers import answers, variants
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, outside_networks, set_precision
-from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_name
+from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_digest
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed
@@ -111,14 +110,8 @@ class Evaluation(pl.LightningModule):
         return self.database
 
     def origin(self) -> Fingerprint:
-        """Return what the outcomes depend on, as far as it is not in the configuration."""
-        origin = outcome_origin(self.cases, self.classifier, self.data)
-        origin |= {"deltas": json.dumps(self.deltas), "defenses": json.dumps([*self.variants, self.topk])}
-        if self.gallery:
-            origin["store"] = self.gallery.store.checksum
-        if self.cache and self.cache.images:
-            origin["images"] = "rounded to float16"
-        return origin
+        """Return all that the outcomes depend on, whoever built the parts; once a test has opened the database."""
+        return outcome_origin(self)
 
     def replica(self, threat: Threat) -> Replica | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
@@ -163,28 +156,30 @@ class Evaluation(pl.LightningModule):
             self._test(batch)
 
     def _test(self, batch: Batch) -> None:
-        outcome = self.outcomes.load(batch["id"]) if self.outcomes else None
-        looks = partial(self.looks, batch["image"], batch["label"], batch["id"])
+        id, label, digest = batch["id"], batch["label"], ""
+        if self.outcomes or self.cache:
+            digest = batch_digest(batch["image"], label, id)
+        outcome = self.outcomes.load(id, digest) if self.outcomes else None
+        looks = partial(self.looks, batch["image"], label, id, digest)
         if outcome is not None:
-            self.count(batch["id"], outcome)
+            self.count(id, outcome)
         elif self.deferral is not None:
-            self.deferral.keep(batch["id"], batch["label"], looks)
+            self.deferral.keep(id, label, digest, looks)
         else:
-            self.conclude(batch["id"], batch["label"], looks())
+            self.conclude(id, label, digest, looks())
 
-    def looks(self, image: Tensor, label: Tensor, id: Tensor) -> Iterator[Attacked]:
+    def looks(self, image: Tensor, label: Tensor, id: Tensor, batch: str) -> Iterator[Attacked]:
         """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""
         yield self.look(image, image)
-        batch = batch_name(image, label, id) if self.cache else ""
         for threat, attack in self.cases:
             self.watch(f"{threat.name}: {attack.name}")
             yield from self.sweep(threat, attack, image, label, id, batch)
 
-    def conclude(self, id: Tensor, label: Tensor, looks: Iterable[Attacked]) -> None:
+    def conclude(self, id: Tensor, label: Tensor, batch: str, looks: Iterable[Attacked]) -> None:
         """Let every defense answer what `looks` gave, keep what becomes of each query, and count."""
         outcome = answers(looks, label, self.defenses, self.views, topk=self.topk, sizes=len(self.deltas) - 1)
         if self.outcomes:
-            self.outcomes.save(id, outcome)
+            self.outcomes.save(id, batch, outcome)
         self.count(id, outcome)
 
     def count(self, id: Tensor, outcome: Outcome) -> None:
@@ -233,8 +228,8 @@ class Evaluation(pl.LightningModule):
         """
         if self.deferral is not None:
             self.deferral.look_up(self.trainer, tell=self.watch, pause=self.pause)
-            for id, label, looks in self.deferral:
-                self.conclude(id, label, looks)
+            for waited in self.deferral:
+                self.conclude(*waited)
         if self.gallery is not None:
             self.gallery.finish()
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:

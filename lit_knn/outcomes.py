@@ -11,14 +11,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import seal_arrays, sealed
+from lit_knn.sealing import load_arrays, load_json, seal_arrays, sealed, undamaged
+
+REMEDY = "delete it, and the same test attacks its batch again"
+BATCH = {"batch": ("U16", 0)}
+FORM = {
+    "id": ("int64", 1),
+    "hits": ("bool", 5),
+    "realised": ("float32", 3),
+    "realised_normalized": ("float32", 3),
+}
 
 
 class Outcome(NamedTuple):
@@ -52,45 +60,57 @@ class Outcomes:
 
     Args:
         folder: Created if it does not exist.
-        fingerprint: What the outcomes depend on; a folder of other outcomes is refused.
+        fingerprint: What the outcomes depend on, but for the images: each file is told by a hash of its own.
+        shape: Their A, E, V and T.
 
     Raises:
         UserError: If the folder holds the outcomes of something else.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, fingerprint: Fingerprint, shape: tuple[int, int, int, int]) -> None:
+        self.folder, self.shape = folder, shape
         origin = folder / "origin.json"
-        if origin.exists():
-            if difference := fingerprint_difference(fingerprint, json.loads(origin.read_text())):
-                raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
-        else:
+        if not origin.exists():
             with sealed(origin) as unfinished:
                 unfinished.write_text(json.dumps(fingerprint, indent=1, sort_keys=True) + "\n")
+        found = load_json(origin, f"delete {folder} and run the same test again", {str: str})
+        if difference := fingerprint_difference(fingerprint, found):
+            raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
 
-    def load(self, id: Tensor) -> Outcome | None:
-        """Return the outcome of the batch with these ids ``(N,)``, on their device, or None."""
-        path = self._path(id)
+    def load(self, id: Tensor, batch: str) -> Outcome | None:
+        """Return what became of a batch, on the device of its ids, or None.
+
+        Args:
+            id: ``(N,)`` int64.
+            batch: A hash of its images, labels and ids.
+
+        Raises:
+            UserError: If the file is damaged, or of other images.
+        """
+        path = batch_path(self.folder, id)
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            if not np.array_equal(file["id"], id.cpu().numpy()):
-                raise UserError(f"{path} holds other queries than the batch that starts with the same one; delete it")
-            return Outcome(*(value.to(id.device) for value in _outcome(file)))
+        require_batch(path, load_arrays(path, REMEDY, BATCH), batch)
+        return Outcome(*(part.to(id.device) for part in self._read(path)[1]))
 
     def __iter__(self) -> Iterator[tuple[list[int], Outcome]]:
         """Yield the ids and the outcome of each finished batch, by the first id."""
         for path in sorted(self.folder.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as file:
-                yield file["id"].tolist(), _outcome(file)
+            yield self._read(path)
 
-    def save(self, id: Tensor, outcome: Outcome) -> None:
-        """Keep the outcome of a batch."""
+    def save(self, id: Tensor, batch: str, outcome: Outcome) -> None:
+        """Keep what became of a batch; see `load`."""
         arrays = {name: value.cpu().numpy() for name, value in outcome._asdict().items()}
-        seal_arrays(self._path(id), {"id": id.cpu().numpy(), **arrays})
+        seal_arrays(batch_path(self.folder, id), {"id": id.cpu().numpy(), "batch": batch, **arrays})
 
-    def _path(self, id: Tensor) -> Path:
-        return batch_path(self.folder, id)
+    def _read(self, path: Path) -> tuple[list[int], Outcome]:
+        with undamaged(path, REMEDY):
+            arrays = load_arrays(path, REMEDY, FORM)
+            cases, sizes, lines, numbers = self.shape
+            cells = (cases, sizes, len(arrays["id"]))
+            if [arrays[name].shape for name in Outcome._fields] != [(*cells, lines, numbers), cells, cells]:
+                raise ValueError("its arrays are not of this run's cases, lines and queries")
+        return arrays["id"].tolist(), Outcome(*(torch.from_numpy(arrays[name]) for name in Outcome._fields))
 
 
 def batch_path(folder: Path, id: Tensor) -> Path:
@@ -98,5 +118,11 @@ def batch_path(folder: Path, id: Tensor) -> Path:
     return folder / f"{int(id[0]):09d}-{len(id)}.npz"
 
 
-def _outcome(file: Mapping[str, NDArray[Any]]) -> Outcome:
-    return Outcome(*(torch.from_numpy(file[name]) for name in Outcome._fields))
+def require_batch(path: Path, arrays: Mapping[str, NDArray[Any]], batch: str) -> None:
+    """Refuse a file of other images, labels or ids than those of a batch with this hash.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if str(arrays["batch"]) != batch:
+        raise UserError(f"{path} is of other images, labels or ids than the batch of that name has now; {REMEDY}")

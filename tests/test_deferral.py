@@ -1,6 +1,10 @@
 """One pass for all queries: the same answers, wherever and how often it was interrupted."""
 
+import io
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +17,7 @@ from lit_knn.cache import Attacked
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, NoDefense, Query, most_needed
 from lit_knn.deferral import LEAST_UNITS, Deferral
+from lit_knn.errors import UserError
 from lit_knn.part import Part
 from lit_knn.preemption import Preempted
 
@@ -20,6 +25,7 @@ from .conftest import TAPS
 
 DEFENSES = [NoDefense(), KNN(taps=["early", "late"], k=[1, 5])]
 NEEDED = most_needed(DEFENSES)
+DIGEST = "0123456789abcdef"
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def waiting(classifier, gallery, tmp_path, batches, looks):
     def make(rank=0, world=1):
         deferral = Deferral(tmp_path / "waiting", classifier, [gallery], NEEDED)
         for id, label, images in batches[rank::world]:
-            deferral.keep(id, label, lambda images=images: looks(images))
+            deferral.keep(id, label, DIGEST, lambda images=images: looks(images))
         return deferral
 
     return make
@@ -64,7 +70,7 @@ def verify(deferrals, batches, looks, gallery):
     """Compare with answers given at once."""
     answered = {}
     for deferral in deferrals:
-        for id, label, found in deferral:
+        for id, label, _, found in deferral:
             answered[int(id[0])] = answers(found, label, DEFENSES, [gallery], topk=[1, 3], sizes=1)
     assert len(answered) == len(batches)
     for id, label, images in batches:
@@ -124,7 +130,7 @@ def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks, galle
 def test_a_batch_is_attacked_once(waiting, batches, classifier, gallery):
     deferral = waiting()
     for id, label, _ in batches:
-        deferral.keep(id, label, lambda: 1 / 0)
+        deferral.keep(id, label, DIGEST, lambda: 1 / 0)
 
 
 def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, classifier, gallery):
@@ -137,13 +143,96 @@ def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, cl
     verify([every], batches, looks, gallery)
 
 
+def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(
+    waiting, classifier, batches, looks, gallery, monkeypatch
+):
+    """Half was searched for two batches; the process that comes first still sees these two only, and half done."""
+    before = [waiting(rank, 3) for rank in range(2)]
+    before[0].search({tap: units[:8] for tap, units in before[0].left(Part()).items()})
+    meet, first_is_there = threading.Barrier(2), threading.Event()
+
+    @contextmanager
+    def together(trainer):
+        yield
+        first_is_there.set()
+        meet.wait(timeout=20)
+
+    def process(rank):
+        deferral = waiting(0, 3) if rank == 0 else Deferral(before[0].folder, classifier, [gallery], NEEDED)
+        for id, label, images in batches[1:] if rank else []:
+            assert first_is_there.wait(timeout=20)
+            deferral.keep(id, label, DIGEST, lambda images=images: looks(images))
+        deferral.look_up(SimpleNamespace(global_rank=rank, world_size=2), tell=str, pause=bool)
+        return deferral
+
+    monkeypatch.setattr("lit_knn.deferral.together", together)
+    with ThreadPoolExecutor(2) as pool:
+        verify(pool.map(process, range(2)), batches, looks, gallery)
+
+
+def test_nobody_votes_before_all_units_are_found(waiting, batches, looks, gallery):
+    deferral = waiting()
+    units = deferral.left(Part())
+    deferral.search({tap: units[tap][: LEAST_UNITS - 3] for tap in units})
+    with pytest.raises(
+        UserError, match=r"not all of the database at early .*units \[14, 15, 16\] of 16.* same test again"
+    ):
+        list(deferral)
+    deferral.search(deferral.left(Part()))
+    verify([deferral], batches, looks, gallery)
+    deferral.search({"late": units["late"][:1]})
+    with pytest.raises(UserError, match=r"at late for all queries .*some twice"):
+        list(deferral)
+
+
+DAMAGE = {
+    "cut": lambda arrays, raw: raw[: len(raw) // 2],
+    "empty": lambda arrays, raw: b"",
+    "text": lambda arrays, raw: b"<html>not found</html>",
+    "renamed": lambda arrays, raw: packed({f"{name}?": array for name, array in arrays.items()}),
+    "shorter": lambda arrays, raw: packed(
+        {name: array[..., :1] if array.ndim else array for name, array in arrays.items()}
+    ),
+    "other numbers": lambda arrays, raw: packed({name: array.astype(str) for name, array in arrays.items()}),
+    "pickled": lambda arrays, raw: packed({name: np.array([{}]) for name in arrays}),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("kind", ["*.npz", "found/late-*.npz"])
+def test_damage_is_named_with_a_remedy_that_mends_it(kind, how, waiting, batches, looks, gallery):
+    deferral = waiting()
+    deferral.search(deferral.left(Part()))
+    path = max(deferral.folder.glob(kind))
+    with np.load(path) as file:
+        path.write_bytes(DAMAGE[how](dict(file), path.read_bytes()))
+
+    def go_on():
+        again = waiting()
+        again.search(again.left(Part()))
+        return list(again)
+
+    with pytest.raises(UserError, match=f"{path.name} is damaged .*; delete it, and the same test"):
+        go_on()
+    path.unlink()
+    again = waiting()
+    again.search(again.left(Part()))
+    verify([again], batches, looks, gallery)
+
+
+def packed(arrays):
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=True, **arrays)
+    return file.getvalue()
+
+
 def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_path):
     view = Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=200).open(classifier, data)[-1]
     deferral = Deferral(tmp_path / "waiting", classifier, [view], NEEDED)
     id, label, images = batches[0]
-    deferral.keep(id, label, lambda: looks(images))
+    deferral.keep(id, label, DIGEST, lambda: looks(images))
     deferral.search(deferral.left(Part()))
-    ((_, _, found),) = deferral
+    ((_, _, _, found),) = deferral
     for look in found:
         assert np.isin(look.query.neighbors("late").ids, view.ids).all()
         expected = view.search("late", look.query.features("late"), NEEDED["late"])
@@ -156,7 +245,7 @@ def test_several_views_of_the_database_in_one_pass(database, classifier, data, b
     assert [len(view) for view in views] == [8, 200, 648, 1297]
     deferral = Deferral(tmp_path / "waiting", classifier, views, NEEDED)
     id, label, images = batches[0]
-    deferral.keep(id, label, lambda: looks(images))
+    deferral.keep(id, label, DIGEST, lambda: looks(images))
     read = []
     blocks = type(views[0].store).feature_blocks
     monkeypatch.setattr(
@@ -166,7 +255,7 @@ def test_several_views_of_the_database_in_one_pass(database, classifier, data, b
     )
     deferral.search(deferral.left(Part()))
     assert sum(read) == 2 * 1297  # each tap once
-    ((_, _, found),) = deferral
+    ((_, _, _, found),) = deferral
     for look in found:
         for view in views:
             expected = view.search("late", look.query.features("late"), NEEDED["late"])
@@ -175,9 +264,15 @@ def test_several_views_of_the_database_in_one_pass(database, classifier, data, b
             np.testing.assert_allclose(nearby.distances, expected.distances, rtol=1e-4, atol=1e-4)
 
 
+def test_where_all_was_answered_before_there_is_nothing_to_look_for(classifier, gallery, tmp_path):
+    deferral = Deferral(tmp_path / "waiting", classifier, [gallery], NEEDED)
+    deferral.look_up(SimpleNamespace(global_rank=0, world_size=1), tell=str, pause=bool)
+    assert list(deferral) == []
+
+
 def test_it_leaves_nothing(waiting):
     deferral = waiting()
     deferral.search(deferral.left(Part()))
     deferral.clear()
-    assert not deferral.folder.exists()
+    assert not list(deferral.folder.parent.iterdir())
     deferral.clear()

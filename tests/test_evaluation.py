@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ from lit_knn.attacks import FGSM, PGD, RandomNoise
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, NoDefense
+from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Variant
 from lit_knn.errors import UserError
 from lit_knn.evaluation import WORST_CASE, Evaluation
+from lit_knn.index import Faiss
 from lit_knn.metrics.audit import AuditError
-from lit_knn.objectives import FeatureSpace
+from lit_knn.objectives import FeatureSpace, SoftKNN
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .conftest import NETWORK
@@ -234,24 +236,69 @@ def test_a_defense_that_asks_for_another_tap(classifier, data, database):
         test(build(classifier, database, defenses=[KNN(taps=["middle"])]), data)
 
 
-def test_a_run_depends_on_all_that_it_asks(classifier, gallery, data):
-    def origin(**changes):
-        given = {"attacks": [PGD()], "deltas": [0.1], "defenses": [NoDefense(), KNN(taps=["late"], k=[5])], **changes}
-        evaluation = Evaluation(classifier=classifier, **given)
-        evaluation.views = [gallery]
-        evaluation._trainer = type("Run", (), {"datamodule": data})()
+class Scale(Defense):
+    """A user's own, whose name says nothing of its setting."""
+
+    variants = [Variant("scaled")]  # noqa: RUF012
+
+    def __init__(self, factor):
+        self._factor = factor
+
+    def __call__(self, query):
+        return query.classify(query.image * self._factor)[None]
+
+
+@pytest.fixture
+def origin(classifier, data, database):
+    """Return what the outcomes of an evaluation depend on."""
+
+    def call(attacked=classifier, data=data, precision="32-true", index=None, **changes):
+        given = {
+            "attacks": [PGD(), PGD(objective=SoftKNN())],
+            "deltas": [0.1],
+            "defenses": [NoDefense(), KNN(taps=["late"], k=[5]), Scale(1.0)],
+            "threats": [GrayBox(), WhiteBox()],
+        }
+        rows = changes.pop("rows", 1000)
+        opened = Database(path=database.path, taps=list(database.taps.values()), index=index, rows=rows)
+        evaluation = Evaluation(classifier=attacked, **given | changes)
+        evaluation.views = opened.open(classifier, data)
+        evaluation._trainer = SimpleNamespace(datamodule=data, precision=precision)
         return evaluation.origin()
 
+    return call
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"attacks": [PGD(steps=3), PGD(objective=SoftKNN())]}, {"attack PGD"}),
+        ({"deltas": [0.1, 0.2]}, {"deltas"}),
+        ({"topk": [1]}, {"topk"}),
+        ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5]), Scale(0.1)]}, {"defenses"}),
+        ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5], weightings=[CBWD(m=3)])]}, None),
+        ({"threats": [GrayBox(), WhiteBox(rows=400)]}, {"copy's rows of white_box late"}),
+        ({"threats": [GrayBox(), WhiteBox(rows=400, overlap=0.75)]}, {"copy's rows of white_box late"}),
+        ({"index": Faiss()}, {"index of 1000 rows", "copy's index of white_box late"}),
+        ({"rows": 900}, None),
+        ({"precision": "bf16-mixed"}, {"precision"}),
+        ({"data": {"batch_size": 25}}, {"batches"}),
+        ({"data": {"query_seed": 1}}, {"queries"}),
+        ({"attacked": {"std": [0.4] * 3}}, None),
+    ],
+)
+def test_a_run_depends_on_all_that_it_asks(origin, data, changes, named):
     plain = origin()
     assert origin() == plain
-    assert plain["store"] == gallery.store.checksum
-    for changes in (
-        {"attacks": [PGD(steps=3)]},
-        {"deltas": [0.1, 0.2]},
-        {"defenses": [KNN(taps=["late"], k=[5])]},
-        {"topk": [1]},
-    ):
-        assert origin(**changes) != plain
+    if "data" in changes:
+        given = {"batch_size": 50, "num_queries": 130, **changes["data"]}
+        changes = {"data": ImageData(queries=data.queries, database=data.database, **given)}
+    if "attacked" in changes:
+        changes = {"attacked": Classifier(**NETWORK | changes["attacked"])}
+    other = origin(**changes)
+    different = {name for name in {*plain, *other} if plain.get(name) != other.get(name)}
+    assert different
+    assert named is None or different == named
 
 
 # ---------------------------------------------------------------- databases of several sizes

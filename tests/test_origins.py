@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 
 from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN
+from lit_knn.evaluation import Evaluation
 from lit_knn.objectives import SoftKNN
-from lit_knn.origins import case_origins, outcome_origin
+from lit_knn.origins import case_origins
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .conftest import NETWORK
@@ -57,14 +60,19 @@ def test_queries_and_precision_matter(cases, data):
 
 
 def test_outcomes_depend_on_which_images_are_queries(classifier, tmp_path):
+    def origin(data):
+        evaluation = Evaluation(classifier=classifier, attacks=[PGD()], deltas=[0.1])
+        evaluation._trainer = SimpleNamespace(datamodule=data, precision="32-true")
+        return evaluation.origin()
+
     listed = ImageData(queries=Digits(split="test"), query_subset=str(tmp_path / "list.txt"))
     (tmp_path / "list.txt").write_text("3\n1\n")
-    before = outcome_origin([], classifier, listed)
+    before = origin(listed)
     again = ImageData(queries=Digits(split="test"), query_subset=[1, 3])
-    assert outcome_origin([], classifier, again) == before
+    assert origin(again) == before
     (tmp_path / "list.txt").write_text("3\n2\n")
     changed = ImageData(queries=Digits(split="test"), query_subset=str(tmp_path / "list.txt"))
-    assert outcome_origin([], classifier, changed) != before
+    assert origin(changed) != before
 
 
 def test_a_white_box_depends_on_its_copy_and_its_rows_a_gray_box_does_not(cases, gallery):

@@ -1,8 +1,14 @@
+import numpy as np
 import pytest
 import torch
 
 from lit_knn.errors import UserError
 from lit_knn.outcomes import Outcome, Outcomes
+
+from .test_deferral import DAMAGE
+
+DIGEST = "0123456789abcdef"
+SHAPE = (2, 4, 5, 1)
 
 
 def outcome(n=3, seed=0):
@@ -13,41 +19,71 @@ def outcome(n=3, seed=0):
 
 def test_what_was_saved_is_loaded_by_a_later_process(tmp_path):
     ids = torch.tensor([4, 9, 2])
-    kept = Outcomes(tmp_path / "outcomes", {"a": "1"})
-    assert kept.load(ids) is None
-    kept.save(ids, outcome())
-    loaded = Outcomes(tmp_path / "outcomes", {"a": "1"}).load(ids)
+    kept = Outcomes(tmp_path / "outcomes", {"a": "1"}, SHAPE)
+    assert kept.load(ids, DIGEST) is None
+    kept.save(ids, DIGEST, outcome())
+    loaded = Outcomes(tmp_path / "outcomes", {"a": "1"}, SHAPE).load(ids, DIGEST)
     assert all(torch.equal(one, other) for one, other in zip(loaded, outcome(), strict=True))
     assert [value.dtype for value in loaded] == [torch.bool, torch.float32, torch.float32]
 
 
 def test_other_queries_and_another_run_are_refused(tmp_path):
-    kept = Outcomes(tmp_path / "outcomes", {"a": "1"})
-    kept.save(torch.tensor([4, 9, 2]), outcome())
-    assert kept.load(torch.tensor([4, 9])) is None
-    with pytest.raises(UserError, match="other queries"):
-        kept.load(torch.tensor([4, 8, 2]))
+    kept = Outcomes(tmp_path / "outcomes", {"a": "1"}, SHAPE)
+    kept.save(torch.tensor([4, 9, 2]), DIGEST, outcome())
+    assert kept.load(torch.tensor([4, 9]), DIGEST) is None
+    with pytest.raises(UserError, match="other images, labels or ids"):
+        kept.load(torch.tensor([4, 9, 2]), DIGEST[::-1])
     with pytest.raises(UserError, match="a is '1' where '2' is expected"):
-        Outcomes(tmp_path / "outcomes", {"a": "2"})
+        Outcomes(tmp_path / "outcomes", {"a": "2"}, SHAPE)
 
 
 def test_a_batch_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    kept = Outcomes(tmp_path / "outcomes", {})
+    kept = Outcomes(tmp_path / "outcomes", {}, SHAPE)
 
     def full_disk(*args, **kwargs):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("numpy.savez", full_disk)
     with pytest.raises(UserError, match="cannot be written: no space left on device"):
-        kept.save(torch.tensor([1, 2, 3]), outcome())
-    assert kept.load(torch.tensor([1, 2, 3])) is None
+        kept.save(torch.tensor([1, 2, 3]), DIGEST, outcome())
+    assert kept.load(torch.tensor([1, 2, 3]), DIGEST) is None
     assert [path.name for path in kept.folder.iterdir()] == ["origin.json"]
 
 
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_is_named_with_what_to_do(tmp_path, how):
+    ids = torch.tensor([4, 9, 2])
+    kept = Outcomes(tmp_path / "outcomes", {}, SHAPE)
+    kept.save(ids, DIGEST, outcome())
+    (path,) = kept.folder.glob("*.npz")
+    with np.load(path) as file:
+        path.write_bytes(DAMAGE[how](dict(file), path.read_bytes()))
+    sentence = f"{path.name} is damaged .*; delete it, and the same test"
+    with pytest.raises(UserError, match=sentence):
+        kept.load(ids, DIGEST)
+    with pytest.raises(UserError, match=sentence):
+        list(kept)
+
+
+def test_a_file_of_other_lines_is_refused(tmp_path):
+    ids = torch.tensor([4, 9, 2])
+    Outcomes(tmp_path / "outcomes", {}, SHAPE).save(ids, DIGEST, outcome())
+    with pytest.raises(UserError, match=r"is damaged .*not of this run's cases, lines and queries"):
+        Outcomes(tmp_path / "outcomes", {}, (2, 4, 6, 1)).load(ids, DIGEST)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"a": 1}', b'{"a": ["1"]}', b"\xff\xfe", b'"a"'])
+def test_a_damaged_origin_is_named_with_what_to_do(tmp_path, content):
+    folder = Outcomes(tmp_path / "outcomes", {"a": "1"}, SHAPE).folder
+    (folder / "origin.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"origin\.json is damaged .*; delete .*outcomes and run the same test again"):
+        Outcomes(folder, {"a": "1"}, SHAPE)
+
+
 def test_all_batches_come_back_in_order(tmp_path):
-    kept = Outcomes(tmp_path / "outcomes", {})
+    kept = Outcomes(tmp_path / "outcomes", {}, SHAPE)
     for ids in ([20, 21, 22], [3, 5, 9]):
-        kept.save(torch.tensor(ids), outcome())
+        kept.save(torch.tensor(ids), DIGEST, outcome())
     assert [ids for ids, _ in kept] == [[3, 5, 9], [20, 21, 22]]
     assert all(torch.equal(found.hits, outcome().hits) for _, found in kept)
 

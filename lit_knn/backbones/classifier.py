@@ -167,7 +167,7 @@ class Classifier(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a hash of all parameters, buffers and constants, what the network does with them, and the precision."""
-        digest = hashlib.sha256(self._architecture.encode())
+        digest = hashlib.sha256(f"{self._architecture}{self._output!r}".encode())
         for name, value in sorted(self.state_dict().items()):
             value = value.float() if value.dtype == torch.float64 else value  # Lightning may have cast them already
             digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())

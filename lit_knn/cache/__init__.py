@@ -11,7 +11,8 @@ folder/<hash>/delta-0.05/<first id>-<hash>.h5    one batch at one Δ, sealed (se
 """
 
 from .adversarial import AdversarialCache
-from .batch import batch_name
+from .batch import batch_digest
 from .case import Attacked, CachedCase
+from .looked_up import LookedUp
 
-__all__ = ["AdversarialCache", "Attacked", "CachedCase", "batch_name"]
+__all__ = ["AdversarialCache", "Attacked", "CachedCase", "LookedUp", "batch_digest"]

@@ -94,12 +94,17 @@ class BatchFile:
             raise UserError(f"{place} is damaged ({error}); {remedy}") from error
 
 
-def batch_name(image: Tensor, label: Tensor, id: Tensor) -> str:
-    """Return a file name for a batch: its first id and a hash of pixels (some sources know files' names only) and all."""
+def batch_digest(image: Tensor, label: Tensor, id: Tensor) -> str:
+    """Return a hash of a batch, of 16 digits: of its pixels, as some sources know files' names only, labels and ids."""
     digest = hashlib.sha256()
     for value in (image, label, id):
         digest.update(value.cpu().numpy().tobytes())
-    return f"{int(id[0]):09d}-{digest.hexdigest()[:16]}.h5"
+    return digest.hexdigest()[:16]
+
+
+def batch_name(digest: str, id: Tensor) -> str:
+    """Return the file name of a batch with this hash and these ids ``(N,)``."""
+    return f"{int(id[0]):09d}-{digest}.h5"
 
 
 def halve(change: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.backbones import Tap
-from lit_knn.cache.batch import PERTURBATION, BatchFile, Columns, halve, move
+from lit_knn.cache.batch import PERTURBATION, BatchFile, Columns, batch_name, halve, move
 from lit_knn.defenses import Query, Seen
 from lit_knn.fingerprint import Fingerprint
 
@@ -62,7 +62,7 @@ class CachedCase:
         """Yield what comes of a batch at each Δ, attacking only where that is not known yet.
 
         Args:
-            batch: Its name, see :func:`lit_knn.cached_batch.batch_name`.
+            batch: A hash of it, see :func:`lit_knn.cache.batch.batch_digest`.
             image: ``(N, 3, H, W)`` float in [0, 1], clean.
             id: ``(N,)`` int64.
             deltas: Each Δ in (0, 1], all different.
@@ -74,7 +74,12 @@ class CachedCase:
             UserError: If a file is damaged, or of something else.
         """
         files = [
-            BatchFile(self.folder / f"delta-{delta!r}" / batch, self._origin | {"delta": repr(delta)}, image, id)
+            BatchFile(
+                self.folder / f"delta-{delta!r}" / batch_name(batch, id),
+                self._origin | {"delta": repr(delta)},
+                image,
+                id,
+            )
             for delta in deltas
         ]
         missing = [

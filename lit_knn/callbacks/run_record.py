@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -18,7 +17,6 @@ from rich.console import Console
 
 from lit_knn.backbones import rounded_products
 from lit_knn.deferral import Deferral
-from lit_knn.fingerprint import Fingerprint
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.breaks import BREAKS_FILE, write_breaks
@@ -42,8 +40,8 @@ class RunRecord(Callback):
         self._started = time.monotonic()
         trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
         folder = trainer.run_folder
-        origin = evaluation.origin() | _flat({key: trainer.run_config.get(key) for key in ("model", "data")})
-        evaluation.outcomes = Outcomes(folder / "outcomes", origin)
+        shape = len(evaluation.cases), len(evaluation.deltas), len(evaluation.variants), len(evaluation.topk)
+        evaluation.outcomes = Outcomes(folder / "outcomes", evaluation.origin(), shape)
         gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
         if gallery is not None and gallery.reads_everything and not looking:
             evaluation.deferral = Deferral(
@@ -94,17 +92,6 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
         results=evaluation.results,
     )
-
-
-def _flat(config: Any, name: str = "") -> Fingerprint:
-    """Return the leaves of nested dictionaries, but not what only decides how fast a run is."""
-    if not isinstance(config, dict):
-        return {} if name == "data.num_workers" or name.startswith("model.cache") else {name: json.dumps(config)}
-    return {
-        key: value
-        for part, inner in config.items()
-        for key, value in _flat(inner, f"{name}.{part}".lstrip(".")).items()
-    }
 
 
 def _versions() -> dict[str, str]:

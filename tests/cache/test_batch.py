@@ -2,7 +2,7 @@ import h5py
 import pytest
 import torch
 
-from lit_knn.cache.batch import PERTURBATION, BatchFile, batch_name, halve, move
+from lit_knn.cache.batch import PERTURBATION, BatchFile, batch_digest, batch_name, halve, move
 from lit_knn.errors import UserError
 from lit_knn.perturbation import norm
 
@@ -158,7 +158,7 @@ def test_files_of_another_case_or_other_queries_are_refused(open_file):
 def test_a_batch_is_named_by_its_pixels_labels_and_ids(image):
     label, id = torch.tensor([1, 2, 3]), torch.tensor([4, 9, 2])
     names = {
-        batch_name(*batch)
+        batch_name(batch_digest(*batch), batch[2])
         for batch in (
             (image, label, id),
             (image.clone(), label.clone(), id.clone()),
