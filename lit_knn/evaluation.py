@@ -25,7 +25,7 @@ from lit_knn.metrics import RobustAccuracy, SampleAudit
 from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.outcomes import Outcome, Outcomes
 from lit_knn.perturbation import normalized_l2
-from lit_knn.premises import verify_neighbors, verify_networks, verify_parts
+from lit_knn.premises import verify_labels, verify_neighbors, verify_networks, verify_parts
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
@@ -152,6 +152,7 @@ class Evaluation(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
+        verify_labels(batch, self.data.queries, self.classifier.num_classes)
         with outside_networks(self.device):
             self._test(batch)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lit_knn.attacks import Attack
     from lit_knn.backbones import Classifier, Tap
     from lit_knn.cache import AdversarialCache
+    from lit_knn.data import Batch, ImageSource
     from lit_knn.database import Database, StoredGallery
     from lit_knn.defenses import Defense
     from lit_knn.threat import Threat
@@ -81,3 +82,23 @@ def verify_networks(classifier: Classifier, threats: Sequence[Threat], taps: Seq
     for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
         if network is not classifier:
             network.examine(image)
+
+
+def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) -> None:
+    """Refuse queries whose labels are not classes of the network, before they are attacked.
+
+    Args:
+        batch: Some of the queries.
+        source: Of all of them.
+        num_classes: C; None while it is not known.
+
+    Raises:
+        UserError: If the labels of the source cannot be, or one of the batch is not.
+    """
+    if num_classes is None:
+        return
+    if problem := source.label_problem(num_classes):
+        raise UserError(f"data.queries: {problem}")
+    for key, label in zip(batch["key"], batch["label"].tolist(), strict=True):
+        if label >= num_classes:
+            raise UserError(f"query {key} has label {label}, but the network's classes are 0 to {num_classes - 1}")

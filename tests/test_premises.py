@@ -3,6 +3,7 @@ import pytest
 from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
 from lit_knn.cache import AdversarialCache
+from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, BitDepth, NoDefense
 from lit_knn.errors import UserError
@@ -10,6 +11,36 @@ from lit_knn.objectives import FeatureSpace
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox
 
 from .test_evaluation import build, test
+
+
+class Named(Digits):
+    """Digits whose classes are said to be others."""
+
+    def __init__(self, names, **labels):
+        super().__init__(split="test")
+        self._names, self._added = names, labels.get("added", 0)
+
+    @property
+    def class_names(self):
+        return self._names
+
+    def open_shard(self, index):
+        shard = super().open_shard(index)
+        return type(shard)(shard.name, shard.keys(), shard._images, shard._labels + self._added)
+
+
+@pytest.mark.parametrize(
+    ("names", "added", "sentence"),
+    [
+        (list("abc"), 0, "data.queries: Named has 3 classes, but the network has 10"),
+        ([str(number) for number in range(1000)], 0, "data.queries: Named has 1,000 classes"),
+        (None, 1, r"query digits/\d+ has label 10, but the network's classes are 0 to 9"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_before_an_attack(classifier, monkeypatch, names, added, sentence):
+    monkeypatch.setattr(PGD, "__call__", lambda *_: pytest.fail("attacked"))
+    with pytest.raises(UserError, match=sentence):
+        test(build(classifier), ImageData(queries=Named(names, added=added), batch_size=200))
 
 
 @pytest.mark.parametrize(

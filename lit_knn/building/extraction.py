@@ -6,8 +6,10 @@ which of them reads a shard. A shard is sealed as a whole by whoever finishes it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection
@@ -18,6 +20,8 @@ from lit_knn.defenses import stored_weights
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.sealing import writing
 from lit_knn.store import Schema, ShardWriter, is_sealed
+
+log = logging.getLogger(__name__)
 
 
 class Extraction(DatabasePass):
@@ -52,6 +56,7 @@ class Extraction(DatabasePass):
         self._schema: Schema | None = None
         self._writer: ShardWriter | None = None
         self._failed: list[tuple[int, str, str]] = []
+        self._told = False
 
     @property
     def holds_unsealed_rows(self) -> bool:
@@ -97,9 +102,18 @@ class Extraction(DatabasePass):
                 softmax=softmax.cpu().numpy(),
                 weights={name: weight.cpu().numpy() for name, weight in weights.items()},
                 id=batch["id"].cpu().numpy(),
-                label=batch["label"].cpu().numpy(),
+                label=self._known(batch["label"], softmax.shape[1]).cpu().numpy(),
                 key=batch["key"],
             )
+
+    def _known(self, label: Tensor, num_classes: int) -> Tensor:
+        """Return labels ``(N,)`` that are classes of the network, −1 where they are not: answers do without."""
+        if problem := self.data.database_source.label_problem(num_classes):
+            if not self._told:
+                log.warning("the store keeps no labels of the database (answers need none): %s", problem)
+            self._told = True
+            return torch.full_like(label, -1)
+        return label.where(label < num_classes, -1)
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         logits, pooled = self.tapped(batch)

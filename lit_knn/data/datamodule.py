@@ -156,15 +156,6 @@ class ImageData(pl.LightningDataModule):
         """Return the same as a test step meets it: float32 in [0, 1], on a device."""
         return self.on_after_batch_transfer(self.transfer_batch_to_device(self.first_queries(), device, 0))
 
-    def verify_labels(self, num_classes: int) -> None:
-        """Refuse queries whose labels cannot be classes of a network of so many.
-
-        Raises:
-            UserError: If they cannot; the sentence says how to give them.
-        """
-        if problem := self.queries.label_problem(num_classes):
-            raise UserError(f"data.queries: {problem}")
-
     @property
     def class_names(self) -> list[str]:
         """Names of the queries' classes in the order of the labels; empty if unknown."""

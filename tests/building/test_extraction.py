@@ -57,6 +57,32 @@ def test_rows_are_what_the_network_returns(network, output, data, tmp_path):
     np.testing.assert_allclose(store.softmax_rows(np.arange(len(store))), softmax.numpy(), atol=1e-3)
 
 
+class OneMore(Digits):
+    """Digits whose labels go from 1 to 10, with or without names."""
+
+    class_names = None
+
+    def open_shard(self, index):
+        shard = super().open_shard(index)
+        return type(shard)(shard.name, shard.keys(), shard._images, shard._labels + 1)
+
+
+@pytest.mark.parametrize("names", [None, list("abc")])
+def test_labels_that_are_no_classes_of_the_network_are_unknown(classifier, data, tmp_path, caplog, names):
+    source = OneMore(split="train")
+    source.class_names = names
+    store = extract(
+        Database(path=tmp_path / "db", taps=[Tap(**TAPS[1])]),
+        classifier,
+        ImageData(queries=source, database=source),
+        tmp_path,
+    )
+    label = all_images(data)[1] + 1
+    expected = label.where(label < 10, -1) if names is None else torch.full_like(label, -1)
+    assert np.array_equal(store.labels(np.arange(len(store))), expected.numpy())
+    assert sum("OneMore has 3 classes" in record.message for record in caplog.records) == (names is not None)
+
+
 def test_rows_are_those_of_a_plain_loop(database, classifier, data):
     """The independent reference: one forward pass of hooked layers, PCA by NumPy's SVD."""
     store = Store(database.store_path)
