@@ -11,7 +11,8 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor, nn
 
-from lit_knn.backbones.networks import build, load_weights
+from lit_knn.backbones.loading import load_weights
+from lit_knn.backbones.networks import build
 from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
 from lit_knn.backbones.tapping import Tapping
@@ -34,7 +35,9 @@ class Classifier(nn.Module):
             ``path/to/file.py:function``.
         arguments: Keyword arguments of that function, such as ``{num_classes: 10}`` or, for torchvision's own
             weights (downloaded if they are not cached), ``{weights: DEFAULT}``.
-        weights: A state dict to load; by default the network stays as the function built it.
+        weights: A state dict to load, in a file of ``torch.save`` or safetensors; by default the network stays as the
+            function built it.
+        weights_key: Which of the sets in that file, such as ``state_dict_ema``; by default there must be one.
         mean: Per channel, in pixels of [0, 1].
         std: Per channel, in pixels of [0, 1].
         output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of an
@@ -55,6 +58,7 @@ class Classifier(nn.Module):
         network: str,
         arguments: dict[str, Any] | None = None,
         weights: str | Path | None = None,
+        weights_key: str | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         output: str | int | None = None,
@@ -68,7 +72,11 @@ class Classifier(nn.Module):
         self.network = build(network, arguments or {})
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
         if weights is not None:
-            load_weights(self.network, weights)
+            load_weights(self.network, weights, weights_key)
+        elif weights_key is not None:
+            raise UserError(
+                f"model.classifier.weights_key is {weights_key!r}, but there are no model.classifier.weights"
+            )
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self._layout)
         self.mean: Tensor

@@ -7,7 +7,7 @@ from importlib import resources
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_knn.backbones.networks import load_weights
+from lit_knn.backbones.loading import load_weights
 
 
 class Bottleneck(nn.Module):

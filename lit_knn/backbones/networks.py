@@ -1,4 +1,4 @@
-"""Networks by name: torchvision, timm, an import path, or a function in a user's file; weights from a state dict."""
+"""Networks by name: torchvision, timm, an import path, or a function in a user's file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from lit_knn.errors import UserError
@@ -37,37 +36,6 @@ def build(network: str, arguments: dict[str, Any]) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise UserError(f"network {network!r} gives a {type(built).__name__}, not a torch.nn.Module")
     return built
-
-
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state dict, strictly; nothing but tensors is unpickled.
-
-    Args:
-        network: Changed in place.
-        path: A file that ``torch.load(weights_only=True)`` reads: a state dict, or a dict that holds one under
-            ``state_dict`` or ``model``. The prefix ``module.`` of DataParallel is dropped.
-
-    Raises:
-        UserError: If the file is missing, holds something else, or does not fit the network.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"weights {path} do not exist (looked from {Path.cwd()})")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes of the unpickler
-        raise UserError(f"weights {path} cannot be read with weights_only=True: {_first_line(error)}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
-        raise UserError(f"weights {path} hold a {type(state).__name__}; a state dict is accepted")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise UserError(f"weights {path} do not fit the network: {detail[:300]}") from error
 
 
 def _factory(network: str) -> Callable[..., Any]:
