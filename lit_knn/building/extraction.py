@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection
 from lit_knn.building.base import DatabasePass
-from lit_knn.data import Batch, BatchLoader, ImageData
+from lit_knn.data import Batch, BatchLoader, Failure, ImageData
+from lit_knn.data.queries import examples
 from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.fingerprint import Fingerprint
@@ -55,7 +56,7 @@ class Extraction(DatabasePass):
         self._shard = -1
         self._schema: Schema | None = None
         self._writer: ShardWriter | None = None
-        self._failed: list[tuple[int, str, str]] = []
+        self._failed: list[Failure] = []
         self._told = False
 
     @property
@@ -75,6 +76,7 @@ class Extraction(DatabasePass):
         self._mine = [shard for shard in mine if shard in self._pending]
         if self._mine:
             self.examine_network()
+            self.data.warn_of_losses()
         for shard in self._mine:
             if not self.data.num_rows(shard):
                 self._shard = shard
@@ -147,7 +149,10 @@ class Extraction(DatabasePass):
     def seal(self) -> None:
         """Finish the shard in hand; one without a readable image has no rows."""
         writer = self._open()
-        for failure in self._failed:
+        left_out = [*self._failed, *self.data.unread(self._shard)]
+        if left_out:
+            log.warning("%s leaves out %d images: %s", writer.path.name, len(left_out), examples(left_out))
+        for failure in left_out:
             writer.skip(failure)
         with writing(writer.path):
             try:

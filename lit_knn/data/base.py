@@ -17,7 +17,10 @@ Pixels = NDArray[np.uint8] | NDArray[np.floating]
 
 
 class Failure(NamedTuple):
-    """An image that could not be read: it travels inside a batch, so that no worker dies of it."""
+    """An image that is not read: it travels inside a batch, so that no worker dies of it.
+
+    A row of −1 is what looks like an image and has no row in its shard, such as a format that is not read.
+    """
 
     row: int
     key: str
@@ -61,6 +64,10 @@ class Shard(ABC):
     @abstractmethod
     def keys(self) -> Sequence[str]:
         """Return the key of each row."""
+
+    def unread(self) -> Sequence[Failure]:
+        """Return what looks like an image of this shard and has no row."""
+        return ()
 
     @abstractmethod
     def read(self, row: int) -> Sample:
@@ -123,6 +130,10 @@ class ImageSource(ABC):
             f"{type(self).__name__} has {len(self.class_names):,} classes, but the network has {num_classes:,}: labels "
             "have to be numbers of its classes"
         )
+
+    def unread(self) -> Sequence[Failure]:
+        """Return what looks like images, or shards of them, beside those that are read; a shard tells its own."""
+        return ()
 
     @abstractmethod
     def shard_names(self) -> list[str]:

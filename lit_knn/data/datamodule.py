@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lit_knn.data.base import Batch, ImageSource
+from lit_knn.data.base import Batch, Failure, ImageSource
 from lit_knn.data.batches import BatchDataset, BatchLoader, Reader, WholeBatches
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
-from lit_knn.data.subset import listed, positions
+from lit_knn.data.queries import Chosen, choose, examples
 from lit_knn.errors import UserError
+
+log = logging.getLogger(__name__)
 
 LISTED_SHARDS = 16  # at least so many are counted to say how many images a database has
 
@@ -37,6 +39,9 @@ class ImageData(pl.LightningDataModule):
         num_queries: Size of a random subset of the queries; null takes all.
         query_seed: Seed of this subset.
         on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
+
+    Attributes:
+        warnings: What to know before the numbers are believed, in full sentences.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.query_subset = query_subset
         self.num_queries, self.query_seed, self.on_error = num_queries, query_seed, on_error
+        self.warnings: list[str] = []
         self._readers: dict[str, Reader] = {}
 
     @property
@@ -82,7 +88,7 @@ class ImageData(pl.LightningDataModule):
     @property
     def num_queries_total(self) -> int:
         """Number of queries of a run, over all processes."""
-        return sum(map(len, self._query_rows))
+        return sum(map(len, self._chosen.rows))
 
     def query_identity(self) -> str:
         """Return what the queries of a run are: their source, and which of its images."""
@@ -91,7 +97,7 @@ class ImageData(pl.LightningDataModule):
 
     def expected_query_ids(self) -> Tensor:
         """Return the id of each query of a run, ``(N,)`` int64, ascending: a run has to see each once."""
-        return torch.tensor([i for shard in range(len(self._query_rows)) for i in self._query_ids(shard)])
+        return torch.tensor([i for shard in range(len(self._chosen.rows)) for i in self._chosen.ids(shard)])
 
     def test_dataloader(self) -> BatchLoader:
         """Return this process's batches of queries; their ids are positions in the whole source.
@@ -104,8 +110,8 @@ class ImageData(pl.LightningDataModule):
 
     def _query_batches(self, rank: int, world_size: int) -> BatchLoader:
         sampler = WholeBatches(
-            range(len(self._query_rows)),
-            lambda shard: (self._query_rows[shard], self._query_ids(shard)),
+            range(len(self._chosen.rows)),
+            lambda shard: (self._chosen.rows[shard], self._chosen.ids(shard)),
             batch_size=self.batch_size,
             rank=rank,
             world_size=world_size,
@@ -140,6 +146,19 @@ class ImageData(pl.LightningDataModule):
     def num_rows(self, shard: int) -> int:
         """Return the length of a shard of the database, readable images and others."""
         return len(self._reader("database").shard(shard))
+
+    def unread(self, shard: int) -> Sequence[Failure]:
+        """Return what looks like an image of a shard of the database and has no row in it."""
+        return self._reader("database").shard(shard).unread()
+
+    def warn_of_losses(self, skipped: Sequence[Failure] = ()) -> None:
+        """Warn of what is not in the database although it is, or looks like, an image or a shard of images.
+
+        Args:
+            skipped: What its shards have left out, as far as they have been read.
+        """
+        if lost := [*self.database_source.unread(), *skipped]:
+            self._warn(f"{len(lost):,} that are images, or look like some, are not in the database: {examples(lost)}")
 
     @cached_property
     def about_database_rows(self) -> int:
@@ -179,6 +198,11 @@ class ImageData(pl.LightningDataModule):
         del dataloader_idx
         return {**batch, "image": unit(batch["image"])}
 
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            log.warning("%s", sentence)
+
     def _reader(self, source: Literal["queries", "database"]) -> Reader:
         if source not in self._readers:
             images = self.queries if source == "queries" else self.database_source
@@ -190,33 +214,11 @@ class ImageData(pl.LightningDataModule):
         return BatchLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=on_gpu)
 
     @cached_property
-    def _query_starts(self) -> list[int]:
-        """Position of the first image of each shard, and their total."""
-        reader = self._reader("queries")
-        lengths = [len(reader.shard(shard)) for shard in range(len(self.queries.shard_names()))]
-        return [0, *np.cumsum(lengths).tolist()]
-
-    @cached_property
-    def _query_rows(self) -> list[list[int]]:
-        """The chosen rows of each shard of the queries."""
-        starts = self._query_starts
-        chosen = np.arange(starts[-1])
-        if self.query_subset is not None:
-            chosen = positions(listed(self.query_subset), self._query_keys, len(chosen))
-        if self.num_queries is not None:
-            if self.num_queries > len(chosen):
-                raise UserError(f"data.num_queries is {self.num_queries}, but there are only {len(chosen)} queries")
-            # NumPy froze this generator: the subset stays the same with any later version
-            chosen = np.sort(np.random.RandomState(self.query_seed).permutation(chosen)[: self.num_queries])
-        borders = np.searchsorted(chosen, starts)
-        return [
-            (chosen[first:last] - start).tolist()
-            for start, first, last in zip(starts[:-1], borders[:-1], borders[1:], strict=True)
-        ]
-
-    def _query_keys(self) -> Iterator[str]:
-        for shard in range(len(self.queries.shard_names())):
-            yield from self._reader("queries").shard(shard).keys()
-
-    def _query_ids(self, shard: int) -> list[int]:
-        return [self._query_starts[shard] + row for row in self._query_rows[shard]]
+    def _chosen(self) -> Chosen:
+        return choose(
+            self.queries,
+            self._reader("queries"),
+            subset=self.query_subset,
+            count=self.num_queries,
+            seed=self.query_seed,
+        )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from lit_knn.data.base import ImageSource, Sample, Shard
+from lit_knn.data.base import Failure, ImageSource, Sample, Shard
 from lit_knn.data.classes import Classes, Given, assign, given
 from lit_knn.data.decoding import ImageError
+from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image, read_regular, unread
 from lit_knn.data.label_file import LabelFile
 from lit_knn.errors import UserError
-
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class ImageFolder(ImageSource):
@@ -68,7 +66,7 @@ class ImageFolder(ImageSource):
         where = f"the folders of {self.root}"
         words = [folder for folder, _ in self._counts if folder]
         if self.label_file is not None:
-            where, images = f"the labels of {self.label_file.path}", _images(self.root, "")
+            where, images = f"the labels of {self.label_file.path}", images_below(self.root, "").images
             words = list(dict.fromkeys(word for key in images if (word := self.label_file.word(key)) is not None))
             if not words:
                 raise UserError(f"{self.label_file.path} names no image of {self.root}, such as {images[0]}")
@@ -94,7 +92,7 @@ class ImageFolder(ImageSource):
             raise UserError(f"{self.root} is not a folder")
         entries = sorted(entry for entry in self.root.iterdir() if not entry.name.startswith("."))
         folders = [entry.name for entry in entries if entry.is_dir()]
-        loose = [entry.name for entry in entries if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
+        loose = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]
         if folders and loose:
             raise UserError(f"{self.root} holds folders ({folders[0]}, …) beside images ({loose[0]}, …): keep only one")
         return folders
@@ -122,7 +120,7 @@ class ImageFolder(ImageSource):
         first = 0
         for folder, count in self._counts:
             if first < stop and first + count > start:
-                images = _images(self.root, folder)
+                images = images_below(self.root, folder).images
                 if len(images) != count:
                     raise UserError(f"{self.root / folder} changed from {count} to {len(images)} images: start again")
                 chosen = images[max(start - first, 0) : stop - first]
@@ -131,9 +129,13 @@ class ImageFolder(ImageSource):
             first += count
         return FileShard(name, self.root, keys, labels)
 
+    def unread(self) -> list[Failure]:
+        """Return files of formats that are not read, and what lies beside the folders of classes."""
+        return self._scan[2]
+
     def identity(self) -> str:
         """Return a hash of all file names (not of what is in them: that would read the whole data set) and labels."""
-        keys = _images(self.root, "") if self.label_file else [""]
+        keys = images_below(self.root, "").images if self.label_file else [""]
         labels = [self._label(folder, key) for folder, _ in self._counts for key in keys]
         digest = hashlib.sha256(f"{self._scan[1]} {labels}".encode())
         return f"{type(self).__name__}-{digest.hexdigest()[:16]}-by-{self.shard_size}"
@@ -151,18 +153,23 @@ class ImageFolder(ImageSource):
             UserError: If there are none.
         """
         if not self._scan[0]:
-            raise UserError(f"{self.root} holds no images: accepted are {', '.join(EXTENSIONS)}")
+            raise UserError(f"{self.root} holds no images: accepted are {', '.join(READ)}")
         return self._scan[0]
 
     @cached_property
-    def _scan(self) -> tuple[list[tuple[str, int]], str]:
-        """Count and hash the file names of each folder, holding one folder at a time."""
+    def _scan(self) -> tuple[list[tuple[str, int]], str, list[Failure]]:
+        """Count and hash the file names of each folder, holding one folder at a time; tell what looks like an image."""
         digest, counts = hashlib.sha256(), []
-        for folder in ([] if self.label_file else self.folders) or [""]:
-            if images := _images(self.root, folder):
+        folders = [] if self.label_file else self.folders
+        beside = sorted(path.name for path in self.root.iterdir() if path.is_file()) if folders else []
+        others = [unread(name) for name in beside if looks_like_image(name)]
+        for folder in folders or [""]:
+            images, unread_too = images_below(self.root, folder)
+            others += unread_too
+            if images:
                 digest.update("\0".join([folder, *images, "\n"]).encode(errors="surrogateescape"))
                 counts.append((folder, len(images)))
-        return counts, digest.hexdigest()[:16]
+        return counts, digest.hexdigest()[:16], others
 
 
 class FileShard(Shard):
@@ -185,17 +192,7 @@ class FileShard(Shard):
             ImageError: If it cannot be read.
         """
         try:
-            data = (self._root / self._keys[row]).read_bytes()
+            data = read_regular(self._root / self._keys[row])
         except OSError as error:
             raise ImageError(f"the file cannot be read ({error.strerror})") from error
         return Sample(self._keys[row], self._labels[row], data)
-
-
-def _images(root: Path, folder: str) -> list[str]:
-    """List the images below a folder, sorted, as paths below the root."""
-    return sorted(
-        (Path(parent) / name).relative_to(root).as_posix()
-        for parent, _, names in os.walk(root / folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from lit_knn.data.base import Failure
+from lit_knn.data.image_files import READ, looks_like_image, unread
 from lit_knn.errors import UserError
 
 BLOCK = tarfile.BLOCKSIZE
-IMAGES = ("jpg", "jpeg", "png", "webp")
 _END = bytes(BLOCK)
 _LONGEST = 1 << 20  # bytes of a long name or of a member's further attributes
-_REGULAR, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6")
+_REGULAR, _LINKS, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2"), (b"1", b"2", b"3", b"4", b"5", b"6")
 _LONG_NAME, _LONG_LINK, _ATTRIBUTES, _GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S"
 
 
@@ -27,13 +29,31 @@ class Member(NamedTuple):
     size: int
 
 
+class Listing(NamedTuple):
+    """What a tar file holds.
+
+    Attributes:
+        samples: By key.
+        unread: What looks like an image, and is none of any sample.
+    """
+
+    samples: dict[str, Sample]
+    unread: list[Failure]
+
+
 Sample = dict[str, Member]
 
 
 def samples(path: Path) -> dict[str, Sample]:
+    """List a tar file's samples; see `listing`."""
+    return listing(path).samples
+
+
+def listing(path: Path) -> Listing:
     """List a tar file by WebDataset's rule: key → extension → member, in the order of the file.
 
-    A key ends at the first dot of a file name; the rest is the extension, in lower case.
+    A key ends at the first dot of a file name; the rest is the extension, in lower case. What lies in ``__folder__`` or
+    is called ``__name__`` is left out; so are links.
 
     Raises:
         UserError: If the file is missing, damaged or cut short, or a key has an extension twice.
@@ -42,9 +62,13 @@ def samples(path: Path) -> dict[str, Sample]:
         https://github.com/webdataset/webdataset
     """
     found: dict[str, Sample] = {}
+    others: list[tuple[str, str]] = []
     try:
         with path.open("rb") as file:
-            for member in _members(file):
+            for member, is_link in _members(file):
+                if is_link or re.match(r"__[^/]*__($|/)", member.name):
+                    others.append((member.name, "links are not followed" if is_link else "WebDataset skips __name__"))
+                    continue
                 match = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name)
                 if match is None:
                     continue
@@ -56,7 +80,17 @@ def samples(path: Path) -> dict[str, Sample]:
         raise UserError(
             f"{path} is cut short, damaged or no uncompressed tar file ({error}): write it again"
         ) from error
-    return found
+    for sample in found.values():
+        others += _lost(sample)
+    return Listing(found, [unread(*other) for other in others if looks_like_image(posixpath.basename(other[0]))])
+
+
+def _lost(sample: Sample) -> Iterator[tuple[str, str]]:
+    """Yield what is no image of a sample without one, or a number after the dot of a name makes no other part of it."""
+    whole = any(f".{extension}" in READ for extension in sample)
+    for extension, member in sample.items():
+        if not whole or extension[0].isdigit():
+            yield member.name, "a key ends at the first dot" if "." in extension else "this format is not read"
 
 
 def image_of(path: Path, key: str, sample: Sample) -> Member | None:
@@ -65,7 +99,7 @@ def image_of(path: Path, key: str, sample: Sample) -> Member | None:
     Raises:
         UserError: If there are two.
     """
-    images = [extension for extension in IMAGES if extension in sample]
+    images = [extension for extension in sample if f".{extension}" in READ]
     if len(images) > 1:
         raise UserError(f"{path} holds two images of key {key!r}: .{images[0]} and .{images[1]}")
     return sample[images[0]] if images else None
@@ -81,8 +115,8 @@ def checksum(header: bytes) -> int:
     return sum(header) - sum(header[148:156]) + 8 * ord(" ")
 
 
-def _members(file: BinaryIO) -> Iterator[Member]:
-    """Yield the regular files of a tar file, and prove that it is complete.
+def _members(file: BinaryIO) -> Iterator[tuple[Member, bool]]:
+    """Yield the regular files of a tar file and its links (with True), and prove that it is complete.
 
     `tarfile` takes a cut between two members for the end, and four times as long: WebDataset's writer gives each member
     a header of attributes, and each worker of a loader lists each shard.
@@ -116,8 +150,8 @@ def _members(file: BinaryIO) -> Iterator[Member]:
         except ValueError as error:
             raise tarfile.ReadError(f"the header at byte {start} makes no sense: {error}") from error
         name = (attributes.get(b"path") or _name(header)).decode("utf-8", "surrogateescape")
-        if kind in _REGULAR:
-            yield Member(name, start, position, size)
+        if kind in _REGULAR or kind in _LINKS:
+            yield Member(name, start, position, size), kind in _LINKS
         if kind not in _WITHOUT_DATA:
             position += padded(size)
         file.seek(position)

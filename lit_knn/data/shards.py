@@ -13,24 +13,26 @@ from functools import cached_property
 from pathlib import Path
 
 from lit_knn.data import members
-from lit_knn.data.base import ImageSource, Sample, Shard
+from lit_knn.data.base import Failure, ImageSource, Sample, Shard
 from lit_knn.data.classes import Classes, Given, given, imagenet, number_of
 from lit_knn.data.decoding import ImageError
-from lit_knn.data.patterns import local_files
+from lit_knn.data.patterns import local_files, neighboring_files
 from lit_knn.errors import UserError
 
 _FIRST_BYTES = 4096
+_COMPRESSED = (".tgz", ".tbz", ".tbz2", ".txz", *(f".tar.{how}" for how in ("gz", "bz2", "xz", "zst", "lz4", "zip")))
 _LABELS = 1 << 63  # what a store's column holds
 
 
 class TarShards(ImageSource):
-    """Tar files of ``key.jpg`` (or .jpeg, .png, .webp) with an optional ``key.cls`` or ``key.json`` beside it.
+    """Tar files of ``key.jpg`` (or .png, .webp, .ppm and other formats of `ImageFolder`) with an optional ``key.cls`` or ``key.json`` beside it.
 
     That is what img2dataset writes, too. The label is in ``key.cls``, or ``label`` or ``cls`` of the object in
     ``key.json``: a number, or a WordNet id of ImageNet or other name in ``classes``; else the key's folder may be such a
-    name; else it is unknown. Other members are ignored: captions, metadata of images
-    that could not be downloaded, everything after the first dot of a file name that makes no such pair. A tar file
-    without images is a shard of length 0, since of ten thousand shards of a crawl some are.
+    name; else it is unknown. Other members are ignored: captions, metadata of images that could not be downloaded, further
+    images of a sample that has one (``key.mask.png``). What looks like an image and is none by WebDataset's rules, such
+    as ``shot_0.5.png`` of key ``shot_0``, is listed; queries are refused for it. A tar file without images is a shard
+    of length 0, since of ten thousand shards of a crawl some are.
 
     Args:
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local
@@ -88,6 +90,11 @@ class TarShards(ImageSource):
         self._named_by_wordnet |= shard.named
         return shard
 
+    def unread(self) -> list[Failure]:
+        """Return compressed tar files that the same folders and patterns name."""
+        beside = neighboring_files(self.urls, _COMPRESSED)
+        return [Failure(-1, str(path), "compressed shards are not read") for path in beside]
+
     def identity(self) -> str:
         """Return a hash of each file's name, size and first bytes, and of the numbers of the classes."""
         digest = hashlib.sha256()
@@ -119,7 +126,7 @@ class TarShard(Shard):
 
     def __init__(self, path: Path, classes: Classes | None) -> None:
         self.name, self._path, self._classes, self.named = path.stem, path, classes, False
-        samples = members.samples(path)
+        samples, self._unread = members.listing(path)
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
         self._keys: list[str] = []
@@ -147,6 +154,10 @@ class TarShard(Shard):
     def keys(self) -> Sequence[str]:
         """Return WebDataset's keys: paths up to the first dot of the file name."""
         return self._keys
+
+    def unread(self) -> Sequence[Failure]:
+        """Return members that look like images and by WebDataset's rules are none."""
+        return self._unread
 
     def read(self, row: int) -> Sample:
         """Read one sample.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from lit_knn.backbones import Classifier, Projection, Tap
-from lit_knn.data import ImageData
+from lit_knn.data import Failure, ImageData
 from lit_knn.database.stored import StoredGallery
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
@@ -86,6 +86,7 @@ class Database:
         """
         projections, fingerprint = self.fitted(classifier, data)
         store = Store(self.store_path, fingerprint=fingerprint)
+        data.warn_of_losses([Failure(row, key, reason) for _, row, key, reason in store.skipped()])
         indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
         return gallery.nested(self.sizes(len(store)))

@@ -7,15 +7,16 @@ import torch
 from lit_knn.attacks import FGSM
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.backbones.pooling import pool
-from lit_knn.data import Digits, ImageData
+from lit_knn.data import Digits, ImageData, TarShards
 from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.store import Store
+from lit_knn.store import Store, read_manifest
 from lit_knn.trainer import EvalTrainer
 
 from ..conftest import TAPS, contents
+from ..data.conftest import encode, photo, write_tar
 
 NANS = """
 from torch import nn
@@ -272,3 +273,14 @@ def test_a_disk_without_space_for_a_shard_is_named_before_a_row_is_written(tmp_p
     assert not list(database.store_path.iterdir())
     (disk / "ballast").unlink()
     assert len(extract(database, classifier, data, tmp_path)) == 1297
+
+
+def test_what_looks_like_an_image_of_a_shard_is_listed_in_the_store(classifier, tmp_path, caplog):
+    png = encode(photo(0, 8, 8))
+    write_tar(tmp_path / "x.tar", {"a.png": png, "b.5.png": png, "c.png": png, "d.gif": b"", "c.seg.png": b""})
+    data = ImageData(queries=Digits(split="test"), database=TarShards(urls=str(tmp_path / "x.tar")))
+    store = extract(Database(path=tmp_path / "db", taps=[Tap("layer3.1.add", dimension=1)]), classifier, data, tmp_path)
+    assert len(store) == 2
+    assert [(row, key) for _, row, key, _ in store.skipped()] == [(-1, "b.5.png"), (-1, "d.gif")]
+    assert read_manifest(store.folder / "manifest.json")[0]["shards"][0]["skipped"] == 2
+    assert "leaves out 2 images: b.5.png (a key ends at the first dot), d.gif" in caplog.text

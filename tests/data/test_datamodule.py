@@ -10,7 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lit_knn.data import Batch, Digits, ImageData, ImageFolder, Preprocessing, TarShards
+from lit_knn.data import Batch, Digits, Failure, ImageData, ImageFolder, Preprocessing, TarShards
 from lit_knn.data.datamodule import LISTED_SHARDS
 from lit_knn.errors import UserError
 
@@ -262,7 +262,7 @@ def test_shards_without_images_change_nothing(tars: Callable[..., str], tmp_path
     nothing = TarShards(urls=str(tmp_path / "part-{0,2}.tar"))
     data = ImageData(queries=nothing, database=nothing)
     assert data.database_batches([0, 1]).total == 0
-    with pytest.raises(UserError, match="0 queries make 0 batches"):
+    with pytest.raises(UserError, match="there are 0 queries"):
         data.test_dataloader()
 
 
@@ -279,3 +279,19 @@ def test_the_number_of_images_is_estimated_from_a_few_of_many_shards(tars: Calla
 def test_few_shards_are_all_counted(tars: Callable[..., str]) -> None:
     source = TarShards(urls=tars(*range(1, 32)))
     assert ImageData(queries=source, database=source).about_database_rows == sum(range(1, 32))
+
+
+def test_losses_are_warned_of_once(tars: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tars(3)
+    (tmp_path / "part-1.tar.gz").touch()
+    database = TarShards(urls=str(tmp_path))
+    module = ImageData(queries=database, database=database)
+    for _ in range(2):
+        module.warn_of_losses([Failure(3, "a.png", "cut short")])
+    (sentence,) = module.warnings
+    assert sentence.startswith("2 that are images, or look like some, are not in the database: ")
+    assert "part-1.tar.gz (compressed shards are not read), a.png (cut short)" in sentence
+    assert [record.getMessage() for record in caplog.records] == [sentence]
+    none = ImageData(queries=Digits(split="test"), database=Digits(split="train"))
+    none.warn_of_losses()
+    assert none.warnings == []

@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -82,3 +83,20 @@ def test_bad_folders(root: Path, tmp_path: Path) -> None:
     (root / "loose.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"loose\.png"):
         ImageFolder(root=root).shard_names()
+
+
+def test_what_looks_like_an_image_and_is_not_read(root: Path) -> None:
+    source = ImageFolder(root=root)
+    assert source.unread() == []
+    for name in ("a/x.gif", "b/deep/y.avif", "z.heic", "notes.txt", ".hidden.gif"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    unread = ImageFolder(root=root).unread()
+    assert [(row, key) for row, key, _ in unread] == [(-1, "z.heic"), (-1, "a/x.gif"), (-1, "b/deep/y.avif")]
+
+
+def test_a_named_pipe_is_one_bad_image(root: Path) -> None:
+    os.mkfifo(root / "a" / "9.png")
+    shard = ImageFolder(root=root).open_shard(0)
+    with pytest.raises(ImageError, match=r"cannot be read \(it is no regular file"):
+        shard.read(list(shard.keys()).index("a/9.png"))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import webdataset
+from webdataset.tariterators import base_plus_ext, tar_file_iterator
 
-from lit_knn.data.members import image_of, padded, samples
+from lit_knn.data.members import image_of, listing, padded, samples
 from lit_knn.errors import UserError
 
 from .conftest import write_tar
@@ -123,6 +124,29 @@ def test_images(tmp_path: Path) -> None:
     assert image_of(path, "b", listed["b"]) is listed["b"]["webp"]
     with pytest.raises(UserError, match=r"two images of key 'c': \.jpg and \.png"):
         image_of(path, "c", listed["c"])
+
+
+def test_samples_are_those_of_webdataset_and_no_image_is_lost_in_silence(tmp_path: Path) -> None:
+    """Each member that looks like an image is a sample's, another part of a sample that has one, or listed."""
+    lost = ["shot_0.5.png", "d.x/two.image.jpg", "a.7.png", "g.gif", "link.png", "__meta__/i.png"]
+    read = ["a.png", "b.PPM", "c.bmp", "d.x/e.jpg", "f.tiff", "x__/__y__/i.png", "__k__.png"]
+    rest = ["a.cls", "b.seg.png", "shot_0.5.cls", "g.json", "._a.png", ".b.jpg", "README", "__k__"]
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in (*read, *lost, *rest):
+            info = tarfile.TarInfo(name)
+            if name == "link.png":
+                info.type, info.linkname = tarfile.LNKTYPE, "a.png"
+            tar.addfile(info)
+    samples, unread = listing(tmp_path / "x.tar")
+    images = {key: image.name for key in samples if (image := image_of(tmp_path, key, samples[key])) is not None}
+    assert sorted(images.values()) == sorted(read)
+    assert sorted(failure.key for failure in unread) == sorted(lost)
+    with (tmp_path / "x.tar").open("rb") as file:
+        peer = list(tar_file_iterator(file))
+    keys = [base_plus_ext(item["fname"]) for item in peer]
+    assert {(key, extension) for key in samples for extension in samples[key]} == {
+        (key, extension.lower()) for key, extension in keys if key
+    }
 
 
 def test_empty_and_missing_files(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from braceexpand import braceexpand
 
-from lit_knn.data.patterns import local_files
+from lit_knn.data.patterns import local_files, neighboring_files
 from lit_knn.errors import UserError
 
 
@@ -42,3 +44,46 @@ def test_wildcards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_missing(folder: Path, pattern: str) -> None:
     with pytest.raises(UserError, match="no tar file matches"):
         found(folder, pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("t-{8..10}.tar", "t-{08..10}.tar", "t-{0..10..5}.tar", "t-{10..8}.tar", "t-{001..10}.tar", "t-{00..1}.tar"),
+        *("{a..c}.tar", "{c..a}.tar", "{a..e..2}.tar", "{A,b}-{0..1}.tar", "{,x}t.tar", "{0..0}.tar"),
+    ],
+)
+def test_braces_are_those_of_webdataset(tmp_path: Path, pattern: str) -> None:
+    names = list(braceexpand(pattern))
+    for name in names:
+        (tmp_path / name).touch()
+    assert found(tmp_path, pattern) == names
+    (tmp_path / names[-1]).unlink()
+    with pytest.raises(UserError, match=f"no tar file matches .*{names[-1]}"):
+        found(tmp_path, pattern)
+
+
+@pytest.mark.parametrize("pattern", ["t-[01]?.tar", "t-[0-9]*.tar", "t-*.tar", "[s-u]-??.tar", "t-[!a-z]?.*"])
+def test_wildcards_are_those_of_python(folder: Path, pattern: str) -> None:
+    """Also in a folder with brackets in its name."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix == ".tar")
+    assert found(folder, pattern) == [name for name in names if fnmatch(name, pattern)] == names
+
+
+def test_nested_folders_and_other_cases(tmp_path: Path) -> None:
+    for name in ("a.tar", "b/c.TAR", "b/d/e.tar"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    paths = local_files([f"{tmp_path}/**/*"], kind="tar", suffixes=(".tar",))
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["a.tar", "b/c.TAR", "b/d/e.tar"]
+
+
+def test_a_file_that_is_named_twice(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"t-09\.tar is named twice"):
+        found(folder, "t-*.tar", "t-09.tar")
+
+
+def test_what_lies_beside(folder: Path) -> None:
+    (folder / "t-08.tar.GZ").touch()
+    for pattern, expected in (("", ["t-08.tar.GZ"]), ("*", ["t-08.tar.GZ"]), ("t-*.tar", []), ("t-08.tar", [])):
+        assert [path.name for path in neighboring_files([f"{folder}/{pattern}"], (".tar.gz",))] == expected

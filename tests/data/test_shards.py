@@ -203,6 +203,16 @@ def test_a_folder_of_img2dataset(tmp_path: Path) -> None:
         assert [(sample.key, sample.label) for sample in read_all(source)] == [("000000000", -1), ("000000002", -1)]
 
 
+def test_compressed_shards_beside_others_are_told(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "c.tar", {"a.png": IMAGE})
+    for name in ("a.tar.gz", "b.TGZ"):
+        (tmp_path / name).write_bytes(gzip.compress(path.read_bytes()))
+    source = TarShards(urls=str(tmp_path))
+    assert source.shard_names() == ["c"]
+    assert [Path(failure.key).name for failure in source.unread()] == ["a.tar.gz", "b.TGZ"]
+    assert TarShards(urls=str(path)).unread() == TarShards(urls=f"{tmp_path}/*.tar").unread() == []
+
+
 def test_identity_knows_the_data_but_not_the_place(tars: Callable[..., str], tmp_path: Path) -> None:
     pattern = tars(3, 2)
     identity = TarShards(urls=pattern).identity()
