@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
-from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.attacks.gradient import direction, gradient, start
 from lit_knn.errors import UserError
 from lit_knn.objectives import Objective, Score
 from lit_knn.perturbation import column, project
@@ -21,7 +21,9 @@ class APGD(Attack):
     Args:
         steps: Number of steps; one gradient each, and one at the start.
         objective: What is maximized; by default the cross-entropy.
-        restarts: Random starts; the best one is kept for each image.
+        restarts: Runs; all but the first start at random, and the best one is kept for each image.
+        random_start: Start the first run, too, at random on the sphere; by default it starts at the image. Restarts,
+            and images where the objective has no gradient, start on the sphere anyway.
         rho: Share of the steps between two checkpoints that must raise the objective, in (0, 1].
         seed: Seed of the random starts, together with the image's id and the restart.
         name: What tables and figures call it; by default the class name and what the objective adds to it.
@@ -30,7 +32,7 @@ class APGD(Attack):
         Croce and Hein 2020, Algorithm 1 and Section 3.
 
     Differences from the paper:
-        All come from the authors' code: starts lie on the sphere, exactly a share ρ of rising steps is too few, the
+        The first run starts at the image. All others come from the authors' code: random starts lie on the sphere, exactly a share ρ of rising steps is too few, the
         first step after a return to the best point is compared with the point that was left, and the gaps between
         checkpoints are rounded down, to 1 at least.
     """
@@ -41,6 +43,7 @@ class APGD(Attack):
         steps: int = 100,
         objective: Objective | None = None,
         restarts: int = 1,
+        random_start: bool = False,
         rho: float = 0.75,
         seed: int = 0,
         name: str = "",
@@ -48,15 +51,20 @@ class APGD(Attack):
         super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
         if steps < 1 or not 0 < rho <= 1:
             raise UserError(f"{self.name} has steps: {steps}, rho: {rho}; steps from 1 and rho in (0, 1] are accepted")
-        self.steps, self.rho = steps, rho
+        self.steps, self.random_start, self.rho = steps, random_start, rho
 
     def prepare(self, victim: Victim, objective: Score) -> Perturb:
         """Return the loop; nothing is shared between several Δ."""
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             image, length = victim.image, 2 * radius
-            point = previous = project(image + column(radius) * noise.direction(image), image, radius)
-            value, ascent = gradient(victim, objective, point)
+            point, value, ascent = start(
+                victim,
+                objective,
+                lambda: project(image + column(radius) * noise.direction(image), image, radius),
+                at_image=noise.first and not self.starts_aside,
+            )
+            previous = point
             best, highest, steepest = point, value, ascent
             # of each image, since the last checkpoint: steps that went up, the best value then, whether it was halved
             rises, before, halved, last = torch.zeros_like(value), value, torch.ones_like(value, dtype=torch.bool), 0

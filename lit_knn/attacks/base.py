@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -25,14 +26,21 @@ class BudgetError(RuntimeError):
 
 
 class Noise:
-    """A random stream for each image, keyed by (seed, id, restart): the same in any batch and on any rank.
+    """A random stream for each image, keyed by (seed, id, run): the same in any batch and on any rank.
 
     Numbers are drawn on the CPU, so that they are the same on any device.
+
+    Args:
+        seed: Of the attack.
+        ids: ``(N,)`` int64, of the images.
+        run: Number of the run, over all targets and restarts.
+        first: Whether the run is the first one of its target.
     """
 
-    def __init__(self, seed: int, ids: Tensor, restart: int) -> None:
-        keys = [hashlib.blake2b(f"{seed}/{id}/{restart}".encode(), digest_size=7).digest() for id in ids.tolist()]
+    def __init__(self, seed: int, ids: Tensor, run: int, *, first: bool = True) -> None:
+        keys = [hashlib.blake2b(f"{seed}/{id}/{run}".encode(), digest_size=7).digest() for id in ids.tolist()]
         self._generators = [torch.Generator().manual_seed(int.from_bytes(key, "little")) for key in keys]
+        self.first = first
 
     def uniform(self, like: Tensor, *shape: int) -> Tensor:
         """Return numbers in [0, 1), ``(N, *shape)``: one per image by default; device and dtype of ``like``."""
@@ -67,9 +75,11 @@ class Attack(ABC):
 
     Attributes:
         gradient_free: Whether it only asks for values of the objective, and not for its gradient.
+        random_start: Whether the first run, too, starts at random and not at the image.
     """
 
     gradient_free: bool = False
+    random_start: bool = False
 
     def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
         self.objective = objective or CrossEntropy()
@@ -79,6 +89,11 @@ class Attack(ABC):
             raise UserError(f"{self.name} has restarts: {restarts}; 1 or more are accepted")
         self.restarts = restarts
         self.seed = seed
+
+    @property
+    def starts_aside(self) -> bool:
+        """Whether the first run starts at random: it was told to, or the objective has no gradient at the image."""
+        return self.random_start or self.objective.flat_at_image
 
     @abstractmethod
     def prepare(self, victim: Victim, objective: Score) -> Perturb:
@@ -145,9 +160,10 @@ class Attack(ABC):
     ) -> Tensor:
         """Keep, for each image, the restart and target that the objective would choose."""
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
-        runs = [target for target in range(self.objective.targets) for _ in range(self.restarts)]
-        for number, target in enumerate(runs):
-            found = prepared(target)(radius(image, delta), Noise(self.seed, victim.id, number)).detach()
+        runs = list(product(range(self.objective.targets), range(self.restarts)))
+        for number, (target, restart) in enumerate(runs):
+            noise = Noise(self.seed, victim.id, number, first=restart == 0)
+            found = prepared(target)(radius(image, delta), noise).detach()
             found = self._within(victim, found, image, delta)
             if len(runs) == 1:
                 return found

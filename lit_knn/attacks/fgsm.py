@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
-from lit_knn.attacks.gradient import Step, direction, gradient, require_step
+from lit_knn.attacks.gradient import Step, direction, gradient, is_flat, require_step
+from lit_knn.attacks.gradient_descent import GradientDescent
 from lit_knn.objectives import Objective, Score
 from lit_knn.perturbation import column
 from lit_knn.victim import Victim
 
 
 class FGSM(Attack):
-    """One step of the full radius along the gradient at the image.
+    """One step of the full radius along the gradient at the image; that one gradient serves every Δ.
 
     Args:
+        random_start: Start uniformly in the ball instead, which takes a gradient for each Δ. Images where the objective
+            has no gradient start there anyway.
         step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
         objective: What is maximized; by default the cross-entropy.
         name: What tables and figures call it; by default the class name.
@@ -23,17 +27,23 @@ class FGSM(Attack):
         Goodfellow et al. 2015, Section 4; Dubey et al. 2019, Appendix A, first equation.
     """
 
-    def __init__(self, *, step: Step = "l2", objective: Objective | None = None, name: str = "") -> None:
+    def __init__(
+        self, *, step: Step = "l2", random_start: bool = False, objective: Objective | None = None, name: str = ""
+    ) -> None:
         super().__init__(objective=objective, name=name)
         self.step: Step = require_step(step)
+        self.random_start = random_start
 
     def prepare(self, victim: Victim, objective: Score) -> Perturb:
         """Take the one gradient."""
+        aside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True).prepare(victim, objective)
+        if self.starts_aside:
+            return aside
         _, ascent = gradient(victim, objective, victim.image)
-        unit = direction(ascent, self.step)  # (N, 3, H, W)
+        unit, flat = direction(ascent, self.step), column(is_flat(ascent))  # (N, 3, H, W), (N, 1, 1, 1)
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            del noise
-            return victim.image + column(radius) * unit
+            found = victim.image + column(radius) * unit
+            return torch.where(flat, aside(radius, noise), found) if flat.any() else found
 
         return perturb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -32,6 +33,30 @@ def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, T
     return value.detach(), ascent
 
 
+def start(
+    victim: Victim, objective: Score, aside: Callable[[], Tensor], *, at_image: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where a run starts, ``(N, 3, H, W)``, and there the objective ``(N,)`` and its gradient, all detached.
+
+    Args:
+        victim: The batch under attack.
+        objective: What is climbed.
+        aside: Gives a random point near each image, ``(N, 3, H, W)``.
+        at_image: Start at the image, where no step of a short run is lost on a random detour; only images where the
+            objective has no gradient, as that of a distance to the image itself, start aside, which costs one more.
+    """
+    if not at_image:
+        point = aside()
+        return point, *gradient(victim, objective, point)
+    value, ascent = gradient(victim, objective, victim.image)
+    flat = is_flat(ascent)
+    if not flat.any():
+        return victim.image, value, ascent
+    point = torch.where(column(flat), aside(), victim.image)
+    beside, slope = gradient(victim, objective, point)
+    return point, torch.where(flat, beside, value), torch.where(column(flat), slope, ascent)
+
+
 def direction(gradient: Tensor, step: Step) -> Tensor:
     """Return the direction of one step, ``(N, 3, H, W)``, of L2 norm 1 (of at most 1 for signs, as sign(0) = 0).
 
@@ -45,6 +70,11 @@ def direction(gradient: Tensor, step: Step) -> Tensor:
     # A confident network's gradient may be so small that its squares vanish: scale it to a largest value of 1 first.
     scaled = gradient / column(_maximum(gradient).clamp_min(tiny))
     return scaled / column(norm(scaled).clamp_min(tiny))
+
+
+def is_flat(gradient: Tensor) -> Tensor:
+    """Return ``(N,)`` bool: has an image a gradient ``(N, 3, H, W)`` of zero, which leads nowhere?"""
+    return _maximum(gradient) == 0
 
 
 def _maximum(gradient: Tensor) -> Tensor:

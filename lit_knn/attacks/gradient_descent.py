@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
-from lit_knn.attacks.gradient import Step, direction, gradient, require_step
+from lit_knn.attacks.gradient import Step, direction, gradient, require_step, start
 from lit_knn.errors import UserError
 from lit_knn.objectives import Objective, Score
 from lit_knn.perturbation import column, project
@@ -19,9 +19,10 @@ class GradientDescent(Attack):
         steps: Number of steps, one gradient each.
         step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
         step_size: Length of all steps together, in radii.
-        random_start: Start uniformly in the ball instead of at the image.
+        random_start: Start the first run, too, uniformly in the ball; by default it starts at the image, which with few
+            steps is stronger. Restarts, and objectives without gradient at the image, start in the ball anyway.
         objective: What is maximized; by default the cross-entropy.
-        restarts: Random starts; the best one is kept for each image.
+        restarts: Runs; all but the first start at random, and the best one is kept for each image.
         seed: Seed of the random starts, together with the image's id and the restart.
         name: What tables and figures call it; by default the class name.
 
@@ -35,7 +36,7 @@ class GradientDescent(Attack):
         steps: int = 10,
         step: Step = "l2",
         step_size: float = 2.5,
-        random_start: bool = True,
+        random_start: bool = False,
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
@@ -55,9 +56,15 @@ class GradientDescent(Attack):
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
             image = victim.image
             length = column(self.step_size / self.steps * radius)
-            adversarial = project(image + ball(noise, image, radius), image, radius) if self.random_start else image
-            for _ in range(self.steps):
-                _, ascent = gradient(victim, objective, adversarial)
+            adversarial, _, ascent = start(
+                victim,
+                objective,
+                lambda: project(image + ball(noise, image, radius), image, radius),
+                at_image=noise.first and not self.starts_aside,
+            )
+            for number in range(self.steps):
+                if number:
+                    _, ascent = gradient(victim, objective, adversarial)
                 adversarial = project(adversarial + length * direction(ascent, self.step), image, radius)
             return adversarial
 

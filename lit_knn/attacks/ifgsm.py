@@ -13,6 +13,7 @@ class IFGSM(GradientDescent):
     Args:
         steps: Number of steps, one gradient each.
         step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        random_start: Start uniformly in the ball; by default only images where the objective has no gradient do.
         objective: What is maximized; by default the cross-entropy.
         name: What tables and figures call it; by default the class name.
 
@@ -21,6 +22,12 @@ class IFGSM(GradientDescent):
     """
 
     def __init__(
-        self, *, steps: int = 10, step: Step = "l2", objective: Objective | None = None, name: str = ""
+        self,
+        *,
+        steps: int = 10,
+        step: Step = "l2",
+        random_start: bool = False,
+        objective: Objective | None = None,
+        name: str = "",
     ) -> None:
-        super().__init__(objective=objective, steps=steps, step=step, step_size=1, random_start=False, name=name)
+        super().__init__(objective=objective, steps=steps, step=step, step_size=1, random_start=random_start, name=name)

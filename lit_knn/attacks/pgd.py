@@ -8,11 +8,13 @@ from lit_knn.objectives import Objective
 
 
 class PGD(GradientDescent):
-    """Steps from a random point of the ball, longer together than the radius, so that they can follow its surface.
+    """Steps that are longer together than the radius, so that they can follow the surface of the ball.
 
     Args:
         steps: Number of steps, one gradient each.
-        restarts: Random starts; the best one is kept for each image.
+        restarts: Runs; all but the first start at random, and the best one is kept for each image.
+        random_start: Start the first run, too, uniformly in the ball; by default it starts at the image, which with few
+            steps is stronger. Restarts, and objectives without gradient at the image, start in the ball anyway.
         step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
         step_size: Length of all steps together, in radii.
         seed: Seed of the random starts, together with the image's id and the restart.
@@ -21,6 +23,9 @@ class PGD(GradientDescent):
 
     References:
         Madry et al. 2018, Section 2.1; Dubey et al. 2019, Section 3.2, which gives no step size.
+
+    Differences from the paper:
+        Madry et al. start every run at random.
     """
 
     def __init__(
@@ -28,6 +33,7 @@ class PGD(GradientDescent):
         *,
         steps: int = 10,
         restarts: int = 1,
+        random_start: bool = False,
         step: Step = "l2",
         step_size: float = 2.5,
         objective: Objective | None = None,
@@ -35,5 +41,12 @@ class PGD(GradientDescent):
         name: str = "",
     ) -> None:
         super().__init__(
-            objective=objective, steps=steps, step=step, step_size=step_size, restarts=restarts, seed=seed, name=name
+            objective=objective,
+            steps=steps,
+            step=step,
+            step_size=step_size,
+            random_start=random_start,
+            restarts=restarts,
+            seed=seed,
+            name=name,
         )

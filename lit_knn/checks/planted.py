@@ -47,7 +47,8 @@ class Planted(Check):
         Zimmermann et al. 2022, "Increasing Confidence in Adversarial Robustness Evaluations", the binarization test.
     Differences from the paper:
         A row takes the place of a new linear readout, as nearest neighbours need no training. Inner points lie as far
-        out as the planted one, not nearer to the image, so that distance alone does not lead to it.
+        out as the planted one, not nearer to the image, so that distance alone does not lead to it. A run that starts at
+        the image starts in the middle of all of them, where their pulls cancel: a restart finds what it misses.
     """
 
     name = "a planted row is found"

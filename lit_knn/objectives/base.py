@@ -21,12 +21,14 @@ class Objective(ABC):
         aware: Whether it looks at the defense, and so needs a threat that knows it.
         signed: Whether a value above 0 means that the answer is wrong.
         targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
+        flat_at_image: Whether its gradient is weak or zero at the clean image, so that no run should start there.
     """
 
     suffix: str = ""
     aware: bool = False
     signed: bool = False
     targets: int = 1
+    flat_at_image: bool = False
 
     @abstractmethod
     def bind(self, victim: Victim, target: int = 0) -> Score:

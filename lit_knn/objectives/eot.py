@@ -33,6 +33,7 @@ class EOT(Objective):
         self.objective, self.draws, self.evaluations = objective, draws, evaluations
         self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
         self.aware, self.signed, self.targets = objective.aware, objective.signed, objective.targets
+        self.flat_at_image = objective.flat_at_image
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the mean over ``draws``."""

@@ -30,6 +30,8 @@ class FeatureSpace(StandIn):
       to noise. It does not attack.
     - ``literal_negated``: the sign put right, still with the neighbours' Jacobians.
 
+    The clean image lies amid its neighbours, where this has little gradient: attacks start at random.
+
     Args:
         reading: Which of them.
         k: How many neighbours; by default as many as the defense asks.
@@ -40,6 +42,7 @@ class FeatureSpace(StandIn):
     """
 
     suffix = "FS"
+    flat_at_image = True
 
     def __init__(self, *, reading: Reading = "grad_x", k: int | None = None, exclude_self: bool = True) -> None:
         if reading not in ("grad_x", "literal", "literal_negated"):

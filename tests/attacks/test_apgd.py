@@ -33,7 +33,7 @@ def test_checkpoints_by_hand():
 def test_from_the_same_start_it_finds_what_torchattacks_finds(steps, delta, network, digits, monkeypatch):
     torchattacks = pytest.importorskip("torchattacks")
     network, (image, label, id) = in_double(network, digits, 16)
-    (ours,) = APGD(steps=steps)(network, image, label, id, [delta])
+    (ours,) = APGD(steps=steps, random_start=True)(network, image, label, id, [delta])
 
     start, theirs = Noise(0, id, 0).normal(image), []
     for row in range(len(image)):  # it takes one radius for the whole batch
@@ -45,10 +45,12 @@ def test_from_the_same_start_it_finds_what_torchattacks_finds(steps, delta, netw
     torch.testing.assert_close(ours, torch.cat(theirs), rtol=0, atol=1e-6)
 
 
-def test_it_is_stronger_than_pgd_of_as_many_steps(network, digits):
+@pytest.mark.parametrize(("random_start", "factor"), [(True, 1.03), (False, 1.005)])
+def test_it_is_stronger_than_pgd_of_as_many_steps(random_start, factor, network, digits):
+    both = APGD(random_start=random_start), PGD(steps=100, random_start=random_start)
     for delta in (0.05, 0.1, 0.2):
-        auto, plain = (next(attack(network, *digits, [delta])) for attack in (APGD(), PGD(steps=100)))
-        assert losses(network, auto, digits[1]).mean() > 1.03 * losses(network, plain, digits[1]).mean()
+        auto, plain = (next(attack(network, *digits, [delta])) for attack in both)
+        assert losses(network, auto, digits[1]).mean() > factor * losses(network, plain, digits[1]).mean()
         assert (network(auto).argmax(1) == digits[1]).sum() <= (network(plain).argmax(1) == digits[1]).sum()
 
 
@@ -68,7 +70,7 @@ def test_steps_shorten_until_the_top_is_reached(network, digits):
     image, hill = 0.25 + digits[0] / 2, Hill()
     auto, plain = (
         hill.distance(next(attack(network, image, *digits[1:], [0.2])), image)
-        for attack in (APGD(objective=hill), PGD(steps=100, objective=hill))
+        for attack in (APGD(random_start=True, objective=hill), PGD(steps=100, random_start=True, objective=hill))
     )
     assert auto.max() < 0.2 * 0.025 < plain.mean()  # the constant step of PGD is 0.025 radii
     assert auto.mean() < plain.mean() / 4
@@ -110,14 +112,14 @@ def test_batches_of_one_and_of_all_give_the_same(network, digits):
     torch.testing.assert_close(together, torch.cat(apart), rtol=0, atol=1e-11)
 
 
-def test_the_start_is_on_the_sphere_and_the_budget_is_kept(network, digits):
+def test_a_random_start_is_on_the_sphere_and_the_budget_is_kept(network, digits):
     image, seen = torch.full_like(digits[0], 0.5), []
 
     def model(x):
         seen.append(x.detach())
         return network(x)
 
-    list(APGD(steps=5)(model, image, *digits[1:], [0.1]))
+    list(APGD(steps=5, random_start=True)(model, image, *digits[1:], [0.1]))
     torch.testing.assert_close(normalized_l2(image, seen[0]), torch.full((len(image),), 0.1))
     assert torch.stack([normalized_l2(image, x) for x in seen]).max() <= 0.1 * (1 + 1e-5)
     (found,) = APGD(steps=20)(network, *digits, [0.3])

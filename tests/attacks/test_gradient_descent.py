@@ -61,7 +61,7 @@ def test_the_random_start_is_uniform_in_the_ball():
         starts.append(x)
         return torch.stack([x.sum((1, 2, 3)), -x.sum((1, 2, 3))], dim=1)
 
-    next(GradientDescent(steps=1)(model, image, zeros, ids, [0.1]))
+    next(GradientDescent(steps=1, random_start=True)(model, image, zeros, ids, [0.1]))
     offset = (starts[0].detach() - image).flatten(1)  # (N, 3)
     level = (offset.norm(dim=1) / (0.1 * 0.75**0.5)).pow(3).sort().values
     assert (level - torch.linspace(0, 1, 2000)).abs().max() < 1.63 / 2000**0.5  # Kolmogorov–Smirnov, 1 %

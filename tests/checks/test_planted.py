@@ -23,7 +23,7 @@ def plots(evidence, check, delta=0.1):
 
 
 def test_an_honest_attack_passes(attacked):
-    found = Planted()(attacked([PGD(steps=30, objective=SoftKNN())], WHITE))
+    found = Planted()(attacked([PGD(steps=50, objective=SoftKNN())], WHITE))
     assert found.verdict == "pass"
     assert found.sentence.startswith("100 % found under white box late at a mean Δ of 0.0")
     assert "PGD-soft-kNN 100 %" in found.sentence
@@ -94,7 +94,7 @@ def test_each_image_is_tried_as_if_it_were_alone(attacked):
 
 
 def test_an_image_is_found_if_any_attack_of_the_threat_finds_it(attacked):
-    honest, lazy = (PGD(steps=steps, objective=SoftKNN(), name=str(steps)) for steps in (30, 1))
+    honest, lazy = (PGD(steps=steps, objective=SoftKNN(), name=str(steps)) for steps in (50, 1))
     assert Planted()(attacked([lazy, honest], WHITE, images=4)).verdict == "pass"
 
 
