@@ -55,7 +55,7 @@ def main(args: list[str] | None = None) -> None:
     def attack(attack: FGSM | PGD, *deltas: float) -> Callable[[], object]:
         return lambda: list(attack(model, image, label, id, deltas))
 
-    ours = attack(PGD(steps=STEPS), DELTA)
+    ours = attack(PGD(steps=STEPS, random_start=True), DELTA)  # as theirs do
     peers = _peers(trained, image, label)
     sweep = attack(FGSM(), *(0.01 * step for step in range(1, 9)))
     pgd, *others, same, plain = in_turn(options, ours, *peers.values(), bare(model), bare(frozen))
