@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -27,6 +29,29 @@ class UserError(ValueError):
 
     The command line prints it as one line and exits with 2; everything else is a bug and keeps its traceback.
     """
+
+
+class TracedError(UserError):
+    """What code of the user's own has raised.
+
+    Args:
+        message: One sentence.
+        cause: What was raised.
+    """
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        self.traceback = "".join(traceback.format_exception(cause))
+
+    def kept_in(self, folder: Path) -> UserError:
+        """Write the traceback into ``error.log`` of a folder, and return the error that says so."""
+        path = folder / "error.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.traceback, encoding="utf-8", errors="replace")
+        except OSError:  # the sentence alone is worth more than one about the folder
+            return self
+        return UserError(f"{self}; the traceback is in {path}")
 
 
 class WriteError(UserError):

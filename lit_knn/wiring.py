@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,7 +20,7 @@ from lit_knn.attacks import Attack
 from lit_knn.checks import Check
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.defenses import Defense, Weighting
-from lit_knn.errors import UserError
+from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.explain import explain
 from lit_knn.index import Index
@@ -93,15 +96,16 @@ class KNNCLI(LightningCLI):
         Raises:
             UserError: If a part does.
         """
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            cause: BaseException | None = error
-            while not isinstance(cause, UserError | None):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise cause from error
+        with self._traceback_in_a_file():
+            try:
+                super().instantiate_classes()
+            except ValueError as error:
+                cause: BaseException | None = error
+                while not isinstance(cause, UserError | None):
+                    cause = cause.__cause__
+                if cause is None:
+                    raise
+                raise cause from error
 
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
@@ -109,6 +113,20 @@ class KNNCLI(LightningCLI):
         self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
         if SLURMEnvironment.detect():
             check_tasks(os.environ, self.trainer.num_devices, self.trainer.num_nodes)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._traceback_in_a_file():
+            super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _traceback_in_a_file(self) -> Iterator[None]:
+        """Keep what the user's own code raises in the folder of the run, or of all runs as long as there is none."""
+        try:
+            yield
+        except TracedError as error:
+            runs = Path(self.config[self.subcommand].trainer.default_root_dir)
+            trainer = vars(self).get("trainer")
+            raise error.kept_in(vars(trainer).get("run_folder", runs) if trainer else runs) from error
 
 
 def run(args: ArgsType = None) -> None:

@@ -49,7 +49,7 @@ def complaint(capsys, *args):
         ({"model": {"deltas": "many"}}, "model.deltas"),
         ({"data": {"num_queries": "abc"}}, "data.num_queries is abc; accepted are int, null"),
         ({"data": {"batch_size": "abc"}}, "data.batch_size is abc; a value of type int is accepted"),
-        ({"data": {"queries": "Digitz"}}, "no class 'Digitz'; known are CIFAR10, "),
+        ({"data": {"queries": "Digitz"}}, "no class 'Digitz'; known are Arrays, CIFAR10, "),
         ({"data": {"queries": {"class_path": "ImageFolder", "init_args": {"root": "/none"}}}}, "/none"),
         ({"trainer": {"inference_mode": True}}, "no key"),
     ],

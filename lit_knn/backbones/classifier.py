@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -17,6 +18,7 @@ from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
+from lit_knn.backbones.user_code import user_code
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import architecture
 
@@ -69,7 +71,7 @@ class Classifier(nn.Module):
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
         self.name = name or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
-        self.network = build(network, arguments or {})
+        self.network = build(network, arguments or {}).float()  # what it reads, and is attacked with, is float32
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
         if weights is not None:
             load_weights(self.network, weights, weights_key)
@@ -159,8 +161,13 @@ class Classifier(nn.Module):
         with self._computing(image):
             return self._tapping.activations(self._input(image), taps)
 
-    def _computing(self, image: Tensor) -> torch.autocast:
-        return network_precision(self.precision, image.device)
+    @contextmanager
+    def _computing(self, image: Tensor) -> Iterator[None]:
+        called = (
+            f"network {self.name} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
+        )
+        with network_precision(self.precision, image.device), user_code(called):
+            yield
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: batch statistics and dropout would change what is measured."""

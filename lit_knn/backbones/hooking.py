@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
 
+import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.outputs import logits_of
@@ -42,6 +43,12 @@ def hooked(network: nn.Module, taps: Sequence[Tap], output: str | int | None) ->
         Images ``(N, 3, H, W)`` → logits ``(N, C)`` and ``{tap.name: (N, D)}``.
     """
     modules = modules_by_tap(network, [tap.layer for tap in taps])
+    for tap in taps:
+        if isinstance(modules[tap.layer][0], torch.jit.ScriptModule):
+            raise UserError(
+                f"tap {tap.name!r} is a module of TorchScript, which cannot be read: give the Python network that it was "
+                "made from"
+            )
 
     def forward(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         features: dict[str, Tensor] = {}

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from lit_knn.errors import UserError
+from lit_knn.backbones.user_code import user_code
+from lit_knn.errors import TracedError, UserError
 
 ACCEPTED = "accepted are torchvision/NAME, timm/NAME, package.module.function, and path/to/file.py:function"
 
@@ -29,13 +31,27 @@ def build(network: str, arguments: dict[str, Any]) -> nn.Module:
         UserError: If there is no such function, or it does not take these arguments or give a module.
     """
     function = _factory(network)
-    try:
+    with user_code(f"network {network!r} cannot be built with {arguments}"):
         built = function(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"network {network!r} cannot be built with {arguments}: {_first_line(error)}") from error
     if not isinstance(built, nn.Module):
         raise UserError(f"network {network!r} gives a {type(built).__name__}, not a torch.nn.Module")
-    return built
+    return unwrapped(built)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network in what `torch.compile` and `nn.DataParallel` made of it or its parts: the same, but for speed.
+
+    Neither has layers that can be read, and a Trainer shares the work in another way.
+    """
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(network.module)
+    if isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+        return unwrapped(inner)
+    if not isinstance(network, torch.jit.ScriptModule):
+        network._compiled_call_impl = None  # of module.compile()
+        for name, part in network.named_children():
+            network.register_module(name, unwrapped(part))
+    return network
 
 
 def _factory(network: str) -> Callable[..., Any]:
@@ -56,9 +72,15 @@ def _factory(network: str) -> Callable[..., Any]:
         return _attribute(_module_from_file(Path(file)), name, network)
     module, _, name = network.rpartition(".")
     try:
-        return _attribute(importlib.import_module(module), name, network)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"network {network!r} cannot be imported: {_first_line(error)}; {ACCEPTED}") from error
+        with user_code(f"network {network!r} cannot be imported"):
+            return _attribute(importlib.import_module(module), name, network)
+    except TracedError as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError) or (
+            isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}.")
+        ):  # a name that is none
+            raise UserError(f"network {network!r} cannot be imported: {cause}; {ACCEPTED}") from cause
+        raise
 
 
 def _module_from_file(file: Path) -> object:
@@ -70,7 +92,10 @@ def _module_from_file(file: Path) -> object:
         raise UserError(f"network file {file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and tracing look a function's module up by name
-    spec.loader.exec_module(module)
+    if (folder := str(file.parent.resolve())) not in sys.path:
+        sys.path.append(folder)  # the last: a file may import those beside it, and none of them takes another's place
+    with user_code(f"network file {file} cannot be imported"):
+        spec.loader.exec_module(module)
     return module
 
 
@@ -88,7 +113,3 @@ def _known(name: str, known: list[str], network: str) -> str:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.3)
         raise UserError(f"network {network!r} is unknown; near it are {', '.join(near)}; {ACCEPTED}")
     return name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

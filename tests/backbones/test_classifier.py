@@ -4,6 +4,7 @@ from torch import nn
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.errors import UserError
+from tests.backbones import own_networks as own
 
 FILE = """
 from torch import nn
@@ -15,6 +16,13 @@ def plain():
     network = net()
     network(__import__("torch").zeros(2, 3, 6, 6))
     return network
+"""
+
+SCRIPTED = """
+import torch
+from torch import nn
+def net():
+    return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10)))
 """
 
 
@@ -119,3 +127,45 @@ def test_activations_are_those_of_tapped_without_the_layers_behind(classifier):
     assert activations.keys() == expected.keys()
     assert all(torch.equal(activations[name], value) for name, value in expected.items())
     assert not ran
+
+
+@pytest.mark.parametrize("dtype", ["half", "bfloat16", "double"])
+def test_weights_of_any_precision_become_float32(dtype, tmp_path):
+    (tmp_path / "net.py").write_text(f"from {own.__name__} import Small\ndef net(): return Small().{dtype}()\n")
+    torch.manual_seed(0)
+    classifier = Classifier(network=f"{tmp_path}/net.py:net")
+    torch.manual_seed(0)
+    reference = getattr(own.Small(), dtype)().float().eval()
+    image = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(classifier(image), reference(classifier.normalise(image)))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_torchscript_answers_and_has_no_taps(tmp_path):
+    (tmp_path / "net.py").write_text(SCRIPTED)
+    classifier, image = Classifier(network=f"{tmp_path}/net.py:net"), torch.rand(2, 3, 8, 8)
+    logits = classifier.tapped(image, [])[0]
+    torch.testing.assert_close(logits, classifier.network(classifier.normalise(image)))
+    with pytest.raises(UserError, match="'0' is a module of TorchScript"):
+        classifier.tapped(image, [Tap("0")])
+
+
+def test_moving_it_moves_what_it_has_recorded(classifier):
+    image, taps = torch.rand(2, 3, 6, 6), [Tap("1", pool=2)]
+    expected = classifier.tapped(image, taps)
+    found = classifier.double().tapped(image.double(), taps)
+    for one, other in zip((expected[0], expected[1]["1"]), (found[0], found[1]["1"]), strict=True):
+        assert other.dtype == torch.float64
+        torch.testing.assert_close(one, other.float())
+
+
+def test_what_one_should_know_is_said_once(tmp_path, caplog):
+    (tmp_path / "net.py").write_text(f"from {own.__name__} import Noise as net\n")
+    classifier = Classifier(network=f"{tmp_path}/net.py:net", mean=[0.5] * 3, std=[0.5] * 3)
+    assert classifier.num_classes is None
+    for _ in range(2):
+        classifier.examine(torch.rand(2, 3, 8, 8), [Tap("conv")])
+    assert classifier.num_classes == 10
+    assert len(classifier.warnings) == len(caplog.records) == 1
+    assert classifier.warnings[0] == caplog.messages[0]
+    assert "net draws random numbers when it answers" in classifier.warnings[0]

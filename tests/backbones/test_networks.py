@@ -1,7 +1,8 @@
 import pytest
+import torch
 from torch import nn
 
-from lit_knn.backbones.networks import build
+from lit_knn.backbones.networks import build, unwrapped
 from lit_knn.errors import UserError
 
 FILE = """
@@ -48,3 +49,13 @@ def test_a_function_that_gives_no_network(file):
         build(f"{file}:number", {})
     with pytest.raises(UserError, match="no function 'tinny'; near it are tiny"):
         build(f"{file}:tinny", {})
+
+
+def test_what_only_makes_a_network_faster_is_taken_off():
+    inner = nn.Sequential(torch.compile(nn.Linear(12, 3)), nn.ReLU())
+    inner[1].compile()
+    for wrapped in (torch.compile(inner), nn.DataParallel(inner), torch.compile(nn.DataParallel(torch.compile(inner)))):
+        found = unwrapped(wrapped)
+        assert found is inner
+        assert isinstance(found[0], nn.Linear)
+        assert found[1]._compiled_call_impl is None

@@ -1,0 +1,46 @@
+"""Python code that a network's author wrote: what it raises, in one sentence that says where."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from lit_knn.errors import TracedError, UserError, first_line
+
+OTHERS = (Path(torch.__file__).parent, Path(__file__).parents[1])  # PyTorch and this package: lines that say nothing
+
+
+@contextmanager
+def user_code(doing: str) -> Iterator[None]:
+    """Turn whatever is raised within, ``sys.exit`` included, into an error that names file and line.
+
+    Args:
+        doing: What the sentence starts with, such as "network NAME cannot be built".
+
+    Raises:
+        TracedError: With the error as its cause.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and type(error) is not SystemExit:
+            raise  # a signal has asked this process to stop
+        raise TracedError(f"{doing}: {first_line(error)}{_place(error)}", error) from error
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and the line of the author's code where an error was raised, as far as it was in any."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in OTHERS) and frame.filename[0] != "<"
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
