@@ -54,6 +54,10 @@ class TracedError(UserError):
         return UserError(f"{self}; the traceback is in {path}")
 
 
+class DamageError(UserError):
+    """A file is missing, damaged or not the one that belongs there: whoever can make it anew may do so."""
+
+
 class WriteError(UserError):
     """A file cannot be written: the disk is full, or the folder is not the user's."""
 

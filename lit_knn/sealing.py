@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.errors import UserError, WriteError
+from lit_knn.errors import DamageError, UserError, WriteError
 
 # What JSON, NumPy and HDF5 raise for bytes that they did not write, besides what the tests of their content raise.
 DAMAGE = (
@@ -87,26 +87,27 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def undamaged(path: Path, remedy: str) -> Iterator[None]:
-    """Say in one sentence that ``path`` cannot be read, and what to do: "PATH is damaged (why); REMEDY".
+def undamaged(what: Path | str, remedy: str) -> Iterator[None]:
+    """Say in one sentence that a file cannot be read, and what to do: "WHAT is damaged (why); REMEDY".
 
     Args:
-        path: What is read inside.
+        what: Its path, and perhaps what it is, such as "store shard PATH".
         remedy: An imperative, such as "delete it and run `lit-knn extract` again".
 
     Raises:
-        UserError: Instead of whatever its bytes raise, `ValueError` for content that is not as it must be included.
+        DamageError: Instead of whatever its bytes raise, `ValueError` for content that is not as it must be included.
+        UserError: If the system does not let it be read.
     """
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; {remedy}") from error
+        raise DamageError(f"{what} is missing; {remedy}") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE):
-            raise UserError(f"{path} cannot be read: {os.strerror(error.errno)}") from error
-        raise UserError(f"{path} is damaged ({str(error) or type(error).__name__}); {remedy}") from error
+            raise UserError(f"{what} cannot be read: {os.strerror(error.errno)}") from error
+        raise DamageError(f"{what} is damaged ({str(error) or type(error).__name__}); {remedy}") from error
 
 
 def load_json(path: Path, remedy: str, form: Any = object) -> Any:

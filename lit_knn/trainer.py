@@ -124,8 +124,8 @@ class EvalTrainer(RunTrainer):
             self._fit(model, datamodule, part)
         elif unfitted := database.unfitted():
             raise UserError(
-                f"projection {database.projection_path(unfitted[0])} does not exist: run `lit-knn fit`, in any number "
-                "of parts, before parts are extracted"
+                f"projection {database.projection_path(unfitted[0])} is missing or damaged: run `lit-knn fit`, in any "
+                "number of parts, before parts are extracted"
             )
         projections, fingerprint = database.fitted(classifier, datamodule)
         shards = range(len(datamodule.database_source.shard_names()))

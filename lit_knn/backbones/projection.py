@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lit_knn.backbones.moments import Moments
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import sealed
+from lit_knn.sealing import parse_json, sealed, undamaged
 
 FULL_DECOMPOSITION = 4096  # dimensions up to which `eigh` takes seconds
 
@@ -121,20 +121,31 @@ class Projection(nn.Module):
             origin: What the features must depend on.
 
         Raises:
-            UserError: If the file is missing, damaged, or of another origin.
+            DamageError: If the file is missing or damaged.
+            UserError: If it is of another origin.
         """
-        if not path.is_file():
-            raise UserError(f"projection {path} does not exist; run `lit-knn extract` with this configuration")
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                parts = {name: torch.from_numpy(np.asarray(file[name])) for name in cls.PARTS}
-                rows, bits = int(file.attrs["rows"]), bool(file.attrs["bits"])
-                found = json.loads(file.attrs["origin"])
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"projection {path} is damaged ({error}); delete it and run `lit-knn extract`") from error
+        projection, found = cls.read(path)
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"projection {path} is of another origin: {difference}; set another model.database.path")
-        return cls(**parts, rows=rows, bits=bits)
+        return projection
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Projection, Fingerprint]:
+        """Return a projection, and what its features depend on.
+
+        Raises:
+            DamageError: If the file is missing or damaged.
+        """
+        remedy = "run `lit-knn extract` with this configuration"
+        with undamaged(f"projection {path}", remedy), h5py.File(path, "r", locking=False) as file:
+            parts = {name: torch.from_numpy(np.asarray(file[name])) for name in cls.PARTS}
+            mean, components, variances = parts.values()
+            if (variances.shape, mean.shape) != (components.shape[:1], components.shape[1:]):
+                raise ValueError(f"shapes {', '.join(str(tuple(part.shape)) for part in parts.values())}")
+            if not all(part.dtype == torch.float32 and part.isfinite().all() for part in parts.values()):
+                raise ValueError("numbers that are not finite float32")
+            found = parse_json(file.attrs["origin"], {str: str})
+            return cls(**parts, rows=int(file.attrs["rows"]), bits=bool(file.attrs["bits"])), found
 
 
 def _leading(moments: Moments, dimension: int) -> tuple[Tensor, Tensor]:

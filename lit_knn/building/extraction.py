@@ -20,7 +20,7 @@ from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.sealing import writing
-from lit_knn.store import Schema, ShardWriter, is_sealed
+from lit_knn.store import Schema, ShardWriter, sealed_header
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class Extraction(DatabasePass):
             try:
                 writer.seal()
             except FileNotFoundError:  # another task has sealed the same shard and tidied up
-                if not is_sealed(writer.path, self._fingerprint):
+                if sealed_header(writer.path, self._fingerprint) is None:
                     raise
         self._writer, self._failed = None, []
         self._sealed += 1

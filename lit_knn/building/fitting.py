@@ -81,7 +81,7 @@ class MomentFiles:
     def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
         self._database = database
         self._origins = database.origins(classifier, data)
-        sample = {"projection rows": str(database.projection_rows), "batch size": str(data.batch_size)}
+        sample = {"batch size": str(data.batch_size)}
         self._sampled: dict[str, Fingerprint] = {tap: origin | sample for tap, origin in self._origins.items()}
 
     def missing(self, part: Part) -> list[Part]:

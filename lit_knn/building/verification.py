@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lit_knn.backbones import Classifier, Projection
-from lit_knn.data import ImageData
+from lit_knn.data import ImageData, ImageSource
 from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.index.sidecar import changed_files
 from lit_knn.part import Part
 from lit_knn.sealing import unfinished_files
-from lit_knn.store import Store, changed_columns, read_header, read_manifest, shard_name
+from lit_knn.store import Store, changed_columns, hash_keys, read_header, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def findings(database: Database, classifier: Classifier, data: ImageData, part: 
     known = {name: value for name, value in manifest["fingerprint"].items() if name in expected}
     if difference := fingerprint_difference(expected, known):
         yield f"{path} is of another store: {difference}"
-    yield from _shard_findings(database.store_path, manifest, part)
+    yield from _shard_findings(database.store_path, manifest, data.database_source, part)
     for tap in database.taps:
         yield from _index_findings(database, tap)
 
@@ -82,13 +82,13 @@ def _index_findings(database: Database, tap: str) -> Iterator[str]:
     yield from changed_files(folder)
 
 
-def _shard_findings(folder: Path, manifest: dict[str, Any], part: Part) -> Iterator[str]:
+def _shard_findings(folder: Path, manifest: dict[str, Any], source: ImageSource, part: Part) -> Iterator[str]:
     entries = part.of(manifest["shards"])
     started = said = time.monotonic()
     read = 0
     for done, entry in enumerate(entries, 1):
         try:
-            yield from _differences(folder / entry["file"], entry, manifest)
+            yield from _differences(folder / entry["file"], entry, manifest, source)
         except UserError as error:
             yield str(error)
         read += entry["size"]
@@ -98,11 +98,13 @@ def _shard_findings(folder: Path, manifest: dict[str, Any], part: Part) -> Itera
             log.info("verify: %d of %d shards, %.3g MB/s", done, len(entries), read / 1e6 / (now - started))
 
 
-def _differences(path: Path, entry: dict[str, Any], manifest: dict[str, Any]) -> Iterator[str]:
-    """Compare one shard with its entry in the manifest."""
+def _differences(path: Path, entry: dict[str, Any], manifest: dict[str, Any], source: ImageSource) -> Iterator[str]:
+    """Compare one shard with its entry in the manifest, and with the images that the source has."""
     header = read_header(path)
-    if path.name != shard_name(entry["shard"]):
-        yield f"the manifest beside {path} gives it as the rows of shard {entry['shard']}"
+    if entry["shard"] < len(source.shard_names()) and header.keys != hash_keys(
+        source.open_shard(entry["shard"]).keys()
+    ):
+        yield f"store shard {path} was made from other images than the source has now: delete it and extract again"
     if (header.rows, header.size, header.schema.to_json()) != (entry["rows"], entry["size"], manifest["schema"]):
         yield f"store shard {path} is not the one manifest.json lists: its rows, size or columns differ"
     if difference := fingerprint_difference(manifest["fingerprint"], header.fingerprint):

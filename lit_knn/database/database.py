@@ -14,10 +14,10 @@ from typing import Literal, final
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.stored import StoredGallery
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.index import Faiss, Index, Scan
-from lit_knn.store import Store, is_sealed, shard_name
+from lit_knn.store import Schema, Store, sealed_header, shard_name
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
 
@@ -86,6 +86,7 @@ class Database:
         """
         projections, fingerprint = self.fitted(classifier, data)
         store = Store(self.store_path, fingerprint=fingerprint)
+        self._verify_softmax(store.schema)
         data.warn_of_losses([Failure(row, key, reason) for _, row, key, reason in store.skipped()])
         indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
         gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
@@ -120,12 +121,13 @@ class Database:
         return self.softmax == "packed" or (self.softmax == "auto" and num_classes > PACKED_ABOVE)
 
     def origins(self, classifier: Classifier, data: ImageData) -> dict[str, Fingerprint]:
-        """Return, for each tap, what its activations depend on before PCA; weights and data set are hashed once."""
+        """Return, for each tap, what its projection depends on; weights and data set are hashed once."""
         shared = {
             "classifier": classifier.fingerprint(),
             "dataset": data.database_source.identity(),
             "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
         }
+        shared["projection rows"] = "all" if self.projection_rows is None else f"about {self.projection_rows}"
         return {name: shared | {f"tap {name}": tap.identity()} for name, tap in self.taps.items()}
 
     def fitted(self, classifier: Classifier, data: ImageData) -> tuple[dict[str, Projection], Fingerprint]:
@@ -142,16 +144,36 @@ class Database:
         return projections, parts
 
     def unfitted(self) -> list[str]:
-        """Return the taps that have no projection yet."""
-        return [tap for tap in self.taps if not self.projection_path(tap).exists()]
+        """Return the taps that have no projection yet, or a damaged one."""
+        missing = []
+        for tap in self.taps:
+            try:
+                Projection.read(self.projection_path(tap))
+            except DamageError:
+                missing.append(tap)
+        return missing
 
     def unsealed(self, shards: Iterable[int], fingerprint: Fingerprint) -> list[int]:
-        """Return the source shards whose rows are not in the store yet.
+        """Return the source shards whose rows are not in the store yet, or damaged.
 
         Raises:
-            UserError: If one is there, but damaged or made from something else.
+            UserError: If one was made from something else, or has other columns.
         """
-        return [shard for shard in shards if not is_sealed(self.shard_path(shard), fingerprint)]
+        pending = []
+        for shard in shards:
+            if (header := sealed_header(self.shard_path(shard), fingerprint)) is None:
+                pending.append(shard)
+            else:
+                self._verify_softmax(header.schema)
+        return pending
+
+    def _verify_softmax(self, stored: Schema) -> None:
+        if stored.packed != self.packs(stored.num_classes):
+            kept = "packed" if stored.packed else "dense"
+            raise UserError(
+                f"store {self.store_path} keeps softmax rows {kept}, which model.database.softmax: {self.softmax} does "
+                f"not: set it to {kept}, or another model.database.path"
+            )
 
     def is_complete(self) -> bool:
         """Return whether store and indexes have been built, from whatever."""

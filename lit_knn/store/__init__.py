@@ -8,11 +8,12 @@ from .schema import (
     Header,
     Schema,
     changed_columns,
+    hash_keys,
     read_header,
     shard_name,
 )
 from .softmax import Predictions, pack, unpack
-from .writer import ShardWriter, is_sealed
+from .writer import ShardWriter, sealed_header
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -23,11 +24,12 @@ __all__ = [
     "Skipped",
     "Store",
     "changed_columns",
-    "is_sealed",
+    "hash_keys",
     "pack",
     "pack_signs",
     "read_header",
     "read_manifest",
+    "sealed_header",
     "shard_name",
     "unpack",
     "unpack_signs",

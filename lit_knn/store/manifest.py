@@ -8,10 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 from lit_knn.fingerprint import fingerprint_difference
-from lit_knn.sealing import sealed
-from lit_knn.store.schema import SCHEMA_VERSION, read_header, shard_name
+from lit_knn.sealing import parse_json, sealed, undamaged
+from lit_knn.store.schema import SCHEMA_FORM, SCHEMA_VERSION, Schema, read_header, shard_name
+
+FORM = {
+    "schema": SCHEMA_FORM,
+    "fingerprint": {str: str},
+    "rows": int,
+    "shards": [
+        {
+            "file": str,
+            "shard": int,
+            "first_row": int,
+            "rows": int,
+            "skipped": int,
+            "size": int,
+            "sha256": {str: str},
+        }
+    ],
+}
 
 
 def write_manifest(folder: Path, shards: Sequence[int]) -> None:
@@ -65,18 +82,25 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], str]:
     """Return a manifest's entries and the SHA-256 of its bytes.
 
     Raises:
-        UserError: If it is missing, damaged or of another schema version.
+        DamageError: If it is missing or damaged.
+        UserError: If it is of another schema version, or cannot be read.
     """
     if not path.is_file():
-        raise UserError(f"{path} is missing: the store was not finished; run `lit-knn extract`")
-    text = path.read_bytes()
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        version = manifest["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); delete it and run `lit-knn extract` again") from error
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema version {version}, not {SCHEMA_VERSION}; delete the store and extract again"
-        )
+        raise DamageError(f"{path} is missing: the store was not finished; run `lit-knn extract`")
+    with undamaged(path, "run `lit-knn extract` again"):
+        text = path.read_bytes()
+        version = parse_json(text, {"schema_version": int})["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema version {version}, not {SCHEMA_VERSION}; delete the store and extract again"
+            )
+        manifest: dict[str, Any] = parse_json(text, FORM)
+        Schema.from_json(manifest["schema"]).columns()
+        first_row = 0
+        for entry in manifest["shards"]:
+            if (entry["file"], entry["first_row"]) != (shard_name(entry["shard"]), first_row):
+                raise ValueError(f"{entry['file']} from row {entry['first_row']} is listed as shard {entry['shard']}")
+            first_row += entry["rows"]
+        if not 0 < first_row == manifest["rows"]:
+            raise ValueError(f"{first_row} rows in the shards of {manifest['rows']}")
     return manifest, hashlib.sha256(text).hexdigest()

@@ -73,8 +73,8 @@ class Store:
         header = read_header(path)
         if difference := fingerprint_difference(self.fingerprint, header.fingerprint):
             raise UserError(f"store shard {path} was made from something else: {difference}; run `lit-knn extract`")
-        found = (header.schema, header.rows, header.size, header.sha256)
-        if found != (self.schema, entry["rows"], entry["size"], entry["sha256"]):
+        found = (header.schema, header.rows, len(header.skipped), header.size, header.sha256)
+        if found != (self.schema, *(entry[name] for name in ("rows", "skipped", "size", "sha256"))):
             raise UserError(f"store shard {path} is not the one manifest.json lists; run `lit-knn extract` again")
         return header
 

@@ -7,14 +7,14 @@
     skipped          JSON bytes: [[row, key, reason], …]
 
 Each is contiguous and as long as the source shard; the attribute ``rows`` says how many rows of it count. The attribute
-``complete`` is written last.
+``complete`` is written last. The attributes ``name`` and ``keys`` say whose rows they are: a shard is read under the name
+that it was sealed under only, and `verify` compares its keys with those of the source.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,20 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 from lit_knn.fingerprint import Fingerprint
+from lit_knn.sealing import parse_json, undamaged
 from lit_knn.store.softmax import packed_dtype
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+SCHEMA_FORM = {
+    "num_classes": int,
+    "dimensions": {str: int},
+    "weights": [str],
+    "packed": bool,
+    "key_width": int,
+    "bits": [str],
+}
 BLOCK = 1 << 24  # bytes hashed at once
 
 
@@ -94,7 +103,8 @@ class Header:
         fingerprint: What its rows depend on.
         rows: How many there are.
         sha256: Of the rows of each column, and of ``skipped``.
-        skipped: Row, key and reason of each image that could not be read.
+        skipped: Row, key and reason of each image that could not be read; −1 for what never was a row of the source.
+        keys: Hash of the names of all images of the source shard, see `hash_keys`.
         size: Of the file, in bytes.
         offsets: Where each column starts in it, in bytes.
     """
@@ -104,6 +114,7 @@ class Header:
     rows: int
     sha256: dict[str, str]
     skipped: tuple[tuple[int, str, str], ...]
+    keys: str
     size: int
     offsets: dict[str, int]
 
@@ -123,39 +134,53 @@ def decode_key(key: bytes) -> str:
     return key.decode(errors="surrogateescape")
 
 
+def hash_keys(keys: Iterable[str]) -> str:
+    """Return a hash of the names of a source shard's images, in the order of its rows."""
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(encode_key(key) + b"\0")
+    return digest.hexdigest()[:32]
+
+
 def read_header(path: Path) -> Header:
     """Read a shard's attributes and find its columns, without reading a row.
 
     Raises:
-        UserError: If the file is missing, cut, half-written, damaged or of another schema version.
+        DamageError: If the file is missing, cut, half-written, damaged, or the shard of another name.
+        UserError: If it is of another schema version, or cannot be read.
     """
-    remedy = "delete it and run `lit-knn extract` again"
-    if not path.is_file():
-        raise UserError(f"store shard {path} is missing; run `lit-knn extract` again")
-    try:
-        with h5py.File(path, "r", locking=False) as file:  # a sealed file never changes; some file systems cannot lock
-            if not file.attrs.get("complete", False):
-                raise UserError(f"store shard {path} was never finished; {remedy}")
-            if (version := int(file.attrs["schema_version"])) != SCHEMA_VERSION:
-                raise UserError(f"store shard {path} has schema version {version}, not {SCHEMA_VERSION}; {remedy}")
-            schema = Schema.from_json(json.loads(file.attrs["schema"]))
-            columns, rows = schema.columns(), int(file.attrs["rows"])
-            for name, dtype in columns.items():
-                if (file[name].dtype, file[name].shape[1:]) != (dtype.base, dtype.shape) or len(file[name]) < rows:
-                    raise ValueError(f"column {name} is not {rows} × {dtype}")
-            return Header(
-                schema=schema,
-                fingerprint=json.loads(file.attrs["fingerprint"]),
-                rows=rows,
-                sha256={name: str(file.attrs[f"sha256/{name}"]) for name in [*columns, "skipped"]},
-                skipped=tuple((row, key, reason) for row, key, reason in json.loads(file["skipped"][()].tobytes())),
-                size=path.stat().st_size,
-                offsets={name: file[name].id.get_offset() for name in columns},
+    place, remedy = f"store shard {path}", "run `lit-knn extract` again"
+    with undamaged(place, remedy), h5py.File(path, "r", locking=False) as file:  # some file systems cannot lock
+        if not file.attrs.get("complete", False):
+            raise DamageError(f"{place} was never finished; {remedy}")
+        if (version := int(file.attrs["schema_version"])) != SCHEMA_VERSION:
+            raise UserError(
+                f"{place} has schema version {version}, not {SCHEMA_VERSION}; delete the store and extract again"
             )
-    except UserError:
-        raise
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"store shard {path} is damaged ({error}); {remedy}") from error
+        if (name := str(file.attrs["name"])) != path.name:
+            raise DamageError(f"{place} holds the rows of {name}; {remedy}")
+        schema = Schema.from_json(parse_json(file.attrs["schema"], SCHEMA_FORM))
+        columns, rows = schema.columns(), int(file.attrs["rows"])
+        for name, dtype in columns.items():
+            if (file[name].dtype, file[name].shape[1:]) != (dtype.base, dtype.shape) or len(file[name]) < rows:
+                raise ValueError(f"column {name} is not {rows} × {dtype}")
+        offsets = {name: file[name].id.get_offset() for name in columns}
+        skipped = tuple((row, key, reason) for row, key, reason in parse_json(file["skipped"][()].tobytes(), [list]))
+        if rows and None in offsets.values():
+            raise ValueError("a column is not contiguous")
+        left_out = sum(row >= 0 for row, _, _ in skipped)
+        if rows + left_out != len(file["id"]):
+            raise ValueError(f"{rows} rows and {left_out} images left out, of {len(file['id'])} in all")
+        return Header(
+            schema=schema,
+            fingerprint=parse_json(file.attrs["fingerprint"], {str: str}),
+            rows=rows,
+            sha256={name: str(file.attrs[f"sha256/{name}"]) for name in [*columns, "skipped"]},
+            skipped=skipped,
+            keys=str(file.attrs["keys"]),
+            size=path.stat().st_size,
+            offsets=offsets,
+        )
 
 
 def changed_columns(path: Path, header: Header, sha256: Mapping[str, str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import publish, unfinished_name
 from lit_knn.store.bits import pack_signs
-from lit_knn.store.schema import SCHEMA_VERSION, Schema, encode_key, read_header
+from lit_knn.store.schema import SCHEMA_VERSION, Header, Schema, encode_key, hash_keys, read_header
 from lit_knn.store.softmax import pack
+
+log = logging.getLogger(__name__)
 
 SUM_TOLERANCE = 1e-3  # float16 logits of a network sum to 1 within it
 LARGEST_HALF = 65504.0
@@ -32,7 +35,7 @@ class ShardWriter:
     A context manager: leaving it without `seal` removes what was written.
 
     Args:
-        path: Where the sealed file will be.
+        path: Where the sealed file will be, and under no other name.
         capacity: Rows of the source shard.
         schema: Columns.
         fingerprint: What the rows depend on.
@@ -44,6 +47,7 @@ class ShardWriter:
         self._capacity = capacity
         self.rows = 0
         self._skipped: list[tuple[int, str, str]] = []
+        self._keys: dict[int, str] = {}  # by row of the source shard
         self._columns = schema.columns()
         self._given = {f"features/{tap}": (size,) for tap, size in schema.dimensions.items()}
         self._given["softmax"] = (schema.num_classes,)  # shapes of rows before they are packed
@@ -57,6 +61,7 @@ class ShardWriter:
             early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # a column without rows has an offset, too
             self._file.create_dataset(name, (capacity, *dtype.shape), dtype.base, dcpl=early, fill_time="never")
+        self._file.attrs["name"] = self.path.name
         self._file.attrs["schema_version"] = SCHEMA_VERSION
         self._file.attrs["schema"] = json.dumps(schema.to_json(), sort_keys=True)
         self._file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
@@ -127,6 +132,7 @@ class ShardWriter:
             stored = np.ascontiguousarray(given[name], dtype.base)
             self._file[name][self.rows : stop] = stored
             self._hashes[name].update(stored.data)
+        self._keys.update(zip(given["id"].tolist(), key, strict=True))
         self.rows = stop
 
     def _check(self, given: Mapping[str, npt.NDArray[Any]], key: Sequence[str]) -> None:
@@ -149,17 +155,26 @@ class ShardWriter:
                 raise UserError(f"key {name!r} is longer than {self.schema.key_width} bytes or holds a zero byte")
 
     def skip(self, failure: tuple[int, str, str]) -> None:
-        """Note that an image could not be read: its row in the source shard, its key and the reason."""
+        """Note that an image could not be read: its row in the source shard, −1 if it has none, its key and the reason."""
         row, key, reason = failure
         self._skipped.append((int(row), key, reason))
+        if row >= 0:
+            self._keys[int(row)] = key
 
     def seal(self) -> None:
-        """Make the shard readable under its final name, all of it, on disk."""
+        """Make the shard readable under its final name, all of it, on disk.
+
+        Raises:
+            ValueError: If an image of the source shard has neither been added nor skipped.
+        """
+        if len(self._keys) != self._capacity:
+            raise ValueError(f"{len(self._keys)} images are not the {self._capacity} of the source shard")
         skipped = json.dumps(self._skipped).encode()
         self._file["skipped"] = np.frombuffer(skipped, np.uint8)
         for name, digest in {**self._hashes, "skipped": hashlib.sha256(skipped)}.items():
             self._file.attrs[f"sha256/{name}"] = digest.hexdigest()
         self._file.attrs["rows"] = self.rows
+        self._file.attrs["keys"] = hash_keys(self._keys[row] for row in sorted(self._keys))
         self._file.close()
         with h5py.File(self._unfinished, "r+", locking=False) as file:  # opened again, it gives back what was reserved
             file.attrs["complete"] = True
@@ -177,14 +192,19 @@ class ShardWriter:
         self.discard()
 
 
-def is_sealed(path: Path, fingerprint: Fingerprint) -> bool:
-    """Return whether a shard is already there.
+def sealed_header(path: Path, fingerprint: Fingerprint) -> Header | None:
+    """Return what a shard says of itself, or None where it has to be made: it is missing, damaged or misplaced.
 
     Raises:
-        UserError: If a file of that name is unreadable, or has another fingerprint.
+        UserError: If it has another fingerprint or schema version: somebody may still want it.
     """
     if not path.exists():
-        return False
-    if difference := fingerprint_difference(fingerprint, read_header(path).fingerprint):
+        return None
+    try:
+        header = read_header(path)
+    except DamageError as error:
+        log.warning("%s: this is done now", error)
+        return None
+    if difference := fingerprint_difference(fingerprint, header.fingerprint):
         raise UserError(f"store shard {path} was made from something else: {difference}; delete it or choose a folder")
-    return True
+    return header

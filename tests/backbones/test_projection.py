@@ -1,10 +1,11 @@
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from lit_knn.backbones import Moments, Projection
 from lit_knn.backbones.projection import signs
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 
 ORIGIN = {"classifier": "a"}
 
@@ -107,9 +108,40 @@ def test_files(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["tap.h5"]
     with pytest.raises(UserError, match="classifier"):
         Projection.load(path, {"classifier": "b"})
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.attrs.__delitem__("rows"),
+        lambda file: file.attrs.__setitem__("rows", "many"),
+        lambda file: file.attrs.__setitem__("origin", "[]"),
+        lambda file: file.attrs.__setitem__("origin", '{"classifier": 3}'),
+        lambda file: file.attrs.__setitem__("origin", 3),
+        lambda file: file.__delitem__("mean"),
+        lambda file: replace(file, "mean", np.zeros(4, np.float32)),
+        lambda file: replace(file, "components", np.zeros(6, np.float32)),
+        lambda file: replace(file, "variances", np.full(6, np.nan, np.float32)),
+        lambda file: replace(file, "variances", np.zeros(6)),
+        lambda file: replace(file, "components", "text"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "tap.h5"
+    Projection.fit(moments_of(rows(), [slice(None)]), 6).save(path, ORIGIN)
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(DamageError, match=r"tap.h5 is damaged \(.*\); run `lit-knn extract`"):
         Projection.load(path, ORIGIN)
+    for content in (b"", b"text", path.read_bytes()[:1000]):
+        path.write_bytes(content)
+        with pytest.raises(DamageError, match=r"tap.h5 is damaged \(.*\); run `lit-knn extract`"):
+            Projection.load(path, ORIGIN)
+
+
+def replace(file, name, value):
+    del file[name]
+    file[name] = value
 
 
 def test_it_works_in_the_dtype_of_its_input():

@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,19 @@ import torch
 from lit_knn.attacks import FGSM
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.backbones.pooling import pool
+from lit_knn.building import findings
 from lit_knn.data import Digits, ImageData, TarShards
 from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
-from lit_knn.store import Store, read_manifest
+from lit_knn.part import Part
+from lit_knn.store import Store, read_manifest, write_manifest
 from lit_knn.trainer import EvalTrainer
 
 from ..conftest import TAPS, contents
 from ..data.conftest import encode, photo, write_tar
+from .test_base import Lengths
 
 NANS = """
 from torch import nn
@@ -163,6 +168,104 @@ def test_shards_without_an_image_are_sealed_without_rows(tmp_path, classifier, n
     }
     assert set(store.locate(np.arange(1297))[0]) == {1}
     store.verify()
+
+
+# ---------------------------------------------------------------- shards in their places
+
+
+THREE = [40, 40, 40]
+
+
+class Later(Lengths):
+    """Other digits, as many, under the same identity."""
+
+    def open_shard(self, index):
+        return Lengths([130, *self.lengths]).open_shard(index + 1)
+
+
+@pytest.fixture
+def three(tmp_path, classifier):
+    """Build a database of three shards of the same size."""
+
+    def call(folder, source=Lengths):
+        data = ImageData(queries=Digits(split="test"), database=source(THREE), batch_size=16)
+        database = Database(path=tmp_path / folder, taps=[Tap("layer3.1.add", dimension=8, name="late")])
+        extract(database, classifier, data, tmp_path)
+        return database, data
+
+    return call
+
+
+def test_a_shard_in_the_place_of_another_is_refused_found_and_made_anew(tmp_path, three, classifier):
+    database, data = three("d")
+    before = contents(database.path)
+    one, two = database.shard_path(1), database.shard_path(2)
+    assert one.stat().st_size == two.stat().st_size
+    shutil.copy(one, two)
+    with pytest.raises(UserError, match=r"000002\.h5 holds the rows of shard-000001\.h5; run `lit-knn extract` again"):
+        database.open(classifier, data)
+    assert any("holds the rows of" in finding for finding in findings(database, classifier, data, Part()))
+    (database.store_path / "manifest.json").unlink()  # nor does one that knows nothing of it believe it
+    with pytest.raises(UserError, match="holds the rows of"):
+        write_manifest(database.store_path, range(3))
+    extract(database, classifier, data, tmp_path)
+    assert contents(database.path) == before
+
+
+def test_shards_that_change_places_are_both_made_anew(tmp_path, three, classifier):
+    database, data = three("d")
+    before = contents(database.path)
+    first, last = database.shard_path(0), database.shard_path(2)
+    first.rename(tmp_path / "kept")
+    last.rename(first)
+    (tmp_path / "kept").rename(last)
+    extract(database, classifier, data, tmp_path)
+    assert contents(database.path) == before
+
+
+def test_a_shard_of_other_images_under_the_same_fingerprint_is_found(tmp_path, three, classifier):
+    database, data = three("d")
+    other, _ = three("other", Later)
+    assert list(findings(database, classifier, data, Part())) == []
+    shutil.copytree(database.path / "projection", other.path / "projection", dirs_exist_ok=True)
+    for path in other.store_path.iterdir():  # made again with this projection: nothing but the images differs
+        path.unlink()
+    other, _ = three("other", Later)
+    shutil.copy(other.shard_path(1), database.shard_path(1))
+    (database.store_path / "manifest.json").unlink()
+    extract(database, classifier, data, tmp_path)
+    (finding,) = findings(database, classifier, data, Part())
+    assert f"{database.shard_path(1)} was made from other images" in finding
+
+
+def test_a_shard_that_has_lost_rows_is_made_anew(tmp_path, three, classifier):
+    database, data = three("d")
+    before = contents(database.path)
+    with h5py.File(database.shard_path(1), "r+") as file:
+        file.attrs["rows"] = 30
+    with pytest.raises(UserError, match="30 rows and 0 images left out, of 40 in all"):
+        database.open(classifier, data)
+    extract(database, classifier, data, tmp_path)
+    assert contents(database.path) == before
+
+
+def test_files_of_two_taps_that_change_places_are_refused(tmp_path, database, classifier, data):
+    copy = Database(path=tmp_path / "copy", taps=list(database.taps.values()))
+    shutil.copytree(database.path, copy.path)
+    early, late = (copy.projection_path(tap).read_bytes() for tap in ("early", "late"))
+    copy.projection_path("early").write_bytes(late)
+    copy.projection_path("late").write_bytes(early)
+    with pytest.raises(UserError, match=r"early\.h5 is of another origin: tap early is 'absent'"):
+        copy.open(classifier, data)
+
+
+def test_shards_with_other_columns_are_refused_before_any_work(tmp_path, three, classifier):
+    database, data = three("d")
+    database.shard_path(2).unlink()
+    packed = Database(path=database.path, taps=list(database.taps.values()), softmax="packed")
+    with pytest.raises(UserError, match=r"keeps softmax rows dense, which .* packed does not: set it to dense"):
+        extract(packed, classifier, data, tmp_path)
+    assert not database.shard_path(2).exists()
 
 
 # ---------------------------------------------------------------- what goes wrong

@@ -104,9 +104,10 @@ def test_a_shard_that_is_whole_but_not_the_one_of_the_manifest(database, found):
         (database.store_path / "manifest.json").write_text(json.dumps(entries))
         return " ".join(found())
 
-    assert "rows, size or columns differ" in listed(rows=7)
+    assert "rows, size or columns differ" in listed(size=7)
+    assert "is damaged (7 rows in the shards of 1297)" in listed(rows=7)
     assert "column label" in listed(sha256=manifest["shards"][0]["sha256"] | {"label": "0"})
-    assert "lists 1 shards" in listed(shard=3)
+    assert "is listed as shard 3" in listed(shard=3)
     with h5py.File(database.store_path / SHARD, "r+") as file:
         file.attrs["fingerprint"] = json.dumps({"classifier": "another"})
     assert "was made from something else: classifier is 'another'" in listed()

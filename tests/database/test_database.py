@@ -43,7 +43,8 @@ def test_settings_that_make_no_sense(tmp_path, changes, sentence):
 def test_the_fingerprint_names_everything_that_rows_depend_on(database, classifier, data):
     _, parts = database.fitted(classifier, data)
     assert set(parts) == {
-        *("classifier", "dataset", "preprocessing", "tap early", "tap late", "projection early", "projection late")
+        *("classifier", "dataset", "preprocessing", "projection rows"),
+        *("tap early", "tap late", "projection early", "projection late"),
     }
     assert Store(database.store_path).fingerprint == parts
     assert database.is_complete()

@@ -161,21 +161,32 @@ def copied(built, tmp_path):
 SHARD = "store/shard-000000.h5"
 
 
-@pytest.mark.parametrize("command", ["test", "index", "extract"])
-def test_a_store_that_was_cut(copied, mistake, command):
-    shard = Path(copied["model"]["database"]["path"]) / SHARD
-    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-    sentence = mistake(command, copied)
-    assert str(shard) in sentence
-    assert "lit-knn extract" in sentence
-
-
-@pytest.mark.parametrize("command", ["test", "extract"])
-def test_a_store_that_was_never_finished(copied, mistake, command):
-    shard = Path(copied["model"]["database"]["path"]) / SHARD
-    with h5py.File(shard, "r+") as file:
+def unfinish(path):
+    with h5py.File(path, "r+") as file:
         del file.attrs["complete"]
-    assert f"{shard} was never finished" in mistake(command, copied)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+MANIFEST, PROJECTION = "store/manifest.json", "projection/late.h5"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"), [(SHARD, cut), (SHARD, unfinish), (MANIFEST, cut), (MANIFEST, Path.unlink), (PROJECTION, cut)]
+)
+def test_what_is_damaged_is_named_and_the_command_that_is_recommended_mends_it(copied, mistake, file, damage):
+    folder = Path(copied["model"]["database"]["path"])
+    before = contents(folder)
+    damage(folder / file)
+    for command in ("test", "index"):
+        sentence = mistake(command, copied)
+        assert str(folder / file) in sentence
+        assert "run `lit-knn extract`" in sentence
+        assert "delete" not in sentence
+    run("extract", copied)
+    assert contents(folder) == before
 
 
 def test_an_index_that_was_cut(copied, mistake):
@@ -184,12 +195,6 @@ def test_an_index_that_was_cut(copied, mistake):
     sentence = mistake("test", copied)
     assert str(index) in sentence
     assert "lit-knn index" in sentence
-
-
-def test_a_projection_that_was_cut(copied, mistake):
-    projection = Path(copied["model"]["database"]["path"]) / "projection" / "late.h5"
-    projection.write_bytes(projection.read_bytes()[:1000])
-    assert f"{projection} is damaged" in mistake("test", copied)
 
 
 @pytest.mark.parametrize("command", ["extract", "index", "test"])
@@ -207,6 +212,8 @@ def test_a_store_of_another_tap_preprocessing_or_dataset(copied, mistake):
         (("--data.database.split", "all"), "dataset is 'digits-train'"),
     ):
         assert difference in mistake("test", copied, *options)
+    assert "set it to dense" in mistake("test", copied, "--model.database.softmax", "packed")
+    assert "projection rows is 'all'" in mistake("test", copied, "--model.database.projection_rows", "300")
     copied["model"]["database"]["taps"][0]["layer"] = "layer1.1.add"
     assert "tap early is 'layer1.0.add" in mistake("test", copied)
 

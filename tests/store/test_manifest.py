@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -43,17 +44,51 @@ def test_a_missing_shard_or_no_row_at_all_is_refused(tmp_path):
         write_manifest(tmp_path, [0])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3"])
-def test_a_damaged_manifest_is_refused(tmp_path, text):
-    write_store(tmp_path, schema())
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match="is damaged"):
-        Store(tmp_path)
+def mutations(manifest):
+    """Each entry taken away, of another type, or of another value, wherever it is."""
+
+    def walk(value, put):
+        for other in (None, [], {}, "x", 7, -1, True, 1.5, "../a"):
+            if other != value:
+                yield put(other)
+        if isinstance(value, (dict, list)):
+            for key in list(value) if isinstance(value, dict) else range(len(value)):
+                rest = [*value[:key], *value[key + 1 :]] if isinstance(value, list) else {**value}
+                if isinstance(value, dict):
+                    del rest[key]
+                yield put(rest)
+
+                def put_inner(new, key=key):
+                    changed = [*value] if isinstance(value, list) else {**value}
+                    changed[key] = new
+                    return put(changed)
+
+                yield from walk(value[key], put_inner)
+
+    yield from walk(manifest, lambda changed: changed)
+
+
+def test_any_damage_to_a_manifest_is_refused_in_one_sentence_and_rewriting_it_mends_it(tmp_path):
+    write_store(tmp_path, schema(), counts=(3, 2))
+    path = tmp_path / "manifest.json"
+    whole = path.read_text()
+    texts = ["", "{", "[]", "3", "\xff", whole[:-20], "[" * 10_000]
+    for text in (*texts, *map(json.dumps, mutations(json.loads(whole)))):
+        path.write_text(text, encoding="latin-1")
+        try:
+            Store(tmp_path, fingerprint=FINGERPRINT)
+        except UserError as error:
+            sentence = str(error)
+        else:
+            pytest.fail(f"accepted: {text}")
+        assert re.search(r"extract`? again|delete it or choose another", sentence), sentence
+    write_manifest(tmp_path, [0, 1])
+    assert path.read_text() == whole
 
 
 def test_another_version_is_refused(tmp_path):
     write_store(tmp_path, schema())
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
-    with pytest.raises(UserError, match="schema version 3, not 2"):
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 4'))
+    with pytest.raises(UserError, match="schema version 4, not 3; delete the store and extract again"):
         Store(tmp_path)

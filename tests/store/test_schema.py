@@ -1,4 +1,5 @@
 import json
+import re
 
 import h5py
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_missing_shard_is_named(tmp_path):
 @pytest.mark.parametrize("keep", [0, 1, 100, 2000, -1])
 def test_a_file_cut_short_is_refused(shard, keep):
     shard.write_bytes(shard.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"is damaged.*delete it and run `lit-knn extract` again"):
+    with pytest.raises(UserError, match=r"is damaged.*; run `lit-knn extract` again"):
         read_header(shard)
 
 
@@ -77,16 +78,50 @@ def test_a_half_written_file_is_refused(shard):
 
 def test_another_schema_version_is_refused(shard):
     edit(shard, "schema_version", 99)
-    with pytest.raises(UserError, match="schema version 99, not 2"):
+    with pytest.raises(UserError, match="schema version 99, not 3"):
+        read_header(shard)
+
+
+VALUES = ["", "{", "{}", "[]", "3", '{"a": 1}', "text", 3, -1, 1.5, 10_000, [1, 2], b"\xff"]
+
+
+@pytest.mark.parametrize("name", ["schema", "fingerprint", "rows", "name", "keys", "complete", "sha256/label"])
+def test_any_damage_to_an_attribute_is_one_sentence(shard, name):
+    whole = read_header(shard)
+    with h5py.File(shard, locking=False) as file:
+        original = file.attrs[name]
+    for value in VALUES:
+        edit(shard, name, value)
+        try:
+            found = read_header(shard)
+        except UserError as error:
+            sentence = str(error)
+        else:  # another hash is for `verify` to find, another fingerprint for whoever expects one
+            assert name in ("keys", "sha256/label", "complete", "fingerprint")
+            assert (found.rows, found.schema) == (whole.rows, whole.schema)
+            continue
+        assert re.fullmatch(rf"store shard {shard} (is|was|holds) .*; run `lit-knn extract` again", sentence)
+    edit(shard, name, original)
+    with h5py.File(shard, "r+", locking=False) as file:
+        del file.attrs[name]
+    with pytest.raises(UserError, match=r"extract` again$"):
+        read_header(shard)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[3]", "[[1, 2]]", "\xff"])
+def test_damage_to_the_list_of_images_left_out_is_one_sentence(shard, content):
+    with h5py.File(shard, "r+", locking=False) as file:
+        del file["skipped"]
+        file["skipped"] = np.frombuffer(content.encode("latin-1"), np.uint8)
+    with pytest.raises(UserError, match="is damaged"):
         read_header(shard)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("schema", "{"), ("schema", "{}"), ("fingerprint", "["), ("rows", 10_000)],
+    "entries", [{"num_classes": -3}, {"dimensions": {"late": -1}}, {"key_width": -1}, {"bits": ["late"]}, {"more": 1}]
 )
-def test_a_damaged_attribute_is_refused(shard, name, value):
-    edit(shard, name, value)
+def test_a_schema_that_is_none_is_refused(shard, entries):
+    edit(shard, "schema", json.dumps(schema().to_json() | entries))
     with pytest.raises(UserError, match="is damaged"):
         read_header(shard)
 

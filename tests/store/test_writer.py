@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.store import ShardWriter, Store, is_sealed, read_header, shard_name, write_manifest
+from lit_knn.store import ShardWriter, Store, hash_keys, read_header, sealed_header, shard_name, write_manifest
 
 from .example import FINGERPRINT, rows, schema, write_shard
 
@@ -24,7 +24,7 @@ def test_leaving_without_seal_leaves_nothing(tmp_path):
     with pytest.raises(TypeError), writer(path) as shard:
         shard.append(**rows(schema(), 4), more=None)
     assert list(tmp_path.iterdir()) == []
-    assert not is_sealed(path, FINGERPRINT)
+    assert sealed_header(path, FINGERPRINT) is None
 
 
 def test_a_killed_process_leaves_nothing_readable(tmp_path):
@@ -43,7 +43,7 @@ def test_a_killed_process_leaves_nothing_readable(tmp_path):
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not path.exists()
-    assert not is_sealed(path, FINGERPRINT)
+    assert sealed_header(path, FINGERPRINT) is None
     (left,) = path.parent.iterdir()
     assert left.name.startswith(".shard-000000.h5.")
     with pytest.raises(UserError, match=r"never finished|damaged"):
@@ -57,13 +57,13 @@ def test_a_killed_process_leaves_nothing_readable(tmp_path):
 
 def test_two_writers_of_one_shard_do_not_disturb_each_other(tmp_path):
     path = tmp_path / shard_name(0)
-    first, second = writer(path), writer(path)
+    first, second = writer(path, capacity=9), writer(path, capacity=9)
     first.append(**rows(schema(), 4, seed=1))
     second.append(**rows(schema(), 4, seed=1))
-    first.append(**rows(schema(), 5, seed=2))
+    first.append(**rows(schema(), 5, seed=2, first=4))
     first.seal()
     sealed_first = path.read_bytes()
-    second.append(**rows(schema(), 5, seed=2))
+    second.append(**rows(schema(), 5, seed=2, first=4))
     second.seal()
     assert path.read_bytes() == sealed_first  # the same rows: the same bytes, no times or names in the file
     assert list(tmp_path.iterdir()) == [path]
@@ -91,14 +91,39 @@ def test_skipped_images_leave_no_hole(tmp_path):
     assert list(header.skipped) == failures
 
 
-def test_is_sealed_names_what_differs(tmp_path):
+def test_a_shard_of_something_else_is_not_taken_and_not_overwritten(tmp_path):
     path = write_shard(tmp_path, 0, schema(), [rows(schema(), 3)])
-    assert is_sealed(path, FINGERPRINT)
+    assert sealed_header(path, FINGERPRINT) == read_header(path)
     with pytest.raises(UserError, match="classifier is 'abc' where 'other' is expected"):
-        is_sealed(path, FINGERPRINT | {"classifier": "other"})
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(UserError, match="damaged"):
-        is_sealed(path, FINGERPRINT)
+        sealed_header(path, FINGERPRINT | {"classifier": "other"})
+
+
+def test_a_shard_that_is_damaged_or_not_in_its_place_has_to_be_made(tmp_path, caplog):
+    path = write_shard(tmp_path, 0, schema(), [rows(schema(), 3)])
+    other = write_shard(tmp_path, 1, schema(), [rows(schema(), 3)])
+    assert path.stat().st_size == other.stat().st_size
+    whole = path.read_bytes()
+    for content, why in ((other.read_bytes(), "holds the rows of shard-000001.h5"), (whole[:3000], "is damaged")):
+        path.write_bytes(content)
+        assert sealed_header(path, FINGERPRINT) is None
+        assert why in caplog.text
+
+
+def test_a_shard_without_some_images_of_its_source_cannot_be_sealed(tmp_path):
+    with writer(tmp_path / shard_name(0), capacity=5) as shard:
+        shard.append(**rows(schema(), 3))
+        shard.skip((1, "bad.png", "cut short"))
+        with pytest.raises(ValueError, match="4 images are not the 5"):
+            shard.seal()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_keys_are_those_of_the_source_in_its_order(tmp_path):
+    failures = [(5, "b.png", "cut short"), (1, "a.png", "cut short")]
+    path = write_shard(tmp_path, 0, schema(), [rows(schema(), 3)], failures=failures)
+    keys = ["köln/0-0.png", "a.png", "köln/0-1.png", "köln/0-2.png", "b.png"]  # rows 0, 1, 2, 4 and 5
+    assert read_header(path).keys == hash_keys(keys) != hash_keys(keys[::-1])
+    assert hash_keys(["ab", "c"]) != hash_keys(["a", "bc"])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 70_000.0])
