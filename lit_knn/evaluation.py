@@ -148,7 +148,8 @@ class Evaluation(pl.LightningModule):
         self.accuracy.reset()
         self.audit.reset()
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
-        verify_networks(self.classifier, self.threats, taps, self.data.first_images(self.device)["image"])
+        image = self.data.first_images(self.device)["image"]
+        verify_networks(self.classifier, self.threats, taps, image, self.data.preprocessing)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""

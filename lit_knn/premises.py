@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lit_knn.backbones import Classifier, Tap
     from lit_knn.cache import AdversarialCache
     from lit_knn.data import Batch, ImageSource
+    from lit_knn.data.preprocessing import Preprocessing
     from lit_knn.database import Database, StoredGallery
     from lit_knn.defenses import Defense
     from lit_knn.threat import Threat
@@ -66,7 +67,13 @@ def verify_neighbors(needed: Mapping[str, int], views: Sequence[StoredGallery]) 
             raise UserError(f"a defense wants {k} neighbours at {tap}, but the database has {rows} rows")
 
 
-def verify_networks(classifier: Classifier, threats: Sequence[Threat], taps: Sequence[Tap], image: Tensor) -> None:
+def verify_networks(
+    classifier: Classifier,
+    threats: Sequence[Threat],
+    taps: Sequence[Tap],
+    image: Tensor,
+    preprocessing: Preprocessing | None = None,
+) -> None:
     """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
 
     Args:
@@ -74,14 +81,15 @@ def verify_networks(classifier: Classifier, threats: Sequence[Threat], taps: Seq
         threats: May attack others.
         taps: Where the defended one is read.
         image: ``(N, 3, H, W)`` float32 in [0, 1].
+        preprocessing: What brought the images to their size, if anything.
 
     Raises:
         UserError: If one does not give logits, or its layers cannot be tapped.
     """
-    classifier.examine(image, taps)
+    classifier.examine(image, taps, preprocessing)
     for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
         if network is not classifier:
-            network.examine(image)
+            network.examine(image, preprocessing=preprocessing)
 
 
 def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) -> None:

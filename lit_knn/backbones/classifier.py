@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,17 @@ from lit_knn.backbones.loading import load_weights
 from lit_knn.backbones.networks import build
 from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
+from lit_knn.backbones.preparation import Preparation, has_random_weights, own_preparation
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.user_code import user_code
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import architecture
+from lit_knn.fingerprint import architecture, describe
+
+if TYPE_CHECKING:
+    from lit_knn.data.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @final  # and so YAML names its arguments without a class path
@@ -40,8 +42,9 @@ class Classifier(nn.Module):
         weights: A state dict to load, in a file of ``torch.save`` or safetensors; by default the network stays as the
             function built it.
         weights_key: Which of the sets in that file, such as ``state_dict_ema``; by default there must be one.
-        mean: Per channel, in pixels of [0, 1].
-        std: Per channel, in pixels of [0, 1].
+        mean: Per channel, in pixels of [0, 1]; by default the network's own: timm's configuration, or that of
+            torchvision's weights. Of any other network it should be given; it is ImageNet's, and a warning, if it is not.
+        std: Per channel, in pixels of [0, 1]; as the mean.
         output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of an
             attribute; by default it returns nothing else.
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
@@ -61,17 +64,17 @@ class Classifier(nn.Module):
         arguments: dict[str, Any] | None = None,
         weights: str | Path | None = None,
         weights_key: str | None = None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         output: str | int | None = None,
         channels_last: bool = True,
         name: str = "",
     ) -> None:
         super().__init__()
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
+        self.warnings: list[str] = []
         self.name = name or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
-        self.network = build(network, arguments or {}).float()  # what it reads, and is attacked with, is float32
+        arguments = arguments or {}
+        self.network = build(network, arguments).float()  # what it reads, and is attacked with, is float32
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
         if weights is not None:
             load_weights(self.network, weights, weights_key)
@@ -79,6 +82,21 @@ class Classifier(nn.Module):
             raise UserError(
                 f"model.classifier.weights_key is {weights_key!r}, but there are no model.classifier.weights"
             )
+        elif has_random_weights(network, arguments):
+            self._warn(
+                f"network {self.name} has random weights, and no number of it means anything: give "
+                "model.classifier.weights a file, or the library's own in model.classifier.arguments"
+            )
+        self._own = own_preparation(network, arguments, self.network)
+        if self._own is None and (mean is None or std is None):
+            self._warn(
+                f"network {self.name} does not say how its images are normalized, and ImageNet's mean and std are taken: "
+                "set model.classifier.mean and std to those that it was trained with"
+            )
+        own = self._own or Preparation(source="ImageNet")
+        mean, std = mean or own.mean, std or own.std
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self._layout)
         self.mean: Tensor
@@ -90,14 +108,13 @@ class Classifier(nn.Module):
         self._output = output
         self._tapping = Tapping(self.network, output)
         self.num_classes: int | None = None
-        self.warnings: list[str] = []
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
         with self._computing(image):
             return at_least_float32(logits_of(self.network(self._input(image)), self._output, image))
 
-    def examine(self, image: Tensor, taps: Sequence[Tap] = ()) -> None:
+    def examine(self, image: Tensor, taps: Sequence[Tap] = (), preprocessing: Preprocessing | None = None) -> None:
         """Hold what is measured to the network itself, on a first batch: three forward passes at most.
 
         Logits and activations come from the network's graph only if they are those of the network, with the random
@@ -106,6 +123,8 @@ class Classifier(nn.Module):
         Args:
             image: ``(N, 3, H, W)`` float32 in [0, 1]; the same in all processes.
             taps: What will be read.
+            preprocessing: What brought the images to their size, if anything: where the network was trained to see
+                others, a warning says so.
 
         Raises:
             UserError: If the network does not return logits ``(N, C)``, or there is no such layer.
@@ -117,6 +136,11 @@ class Classifier(nn.Module):
             self._warn(
                 f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "
                 "different draws, and results depend on the batch size and on the number of processes"
+            )
+        if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
+            self._warn(
+                f"network {self.name} sees other images than {self._own.source} says ({differences}): set "
+                "data.preprocessing, unless its weights were trained with these"
             )
 
     def _examine_new(self, image: Tensor, taps: Sequence[Tap]) -> None:
@@ -184,6 +208,9 @@ class Classifier(nn.Module):
         """Return a hash of all parameters, buffers and constants, what the network does with them, and the precision."""
         digest = hashlib.sha256(f"{self._architecture}{self._output!r}".encode())
         for name, value in sorted(self.state_dict().items()):
+            if not isinstance(value, Tensor):  # what a module's get_extra_state gives
+                digest.update(f"{name}{json.dumps(describe(value), sort_keys=True)}".encode())
+                continue
             value = value.float() if value.dtype == torch.float64 else value  # Lightning may have cast them already
             digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.classifier import Classifier
+from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError
+
+if TYPE_CHECKING:
+    from lit_knn.data.preprocessing import Preprocessing
 
 
 class Ensemble(nn.Module):
@@ -39,14 +44,16 @@ class Ensemble(nn.Module):
             raise UserError(f"networks that are attacked together have {counts} classes: all must have the same")
         return torch.stack(logs).logsumexp(dim=0) - math.log(len(self.members))
 
-    def examine(self, image: Tensor) -> None:
+    def examine(self, image: Tensor, taps: Sequence[Tap] = (), preprocessing: Preprocessing | None = None) -> None:
         """Try each member on a first batch, as `Classifier.examine` does.
 
         Args:
             image: ``(N, 3, H, W)`` float32 in [0, 1].
+            taps: What will be read.
+            preprocessing: What brought the images to their size, if anything.
         """
         for member in self.members:
-            member.examine(image)  # type: ignore[operator]
+            member.examine(image, taps, preprocessing)  # type: ignore[operator]
 
     def fingerprint(self) -> str:
         """Return a hash of all members."""

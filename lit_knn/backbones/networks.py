@@ -48,7 +48,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
     if isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
         return unwrapped(inner)
     if not isinstance(network, torch.jit.ScriptModule):
-        network._compiled_call_impl = None  # of module.compile()
+        if network._compiled_call_impl is not None:  # by module.compile()
+            network._compiled_call_impl = None
         for name, part in network.named_children():
             network.register_module(name, unwrapped(part))
     return network

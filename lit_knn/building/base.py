@@ -81,7 +81,8 @@ class DatabasePass(pl.LightningModule, ABC):
         Raises:
             UserError: If it does not give logits, or its layers cannot be tapped.
         """
-        self.classifier.examine(self.first_batch()["image"], list(self.database.taps.values()))
+        taps = list(self.database.taps.values())
+        self.classifier.examine(self.first_batch()["image"], taps, self.data.preprocessing)
 
     def first_batch(self) -> Batch:
         """Return the first batch of the database with an image in it, on the device.

@@ -18,6 +18,15 @@ def plain():
     return network
 """
 
+EXTRA = """
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self, extra):
+        super().__init__(3, 4)
+        self.held = (extra,)
+    def get_extra_state(self): return {"held": self.held}
+    def set_extra_state(self, state): self.held = state["held"]
+"""
 SCRIPTED = """
 import torch
 from torch import nn
@@ -169,3 +178,40 @@ def test_what_one_should_know_is_said_once(tmp_path, caplog):
     assert len(classifier.warnings) == len(caplog.records) == 1
     assert classifier.warnings[0] == caplog.messages[0]
     assert "net draws random numbers when it answers" in classifier.warnings[0]
+
+
+def test_a_network_of_timm_is_normalized_by_its_own_configuration(tmp_path):
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model("tf_efficientnet_lite0", num_classes=5)
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    name, image = "timm/tf_efficientnet_lite0", torch.rand(2, 3, 64, 64)
+    classifier = Classifier(network=name, arguments={"num_classes": 5}, weights=tmp_path / "w.pth")
+    torch.testing.assert_close(classifier(image), theirs.eval()((image - 0.5) / 0.5), rtol=1e-4, atol=1e-4)
+    assert not classifier.warnings
+    classifier.examine(image)
+    assert len(classifier.warnings) == 1
+    assert "timm's tf_efficientnet_lite0 says (64×64 pixels for 224×224): set data.prepro" in classifier.warnings[0]
+    given = Classifier(network=name, arguments={"num_classes": 5}, mean=[0.1] * 3)
+    assert given.mean.flatten().tolist() == pytest.approx([0.1] * 3)
+    assert given.std.flatten().tolist() == [0.5] * 3
+    assert "random weights" in given.warnings[0]
+
+
+def test_what_nobody_says_is_imagenets_and_a_warning(file):
+    classifier = Classifier(network=f"{file}:plain")
+    assert classifier.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert "plain does not say how its images are normalized" in classifier.warnings[0]
+    assert not Classifier(network=f"{file}:plain", mean=[0.5] * 3, std=[0.5] * 3).warnings
+    assert ["random weights" in line for line in Classifier(network="torchvision/squeezenet1_1").warnings] == [True]
+
+
+def test_what_no_tensor_holds_is_in_the_fingerprint(tmp_path):
+    (tmp_path / "net.py").write_text(EXTRA)
+
+    def fingerprint(extra, **changes):
+        torch.manual_seed(0)
+        network = {"network": f"{tmp_path}/net.py:Net", "arguments": {"extra": extra}}
+        return Classifier(**network, mean=[0.5] * 3, std=[0.5] * 3, **changes).fingerprint()
+
+    assert fingerprint([1, {"a": 2}]) == fingerprint([1, {"a": 2}])
+    assert len({fingerprint(1), fingerprint([1, {"a": 2}]), fingerprint([1, {"a": 3}]), fingerprint(1, output=0)}) == 4
