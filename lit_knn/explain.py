@@ -13,7 +13,7 @@ LAST_UNION = re.compile(  # of the innermost key: its lines are indented alike
     r'Parser key "[^"\n]+":\n *Does not validate[^\n]*\n( *)Subtypes: \[([^\n]*)\]\n.*?\n\1Given value: ([^\n]*)',
     re.DOTALL,
 )
-PLAIN = re.compile(r"(?:<class '(?:int|float|str|bool|NoneType)'>|list\[[\w |]+\])(?:, |$)")
+PLAIN = re.compile(r"(?:<class '(?:int|float|str|bool|NoneType)'>|(?:list|dict)\[[\w |,]+\])(?:, |$)")
 KEY = re.compile(r'Parser key "([\w.\[\]]+)":\s*')
 
 

@@ -67,6 +67,16 @@ class PGD(Attack):
             "model.database.rows is [0.1, 'x']; accepted are float, list[float | null], null",
         ),
         (
+            (
+                "Parser key \"data.queries\":\n  Problem with given class_path 'lit_knn.data.ImageFolder':\n"
+                '    Parser key "classes":\n      Does not validate against any of the Union subtypes\n'
+                "      Subtypes: [<class 'str'>, list[str | int], dict[str, int], <class 'NoneType'>]\n      Errors:\n"
+                "        - Expected a <class 'str'>\n        - Expected a <class 'int'>. Got value: x\n"
+                "      Given value type: <class 'dict'>\n      Given value: {'a': 'x'}"
+            ),
+            "data.queries.classes is {'a': 'x'}; accepted are str, list[str | int], dict[str, int], null",
+        ),
+        (
             "the following arguments are required: test.model.attacks, test.data.queries",
             "the configuration lacks model.attacks, data.queries: give a file with --config",
         ),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lit_knn.data.array_files import read_array
 from lit_knn.data.base import ArrayShard, ImageSource
+from lit_knn.data.classes import Classes, Given, given
 from lit_knn.errors import UserError
 
 HASHED = 1 << 28  # bytes of an array that its identity reads: half a second
@@ -31,12 +32,15 @@ class Arrays(ImageSource):
         labels_key: Name of the labels.
         rows: The first row and the one after the last, as Python counts them; null takes all.
         layout: ``NHWC`` or ``NCHW``; null goes by the one dimension that is 3.
+        classes: Names of the classes, all of the network's, as of `ImageFolder`; the labels are their numbers.
         shard_size: Images per shard; the unit of resuming an extraction.
 
     References:
         Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations, 2019,
         https://arxiv.org/abs/1903.12261 (CIFAR-10-C)
     """
+
+    labels_from = "give `labels:` a file of as many whole numbers, or `labels_key:` their name"
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Arrays(ImageSource):
         labels_key: str | None = None,
         rows: tuple[int, int] | None = None,
         layout: Literal["NHWC", "NCHW"] | None = None,
+        classes: Given | None = None,
         shard_size: int = 10_000,
     ) -> None:
         if shard_size < 1:
@@ -54,7 +59,7 @@ class Arrays(ImageSource):
         if layout not in (None, "NHWC", "NCHW"):
             raise UserError(f"layout is {layout!r}: accepted are NHWC, NCHW and null")
         self.images, self.labels = Path(images).expanduser(), None if labels is None else Path(labels).expanduser()
-        self.images_key, self.labels_key = images_key, labels_key
+        self.images_key, self.labels_key, self.classes = images_key, labels_key, classes
         self.rows, self.layout, self.shard_size = rows, layout, shard_size
 
     @classmethod
@@ -65,6 +70,7 @@ class Arrays(ImageSource):
         *,
         rows: tuple[int, int] | None = None,
         layout: Literal["NHWC", "NCHW"] | None = None,
+        classes: Given | None = None,
         shard_size: int = 10_000,
     ) -> Arrays:
         """Return a source of what is in memory; it is not copied.
@@ -74,12 +80,18 @@ class Arrays(ImageSource):
             labels: ``(M,)`` integers; None where they are not known.
             rows: As above.
             layout: As above.
+            classes: As above.
             shard_size: As above.
         """
-        source = cls(images="images", rows=rows, layout=layout, shard_size=shard_size)
+        source = cls(images="images", rows=rows, layout=layout, classes=classes, shard_size=shard_size)
         source._stored = _array(images)
         source._labels = None if labels is None else _array(labels)
         return source
+
+    @cached_property
+    def found_classes(self) -> Classes | None:
+        """What the configuration says."""
+        return None if self.classes is None else given(self.classes)
 
     def shard_names(self) -> list[str]:
         """Return one name per `shard_size` images: the file's and the first row."""

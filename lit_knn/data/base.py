@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_knn.data.classes import Classes
 from lit_knn.errors import UserError
 
 Pixels = NDArray[np.uint8] | NDArray[np.floating]
@@ -118,12 +119,19 @@ class ImageSource(ABC):
     labels_from = "use images that have one"
 
     @property
+    def found_classes(self) -> Classes | None:
+        """What the labels mean, where it is not fixed."""
+        return None
+
+    @property
     def class_names(self) -> list[str] | None:
         """Names in the order of the labels, which are those of the network's classes; None if unknown."""
-        return None
+        return None if self.found_classes is None else self.found_classes.listing
 
     def label_problem(self, num_classes: int) -> str:
         """Return why the labels cannot be classes of a network of so many, as one sentence; "" if they can."""
+        if self.found_classes is not None:
+            return self.found_classes.problem(num_classes)
         if self.class_names is None or len(self.class_names) == num_classes:
             return ""
         return (

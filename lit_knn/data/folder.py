@@ -72,15 +72,6 @@ class ImageFolder(ImageSource):
                 raise UserError(f"{self.label_file.path} names no image of {self.root}, such as {images[0]}")
         return assign(words, self.known_classes, where, ranked=self.label_file is None) if words else None
 
-    @property
-    def class_names(self) -> list[str] | None:
-        """The names of the classes."""
-        return None if self.found_classes is None else self.found_classes.listing
-
-    def label_problem(self, num_classes: int) -> str:
-        """Return why the labels cannot be classes of a network of so many; "" if they can."""
-        return "" if self.found_classes is None else self.found_classes.problem(num_classes)
-
     @cached_property
     def folders(self) -> list[str]:
         """The sub-folders, sorted; hidden ones are left out.

@@ -63,15 +63,6 @@ class TarShards(ImageSource):
         """The same, or ImageNet's where a shard that has been opened needs them; None where labels are numbers."""
         return self.known_classes or (imagenet() if self._named_by_wordnet else None)
 
-    @property
-    def class_names(self) -> list[str] | None:
-        """The names of the classes."""
-        return None if self.found_classes is None else self.found_classes.listing
-
-    def label_problem(self, num_classes: int) -> str:
-        """Return why the labels cannot be classes of a network of so many; "" if they can."""
-        return "" if self.found_classes is None else self.found_classes.problem(num_classes)
-
     def shard_names(self) -> list[str]:
         """Return the file names without ``.tar``.
 

@@ -47,6 +47,8 @@ class YFCC100M(ImageSource):
         The layout: https://gitlab.com/jfolz/yfcc100m and http://www.multimediacommons.org
     """
 
+    labels_from = "YFCC-100M has none, it is a database"
+
     def __init__(
         self,
         *,

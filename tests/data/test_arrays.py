@@ -137,3 +137,14 @@ def test_yaml_builds_it_from_its_short_name(tmp_path: Path) -> None:
     (batch,), expected = module.test_dataloader(), next(iter(ImageData(queries=Digits(split="test")).test_dataloader()))
     assert torch.equal(batch["image"], expected["image"][10:25])
     assert torch.equal(batch["label"], expected["label"][10:25])
+
+
+def test_classes_have_names() -> None:
+    source = Arrays.of(np.zeros((2, 4, 4, 3), np.uint8), np.array([1, 0]), classes=["cat", "dog"])
+    assert source.class_names == ["cat", "dog"]
+    assert not source.label_problem(2)
+    assert "lists 2 classes, but the network has 10" in source.label_problem(10)
+    bare = Arrays.of(np.zeros((2, 4, 4, 3), np.uint8))
+    assert bare.class_names is None
+    assert not bare.label_problem(10)
+    assert bare.identity() == Arrays.of(np.zeros((2, 4, 4, 3), np.uint8), classes=["a"]).identity()
