@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from lit_knn.cache import Attacked
-from lit_knn.database import Gallery
-from lit_knn.defenses import Defense, Variant
+from lit_knn.database import Gallery, in_database
+from lit_knn.defenses import Defense, Variant, most_needed
 from lit_knn.metrics import hits
 from lit_knn.outcomes import Outcome
 
@@ -53,12 +54,17 @@ def answers(
         scores = [defense(look.query if view is None else look.query.of(view)) for defense, view in pairs]
         return hits(torch.cat(scores), label, topk), look.realised.float(), look.realised_normalized.float()
 
-    clean, *attacked = map(answer, looks)
+    looks = iter(looks)
+    query = (first := next(looks)).query
+    clean, *attacked = map(answer, chain([first], looks))
     cases = [
         [torch.stack(parts) for parts in zip(clean, *attacked[start : start + sizes], strict=True)]  # (E, N, ...)
         for start in range(0, len(attacked), sizes)
     ]
-    return Outcome(*(torch.stack(parts) for parts in zip(*cases, strict=True)))  # (A, E, N, ...)
+    found, realised, normalized = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
+    needed = most_needed(defenses)
+    stored = in_database(query, needed) if needed else torch.zeros_like(label, dtype=torch.bool)
+    return Outcome(found, realised, normalized, hits(query.logits[None], label, [1])[:, 0, 0], stored)
 
 
 def _pairs(defenses: Sequence[Defense], views: Sequence[Gallery]) -> list[tuple[Defense, Gallery | None]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import product
 from typing import cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 
+from lit_knn import premises
 from lit_knn.answers import answers, variants
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, outside_networks, set_precision
@@ -21,16 +21,17 @@ from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_need
 from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
-from lit_knn.metrics import RobustAccuracy, SampleAudit
+from lit_knn.metrics import Tally, cautions
 from lit_knn.origins import case_origins, outcome_origin
-from lit_knn.outcomes import Outcome, Outcomes
+from lit_knn.outcomes import Outcomes
 from lit_knn.perturbation import normalized_l2
-from lit_knn.premises import verify_labels, verify_neighbors, verify_networks, verify_parts
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
 
-WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
+log = logging.getLogger(__name__)
+
+TOPK = (1, 5)  # as far as there are more classes
 
 
 class Evaluation(pl.LightningModule):
@@ -43,7 +44,8 @@ class Evaluation(pl.LightningModule):
         defenses: What answers; by default none, the classifier itself.
         threats: Who knows what; by default gray box, an attack on the classifier itself.
         database: Where retrieval defenses look for neighbours.
-        topk: A prediction counts as right if the true class is among the k largest scores.
+        topk: A prediction counts as right if the true class is among the k largest scores; by default for k = 1 and, of
+            more than five classes, 5.
         cache: Where attacked batches are kept for other runs; nowhere by default.
     """
 
@@ -56,7 +58,7 @@ class Evaluation(pl.LightningModule):
         defenses: list[Defense] | None = None,
         threats: list[Threat] | None = None,
         database: Database | None = None,
-        topk: list[int] = [1, 5],  # noqa: B006 - never changed; jsonargparse prints it as the default
+        topk: list[int] | None = None,
         cache: AdversarialCache | None = None,
     ) -> None:
         super().__init__()
@@ -68,9 +70,16 @@ class Evaluation(pl.LightningModule):
         self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
         self.database = database
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
-        self.topk = topk
-        verify_parts(
-            attacks=attacks, deltas=deltas, defenses=self.defenses, threats=threats, database=database, cache=cache
+        self.topk: Sequence[int] = TOPK if topk is None else topk
+        self._default_topk, self.num_classes = topk is None, 0  # C is known when a test has tried the classifier
+        premises.verify_parts(
+            attacks=attacks,
+            deltas=deltas,
+            defenses=self.defenses,
+            threats=threats,
+            database=database,
+            topk=self.topk,
+            cache=cache,
         )
         self.cache = cache
         self.cases = pair(self.threats, attacks)
@@ -81,7 +90,7 @@ class Evaluation(pl.LightningModule):
         self.watch: Callable[[str], object] = str  # told what is attacked next: a batch may take an hour
         self.pause: Callable[[], object] = lambda: None  # called between pieces of work, where a test may be stopped
         self.results: list[Row] = []
-        self.audit = SampleAudit()
+        self.warnings: list[str] = []  # what to know before the results are believed
 
     @property
     def gallery(self) -> StoredGallery | None:
@@ -131,11 +140,7 @@ class Evaluation(pl.LightningModule):
         set_precision(self, self.trainer.precision)
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
         self.views = self.required_database.open(self.classifier, self.data) if self.needed else []
-        verify_neighbors(self.needed, self.views)
-        counted = [(threat.name, attack.name) for threat, attack in self.cases]
-        if len(counted) > 1:
-            counted.append(WORST_CASE)
-        self.accuracy = RobustAccuracy(counted, self.deltas, self.variants, self.topk)
+        premises.verify_neighbors(self.needed, self.views)
         self._replicas.clear()  # they are of the database as it was opened before
         replicas = {threat.name: self.replica(threat) for threat in self.threats}
         if self.cache is not None:
@@ -143,17 +148,22 @@ class Evaluation(pl.LightningModule):
             origins = case_origins(self.cases, replicas, self.classifier, self.data, precision=self.trainer.precision)
             self._kept = {case: self.cache.case(origin, taps) for case, origin in origins.items()}
 
-    def on_test_start(self) -> None:
-        """Start counting from nothing, and try every network on the first batch of the run."""
-        self.accuracy.reset()
-        self.audit.reset()
+    def on_test_model_eval(self) -> None:
+        """Try every network on the first batch of the run, and start counting from nothing: the first hook on the device."""
+        super().on_test_model_eval()
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
-        image = self.data.first_images(self.device)["image"]
-        verify_networks(self.classifier, self.threats, taps, image, self.data.preprocessing)
+        first = self.data.first_images(self.device)["image"]
+        self.num_classes = premises.verify_networks(self.classifier, self.threats, taps, first, self.data.preprocessing)
+        if self._default_topk:
+            self.topk = [k for k in TOPK if k < self.num_classes]
+        premises.verify_topk(self.topk, self.num_classes)
+        premises.verify_attackers(self.cases, self._replicas, self.num_classes)
+        cases = [(threat.name, attack.name) for threat, attack in self.cases]
+        self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
-        verify_labels(batch, self.data.queries, self.classifier.num_classes)
+        premises.verify_labels(batch, self.data.queries, self.classifier.num_classes)
         with outside_networks(self.device):
             self._test(batch)
 
@@ -164,7 +174,7 @@ class Evaluation(pl.LightningModule):
         outcome = self.outcomes.load(id, digest) if self.outcomes else None
         looks = partial(self.looks, batch["image"], label, id, digest)
         if outcome is not None:
-            self.count(id, outcome)
+            self.tally.count(id, outcome)
         elif self.deferral is not None:
             self.deferral.keep(id, label, digest, looks)
         else:
@@ -182,15 +192,7 @@ class Evaluation(pl.LightningModule):
         outcome = answers(looks, label, self.defenses, self.views, topk=self.topk, sizes=len(self.deltas) - 1)
         if self.outcomes:
             self.outcomes.save(id, batch, outcome)
-        self.count(id, outcome)
-
-    def count(self, id: Tensor, outcome: Outcome) -> None:
-        """Count what is right, in every case and in the worst one."""
-        if len(self.cases) > 1:
-            outcome = Outcome(*map(torch.cat, zip(outcome, outcome.worst_case(), strict=True)))
-        for case, delta in product(range(len(outcome.hits)), range(len(self.deltas))):
-            self.accuracy.update(case, delta, *(part[case, delta] for part in outcome))
-        self.audit.update(id)
+        self.tally.count(id, outcome)
 
     def sweep(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, batch: str
@@ -235,8 +237,11 @@ class Evaluation(pl.LightningModule):
         if self.gallery is not None:
             self.gallery.finish()
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
-            self.audit.verify(self.data.expected_query_ids())
-        self.results = self.accuracy.rows()
+            self.tally.audit.verify(self.data.expected_query_ids())
+        self.results = self.tally.accuracy.rows()
+        self.warnings = cautions(self.tally.clean.counts(), self.num_classes)
+        for sentence in self.warnings if self.trainer.is_global_zero else []:
+            log.warning("%s", sentence)
 
     def on_test_end(self) -> None:
         """Answer the callbacks of other processes."""

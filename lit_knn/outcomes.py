@@ -26,6 +26,8 @@ FORM = {
     "hits": ("bool", 5),
     "realised": ("float32", 3),
     "realised_normalized": ("float32", 3),
+    "right": ("bool", 1),
+    "stored": ("bool", 1),
 }
 
 
@@ -36,11 +38,20 @@ class Outcome(NamedTuple):
         hits: ``(A, E, N, V, T)`` bool: does defense variant v have the true class among its top k?
         realised: ``(A, E, N)`` float32, Δ in pixels.
         realised_normalized: ``(A, E, N)`` float32, Δ in the classifier's normalised space.
+        right: ``(N,)`` bool: is the classifier itself right about the clean image?
+        stored: ``(N,)`` bool: has the database a row of the image itself?
     """
 
     hits: Tensor
     realised: Tensor
     realised_normalized: Tensor
+    right: Tensor
+    stored: Tensor
+
+    @property
+    def cells(self) -> list[Tensor]:
+        """What each case and size has of its own."""
+        return [self.hits, self.realised, self.realised_normalized]
 
     def worst_case(self) -> Outcome:
         """Return what becomes of each query when the attacker takes, for each variant, the case that breaks it.
@@ -48,10 +59,10 @@ class Outcome(NamedTuple):
         Returns:
             One case, A = 1: a hit where no case breaks it, and the largest realised Δ.
         """
-        return Outcome(
-            self.hits.all(dim=0, keepdim=True),
-            self.realised.amax(dim=0, keepdim=True),
-            self.realised_normalized.amax(dim=0, keepdim=True),
+        return self._replace(
+            hits=self.hits.all(dim=0, keepdim=True),
+            realised=self.realised.amax(dim=0, keepdim=True),
+            realised_normalized=self.realised_normalized.amax(dim=0, keepdim=True),
         )
 
 
@@ -107,8 +118,10 @@ class Outcomes:
         with undamaged(path, REMEDY):
             arrays = load_arrays(path, REMEDY, FORM)
             cases, sizes, lines, numbers = self.shape
-            cells = (cases, sizes, len(arrays["id"]))
-            if [arrays[name].shape for name in Outcome._fields] != [(*cells, lines, numbers), cells, cells]:
+            queries = arrays["id"].shape
+            cells = (cases, sizes, *queries)
+            shapes = [(*cells, lines, numbers), cells, cells, queries, queries]
+            if [arrays[name].shape for name in Outcome._fields] != shapes:
                 raise ValueError("its arrays are not of this run's cases, lines and queries")
         return arrays["id"].tolist(), Outcome(*(torch.from_numpy(arrays[name]) for name in Outcome._fields))
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from lit_knn.backbones import Classifier
 from lit_knn.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lit_knn.attacks import Attack
-    from lit_knn.backbones import Classifier, Tap
+    from lit_knn.backbones import Tap
     from lit_knn.cache import AdversarialCache
     from lit_knn.data import Batch, ImageSource
     from lit_knn.data.preprocessing import Preprocessing
-    from lit_knn.database import Database, StoredGallery
+    from lit_knn.database import Database, Gallery
     from lit_knn.defenses import Defense
+    from lit_knn.replica import Replica
     from lit_knn.threat import Threat
 
 
@@ -27,14 +29,18 @@ def verify_parts(
     defenses: Sequence[Defense],
     threats: Sequence[Threat],
     database: Database | None,
+    topk: Sequence[int],
     cache: AdversarialCache | None,
 ) -> None:
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
-        UserError: If there is no attack or Δ, a Δ beyond (0, 1], two parts of one name, a defense that looks at images
-            which the cache does not keep, or an attacker who would have to know databases of several sizes.
+        UserError: If there is no attack or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name, a defense that
+            looks at images which the cache does not keep, or an attacker who would have to know databases of several
+            sizes.
     """
+    if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
+        raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
     if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
         raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {list(deltas)}")
     for kind, names in (
@@ -55,7 +61,7 @@ def verify_parts(
         )
 
 
-def verify_neighbors(needed: Mapping[str, int], views: Sequence[StoredGallery]) -> None:
+def verify_neighbors(needed: Mapping[str, int], views: Sequence[Gallery], whose: str = "a defense") -> None:
     """Refuse databases with fewer rows than neighbours are wanted.
 
     Raises:
@@ -64,7 +70,40 @@ def verify_neighbors(needed: Mapping[str, int], views: Sequence[StoredGallery]) 
     rows = min((len(view) for view in views), default=0)
     for tap, k in needed.items():
         if k > rows:
-            raise UserError(f"a defense wants {k} neighbours at {tap}, but the database has {rows} rows")
+            raise UserError(f"{whose} wants {k} neighbours at {tap}, but the database has {rows} rows")
+
+
+def verify_topk(topk: Sequence[int], num_classes: int) -> None:
+    """Refuse a k that every answer would be right for.
+
+    Raises:
+        UserError: If one is not below the number of classes.
+    """
+    if max(topk) >= num_classes:
+        raise UserError(
+            f"model.topk is {list(topk)}, but the classifier has {num_classes} classes: 1 to {num_classes - 1} are accepted"
+        )
+
+
+def verify_attackers(
+    cases: Sequence[tuple[Threat, Attack]], replicas: Mapping[str, Replica | None], num_classes: int
+) -> None:
+    """Refuse attackers who could not ask what their attacks ask for.
+
+    Args:
+        cases: Threats and attacks.
+        replicas: By name of the threat, the attacker's copy of the defense, if they hold one.
+        num_classes: C of the defended classifier.
+
+    Raises:
+        UserError: If their database has fewer rows than the copy or the objective looks for, or an objective compares
+            more classes than there are.
+    """
+    for threat, attack in cases:
+        replica = replicas[threat.name]
+        if replica is not None and replica.defense.needed:
+            verify_neighbors(replica.defense.needed, [replica.gallery], f"the copy that {threat.name} holds")
+        attack.objective.verify(attack.name, replica, num_classes)
 
 
 def verify_networks(
@@ -73,7 +112,7 @@ def verify_networks(
     taps: Sequence[Tap],
     image: Tensor,
     preprocessing: Preprocessing | None = None,
-) -> None:
+) -> int:
     """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
 
     Args:
@@ -83,13 +122,23 @@ def verify_networks(
         image: ``(N, 3, H, W)`` float32 in [0, 1].
         preprocessing: What brought the images to their size, if anything.
 
+    Returns:
+        C, the number of classes.
+
     Raises:
-        UserError: If one does not give logits, or its layers cannot be tapped.
+        UserError: If one does not give logits, or those of other classes, or its layers cannot be tapped.
     """
     classifier.examine(image, taps, preprocessing)
     for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
         if network is not classifier:
             network.examine(image, preprocessing=preprocessing)
+            for part in network.modules():
+                if isinstance(part, Classifier) and part.num_classes != classifier.num_classes:
+                    raise UserError(
+                        f"network {part.name} has {part.num_classes} classes and is attacked in place of "
+                        f"{classifier.name}, which has {classifier.num_classes}: both must have the same"
+                    )
+    return cast(int, classifier.num_classes)
 
 
 def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) -> None:

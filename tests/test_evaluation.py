@@ -11,8 +11,9 @@ from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Variant
 from lit_knn.errors import UserError
-from lit_knn.evaluation import WORST_CASE, Evaluation
+from lit_knn.evaluation import Evaluation
 from lit_knn.index import Faiss
+from lit_knn.metrics import WORST_CASE
 from lit_knn.metrics.audit import AuditError
 from lit_knn.objectives import FeatureSpace, SoftKNN
 from lit_knn.threat import BlackBox, GrayBox, WhiteBox

@@ -15,7 +15,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from lit_knn.backbones import rounded_products
+from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.deferral import Deferral
 from lit_knn.outcomes import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
@@ -71,11 +71,13 @@ class RunRecord(Callback):
         console = Console()
         console.print(accuracy_table(record))
         console.print(summary(record), highlight=False)
+        for sentence in record.warnings:
+            console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
         console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
 
 
 def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
-    data, gallery = evaluation.data, evaluation.gallery
+    data, gallery, clean = evaluation.data, evaluation.gallery, evaluation.tally.clean.counts()
     store = None if gallery is None else gallery.store
     return Record(
         run=trainer.run_folder.name,
@@ -86,12 +88,25 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         git=_revision(),
         seed=int(trainer.run_config.get("seed_everything") or 0),
         fingerprints=evaluation.origin(),
-        queries={"images": evaluation.results[0]["n"], "source": data.queries.identity()},
+        queries={
+            "images": clean.seen,
+            "source": data.queries.identity(),
+            "right while clean": clean.right,
+            "in the database": clean.stored,
+        },
         database={}
         if store is None
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
+        warnings=_warnings(evaluation),
         results=evaluation.results,
     )
+
+
+def _warnings(evaluation: Evaluation) -> list[str]:
+    """Return what the parts of a run have to say before its results are believed, each sentence once."""
+    networks = [module for module in evaluation.modules() if isinstance(module, Classifier)]
+    parts = [evaluation.data, *networks, evaluation]
+    return list(dict.fromkeys(sentence for part in parts for sentence in getattr(part, "warnings", [])))
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from .base import Gallery
 from .database import Database
+from .overlap import in_database
 from .stored import StoredGallery
 
-__all__ = ["Database", "Gallery", "StoredGallery"]
+__all__ = ["Database", "Gallery", "StoredGallery", "in_database"]

@@ -1,7 +1,20 @@
 """Accuracy under attack, exact over any number of processes."""
 
 from .audit import AuditError, SampleAudit
+from .clean import CleanCounts, CleanQueries, cautions
 from .functional import hits, wilson
 from .robust_accuracy import RobustAccuracy
+from .tally import WORST_CASE, Tally
 
-__all__ = ["AuditError", "RobustAccuracy", "SampleAudit", "hits", "wilson"]
+__all__ = [
+    "WORST_CASE",
+    "AuditError",
+    "CleanCounts",
+    "CleanQueries",
+    "RobustAccuracy",
+    "SampleAudit",
+    "Tally",
+    "cautions",
+    "hits",
+    "wilson",
+]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lit_knn.victim import Victim
+
+if TYPE_CHECKING:
+    from lit_knn.replica import Replica
 
 Score = Callable[[Tensor], Tensor]
 """Images ``(N, 3, H, W)`` → ``(N,)``, each image on its own, with a graph where gradients exist."""
@@ -37,6 +41,18 @@ class Objective(ABC):
         Args:
             victim: The batch under attack.
             target: From 0 to ``targets − 1``: which of the wrong classes, the most promising first.
+        """
+
+    def verify(self, attack: str, replica: Replica | None, num_classes: int) -> None:  # noqa: B027
+        """Refuse, before anything is attacked, what this could not be asked for; by default nothing is.
+
+        Args:
+            attack: What messages call the attack.
+            replica: The attacker's copy of the defense, if they hold one.
+            num_classes: C of the attacked network.
+
+        Raises:
+            UserError: In a variant, if there are too few classes or rows.
         """
 
     def choice(self, victim: Victim) -> Score:

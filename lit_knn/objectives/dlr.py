@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from lit_knn.errors import UserError
 from lit_knn.objectives.base import Objective, Score
 from lit_knn.objectives.classifier import Margin, without_true
 from lit_knn.victim import Victim
+
+if TYPE_CHECKING:
+    from lit_knn.replica import Replica
 
 
 class TargetedDLR(Objective):
@@ -30,16 +35,16 @@ class TargetedDLR(Objective):
             raise UserError(f"TargetedDLR has targets: {targets}; 1 or more are accepted")
         self.targets = targets
 
-    def bind(self, victim: Victim, target: int = 0) -> Score:
-        """Return the ratio of each image for one of its wrong classes.
+    def verify(self, attack: str, replica: Replica | None, num_classes: int) -> None:
+        """Refuse fewer than four classes."""
+        if num_classes < 4:
+            raise UserError(f"{attack} compares the four largest logits, but the network has {num_classes} classes")
 
-        Raises:
-            UserError: If the network has fewer than four classes.
-        """
+    def bind(self, victim: Victim, target: int = 0) -> Score:
+        """Return the ratio of each image for one of its wrong classes."""
         with torch.no_grad():
             clean = victim.logits(victim.image)  # (N, C)
-        if (classes := clean.shape[1]) < 4:
-            raise UserError(f"TargetedDLR compares the four largest logits, but the network has {classes} classes")
+        self.verify(type(self).__name__, victim.replica, classes := clean.shape[1])
         ranked = without_true(clean, victim.label).argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
         aim = ranked[:, target % (classes - 1)]
         return lambda image: targeted_ratio(victim.logits(image), victim.label, aim)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.objectives.base import Objective, Score, with_gradient
 from lit_knn.victim import Victim
+
+if TYPE_CHECKING:
+    from lit_knn.replica import Replica
 
 FEWEST = 10  # evaluations before a candidate is chosen: with fewer, the luckiest draw wins, not the best image
 
@@ -34,6 +39,10 @@ class EOT(Objective):
         self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
         self.aware, self.signed, self.targets = objective.aware, objective.signed, objective.targets
         self.flat_at_image = objective.flat_at_image
+
+    def verify(self, attack: str, replica: Replica | None, num_classes: int) -> None:
+        """Refuse what the averaged objective does."""
+        self.objective.verify(attack, replica, num_classes)
 
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Return the mean over ``draws``."""

@@ -51,6 +51,10 @@ class FeatureSpace(StandIn):
             raise UserError(f"FeatureSpace has k: {k}; 1 or more are accepted")
         self.reading, self.k, self.exclude_self = reading, k, exclude_self
 
+    def rows(self, k: int) -> int:
+        """Return how many: one more than neighbors, if one may be the image itself."""
+        return (self.k or k) + self.exclude_self
+
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Look for the neighbours of the clean images."""
         del target

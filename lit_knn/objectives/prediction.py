@@ -55,6 +55,12 @@ class NeighborPrediction(StandIn):
             raise UserError(f"NeighborPrediction has gamma: {gamma}, k: {k}; from 0 and from 1 are accepted")
         self.reading, self.gamma, self.k, self.exclude_self = reading, gamma, k, exclude_self
 
+    def rows(self, k: int) -> int:
+        """Return how many: one more than neighbors, if one may be the image itself; none for ``grad_x``."""
+        if self.reading in ("grad_x", "retrieval"):
+            return k if self.reading == "retrieval" else 0
+        return (self.k or k) + self.exclude_self
+
     def bind(self, victim: Victim, target: int = 0) -> Score:
         """Look for the neighbours of the clean images, and take their gradient if it stays the same."""
         del target

@@ -110,6 +110,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
         + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
     )
     blocks: list[Block] = [Table(["run", "defense", "Δ", "clean", *titles], rows, 2, caption.strip())]
+    blocks += [Paragraph(f"{run.label}: {text}.", warning=True) for run in runs for text in run.record.warnings]
     blind = [run.label for run in runs if not knows_defense(run.record) and any(r["tap"] for r in run.record.results)]
     if blind:
         names = "this run" if len(runs) == 1 else "any run here" if len(blind) == len(runs) else ", ".join(blind)

@@ -13,7 +13,8 @@ from lit_knn.errors import UserError
 from lit_knn.sealing import sealed
 from lit_knn.variant import Variant
 
-SCHEMA = 2
+SCHEMA = 3
+ADDED: dict[int, dict[str, Any]] = {2: {"warnings": []}, SCHEMA: {}}  # what records of each readable schema lack
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"
 
@@ -66,6 +67,7 @@ class Record:
         fingerprints: What was attacked, searched and queried.
         queries: How many images were attacked, and which.
         database: ``rows``, ``skipped`` (list of [row, key, reason]) and whatever else tells the database apart.
+        warnings: What to know before the results are believed, in sentences without a full stop.
         results: One row per threat, attack, Δ, defense variant and k.
     """
 
@@ -80,6 +82,7 @@ class Record:
     fingerprints: dict[str, str]
     queries: dict[str, Any]
     database: dict[str, Any]
+    warnings: list[str]
     results: list[Row]
 
     def save(self, folder: Path) -> Path:
@@ -111,8 +114,11 @@ class Record:
         except ValueError as error:
             raise UserError(f"{path} is not a record of a run: not JSON ({error})") from error
         found = content.get("schema") if isinstance(content, dict) else None
-        if found != SCHEMA:
-            raise UserError(f"{path} has record schema {found}; this version of lit_knn reads schema {SCHEMA}")
+        if found not in ADDED:
+            raise UserError(
+                f"{path} has record schema {found}; this version of lit_knn reads {', '.join(map(str, ADDED))}"
+            )
+        content |= ADDED[found] | {"schema": SCHEMA}
         if different := set(content) ^ {field.name for field in fields(cls)}:
             raise UserError(f"{path} is not a record of schema {SCHEMA}: missing or unknown {sorted(different)}")
         results = content["results"]

@@ -27,6 +27,7 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     """
     blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against Δ of {run.label}")]
     blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
+    blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
     blocks += _findings(run.folder / CHECKS_FILE)
     blocks.append(Folded("Every attack at every Δ", [_everything(run.record)]))
     if (run.folder / BREAKS_FILE).exists():

@@ -33,7 +33,11 @@ def test_the_record_tells_what_was_run(reference, database_path, classifier):
     assert {"python", "lit_knn", "numpy"} < set(record.versions)
     assert record.fingerprints["classifier"] == classifier.fingerprint()
     assert record.fingerprints["attacked by gray_box"] == classifier.fingerprint()
-    assert record.queries == {"images": 130, "source": "digits-test"}
+    none = record.results[0]
+    assert (none["defense"], none["delta"], none["topk"]) == ("none", 0.0, 1)
+    expected = {"right while clean": none["correct"], "in the database": 0}
+    assert record.queries == {"images": 130, "source": "digits-test", **expected}
+    assert record.warnings == []
     assert record.config["data"]["batch_size"] == 50
     assert record.config["model"]["deltas"] == [0.05, 0.1]
 
@@ -81,6 +85,43 @@ def test_a_machine_without_git(monkeypatch):
     assert run_record._revision() == ""
 
 
+# ---------------------------------------------------------------- what to know before a number is believed
+
+
+@pytest.mark.parametrize("index", [{"class_path": "Faiss"}, None])
+def test_queries_in_the_database_are_counted_and_said(built, capsys, index):
+    """Against a comparison of all pixels; searched batch by batch, and all at once at the end."""
+    built["data"]["queries"]["init_args"]["split"] = "all"
+    built["model"]["database"]["index"] = index
+    record = Record.load(run("test", built))
+    asked, rows = (Digits(split=split).open_shard(0) for split in ("all", "train"))
+    ids = ImageData(queries=Digits(split="all"), num_queries=130).expected_query_ids().tolist()
+    images = {rows.read(row).image.tobytes() for row in range(len(rows))}
+    stored = sum(asked.read(id).image.tobytes() in images for id in ids)
+    assert 0 < stored < 130
+    assert record.queries["in the database"] == stored
+    (sentence,) = record.warnings
+    assert sentence.startswith(f"{stored} of 130 queries are in the database")
+    assert f"Warning: {sentence}." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_classifier_that_guesses_is_said_even_if_only_others_answer(tmp_path, measure):
+    """Labels that are one off, as those of a stray folder."""
+    (tmp_path / "off.py").write_text(
+        "from torch import nn\nfrom lit_knn.backbones.digits import digits_resnet\n\n\nclass Off(nn.Sequential):\n"
+        "    def forward(self, image):\n        return super().forward(image).roll(1, 1)\n\n\n"
+        "def off():\n    return Off(digits_resnet())\n"
+    )
+    measure(classifier=Classifier(**NETWORK | {"network": f"{tmp_path / 'off.py'}:off"}), defenses=[Scale(1.0)])
+    record = Record.load(tmp_path / "x")
+    (sentence,) = (sentence for sentence in record.warnings if "guessing" in sentence)
+    right = record.queries["right while clean"]
+    assert right == record.results[0]["correct"]
+    assert sentence.startswith(
+        f"the classifier is right about {right} of 40 clean queries, no better than guessing one of 10"
+    )
+
+
 # ---------------------------------------------------------------- going on, from Python
 
 
@@ -100,7 +141,7 @@ def measure(tmp_path, database):
 
     def call(run="x", precision="32-true", **changes):
         given = {"attacks": [PGD(steps=1)], "deltas": [0.1], "defenses": [NoDefense()], "topk": [1], **changes}
-        evaluation = Evaluation(classifier=Classifier(**NETWORK), **given)
+        evaluation = Evaluation(**{"classifier": Classifier(**NETWORK), **given})
         options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "precision": precision}
         trainer = EvalTrainer(default_root_dir=tmp_path, run=run, **options)
         data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), num_queries=40, batch_size=20)

@@ -47,6 +47,7 @@ def make_record(
         fingerprints={"classifier": "resnet-0123"},
         queries={"count": 1000},
         database={"rows": 50_000, "skipped": [[3, "cat/3.png", "truncated"]]},
+        warnings=[],
         results=rows,
     )
 

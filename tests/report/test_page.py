@@ -57,6 +57,15 @@ def test_runs_with_and_without_attackers_who_know():
     assert warnings(run("a"), run("b"))[0].startswith("No attacker of any run here knows")
 
 
+def test_what_a_run_warns_of_stands_beside_the_table_and_in_its_section():
+    doubtful = run("a", AWARE)
+    doubtful.record.warnings.append("3 of 1,000 queries are in the database")
+    assert warnings(doubtful, run("b", AWARE)) == [
+        "a: 3 of 1,000 queries are in the database.",
+        "3 of 1,000 queries are in the database.",
+    ]
+
+
 def test_undefended_networks_need_no_white_box():
     record = make_record(UNAWARE, taps=())
     assert warnings(Run("a", Path(), record)) == []

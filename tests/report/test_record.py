@@ -36,7 +36,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads schema 2"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, "results must be rows"),
@@ -47,6 +47,14 @@ def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, mes
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         Record.load(path)
+
+
+def test_a_record_from_before_there_were_warnings(record, tmp_path):
+    path = record.save(tmp_path)
+    content = json.loads(path.read_text())
+    del content["warnings"]
+    path.write_text(json.dumps(content | {"schema": 2}))
+    assert Record.load(path) == record
 
 
 @pytest.mark.parametrize("content", ["", '{"schema": 1', "[]", "null"])
