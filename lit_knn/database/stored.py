@@ -50,7 +50,7 @@ class StoredGallery(Gallery):
         """Return the rows of the store from ``start`` to ``stop`` in random order: smaller views are parts of larger ones.
 
         Raises:
-            UserError: If the store does not have that many rows.
+            UserError: If the store does not have that many rows, or an index cannot search a part of them.
         """
         (view,) = self._windows([(start, stop)])
         return view
@@ -68,6 +68,9 @@ class StoredGallery(Gallery):
                 )
         parts = [window for window in windows if window != (0, rows)]
         found = dict(zip(parts, RandomOrder(rows, self.order_seed).selections(parts), strict=True)) if parts else {}
+        for among in found.values():
+            for index in self.indexes.values():
+                index.rehearse(among)
         return [replace(self, among=found.get(window)) for window in windows]
 
     def identity(self) -> Fingerprint:

@@ -1,10 +1,12 @@
 """Features of queries to the ids of the nearest rows."""
 
-from .base import Index, Neighbors, nearest
+from .base import Index
 from .binary import Binary
+from .exact import Running
 from .factory import Faiss
 from .milvus import Milvus
-from .scan import Running, Scan
+from .neighbors import Neighbors, nearest
+from .scan import Scan
 from .selection import Selection, rings
 from .sharded import Sharded
 

@@ -1,5 +1,7 @@
 """The contract of an index: ids are rows of the store, all of them real, nearest first.
 
+An index that calls itself exact is one function of query and rows: `lit_knn.index.exact`.
+
 It is built in three steps, any of which may have nothing to do: `train` on a sample, `add` the rows part by part (in as
 many jobs as there are parts), `merge` the parts. Then it is opened, whole or a share of it, and searched.
 """
@@ -7,41 +9,25 @@ many jobs as there are parts), `merge` the parts. Then it is opened, whole or a 
 from __future__ import annotations
 
 import copy
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
+from lit_knn.index.exact import scan
+from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.selection import Selection
+from lit_knn.index.sidecar import REMEDY
 from lit_knn.part import WHOLE, Part
 from lit_knn.store import Store
 
-
-class Neighbors(NamedTuple):
-    """The K nearest rows of N queries, nearest first.
-
-    Attributes:
-        ids: ``(N, K)`` int64, rows of the store; −1 where a share of them has fewer than K.
-        distances: ``(N, K)`` float32, Euclidean, in units of the features, infinite beside −1; approximate for a lossy
-            index, and near 0: matrix products leave a copy up to 1e-3 of its length away.
-    """
-
-    ids: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.float32]
-
-
-def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
-    """Merge what the same queries ``(..., K)`` found in different rows; the lower id goes first of equally near ones.
-
-    So neither the order of ``found`` nor how the rows were shared out matters.
-    """
-    ids, distances = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
-    order = np.lexsort((ids, distances), axis=-1)[..., :k]
-    return Neighbors(np.take_along_axis(ids, order, -1), np.take_along_axis(distances, order, -1))
+log = logging.getLogger(__name__)
+LARGEST = 1e15  # of a feature: the square of a distance is a float32 where FAISS computes it
 
 
 class Index(ABC):
@@ -52,8 +38,9 @@ class Index(ABC):
 
     exhaustive = False  # whether each search reads all rows, so that nothing is built and many queries share a reading
     _name = "index"  # what messages call it, once it is open
-    _rows = 0
-    _dimension = 0
+    _store: Store | None = None
+    _tap = ""
+    _said = False  # that searches take longer than they need to
 
     @property
     @abstractmethod
@@ -140,7 +127,8 @@ class Index(ABC):
             UserError: If a file is missing, cut, or was built over another store or with other settings.
         """
         ready = copy.copy(self)
-        ready._name, ready._rows, ready._dimension = f"index {folder}", len(store), dimension(store, tap)
+        dimension(store, tap)
+        ready._name, ready._store, ready._tap = f"index {folder}", store, tap
         ready._open(store, tap, folder, share)
         return ready
 
@@ -148,23 +136,41 @@ class Index(ABC):
     def search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
         """Return the k nearest rows of each query.
 
+        A query of which an approximate search finds fewer than k is searched exactly, which reads the whole store.
+
         Args:
-            features: ``(N, D)`` float32, finite.
+            features: ``(N, D)`` float32, finite, below 1e15.
             k: From 1 to the number of rows.
             among: The rows that may be found; all by default.
 
         Raises:
-            UserError: If a feature is NaN or infinite, there are fewer than k rows, or an approximate search did not
-                look at k of them.
+            UserError: If a feature is NaN, infinite or too large, there are fewer than k rows, or what was built is damaged.
         """
         neighbors = self.partial(features, k, among)
-        if (neighbors.ids < 0).any():
-            short = (neighbors.ids < 0).any(axis=1).sum()
-            raise UserError(
-                f"{self._name} found fewer than k = {k} neighbours for {short} of {len(features)} queries: raise "
-                "nprobe (IVF) or efSearch (HNSW) in search_parameters"
+        short = np.flatnonzero((neighbors.ids < 0).any(axis=1))
+        if not len(short):
+            return neighbors
+        if not self._said:
+            self._said = True
+            log.warning(
+                "%s finds fewer than k = %d neighbors for some queries, which all rows are read for: raise nprobe (IVF) or "
+                "efSearch (HNSW) in search_parameters",
+                self._name,
+                k,
             )
-        return neighbors
+        store = self._required_store()
+        (exact,) = scan(store.feature_blocks(self._tap), np.asarray(features[short], np.float32), k, [among])
+        found = Neighbors(neighbors.ids.copy(), neighbors.distances.copy())
+        found.ids[short], found.distances[short] = exact
+        return found
+
+    def rehearse(self, among: Selection) -> None:
+        """Search some rows once.
+
+        Raises:
+            UserError: If it cannot, as far as that is known without the other processes.
+        """
+        self.partial(np.zeros((1, dimension(self._required_store(), self._tap)), np.float32), 1, among)
 
     def finish(self) -> None:  # noqa: B027
         """Say that this process has nothing left to ask; indexes over several processes answer until none has."""
@@ -172,8 +178,8 @@ class Index(ABC):
     @final
     def partial(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
         """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
-        rows = self._rows if among is None else len(among)
-        if self._rows and not 1 <= k <= rows:
+        rows = len(self._required_store()) if among is None else len(among)
+        if not 1 <= k <= rows:
             raise UserError(f"{self._name} has {rows} rows and cannot find k = {k} neighbours")
         (neighbors,) = self.partials(features, k, [among])
         return neighbors
@@ -181,14 +187,31 @@ class Index(ABC):
     @final
     def partials(self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
         """Do what `partial` does for each of several selections that share no row, of any size."""
-        if not self._rows:
+        store = self._required_store()
+        features, size = np.ascontiguousarray(features, np.float32), dimension(store, self._tap)
+        if features.ndim != 2 or features.shape[1] != size:
+            raise UserError(f"{self._name} takes features (N, {size}), not {features.shape}")
+        if not (usable := (np.abs(features) < LARGEST).all(axis=1)).all():
+            raise UserError(
+                f"features of query {usable.argmin()} of {len(features)} are NaN or infinite, or exceed {LARGEST:g}"
+            )
+        found = self._search_each(features, k, among)
+        for (ids, _), part in zip(found, among, strict=True):
+            if ids.size and ids.max() >= len(store):
+                raise UserError(
+                    f"{self._name} found row {ids.max()} of {len(store)} rows: it is damaged; {REMEDY} again"
+                )
+            if part is not None and len(outside := part.outside(ids)):
+                raise UserError(
+                    f"{self._name} found row {outside[0]}, which is none of the {len(part)} rows that may be found: it does "
+                    "not keep to them; search it on the CPU, or use the index Scan"
+                )
+        return found
+
+    def _required_store(self) -> Store:
+        if self._store is None:
             raise RuntimeError("the index has not been opened")
-        features = np.ascontiguousarray(features, np.float32)
-        if features.ndim != 2 or features.shape[1] != self._dimension:
-            raise UserError(f"{self._name} takes features (N, {self._dimension}), not {features.shape}")
-        if not (finite := np.isfinite(features).all(axis=1)).all():
-            raise UserError(f"features of query {finite.argmin()} of {len(features)} are NaN or infinite")
-        return self._search_each(features, k, among)
+        return self._store
 
 
 def dimension(store: Store, tap: str) -> int:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Neighbors
 from lit_knn.index.faiss_files import TRAINING_ROWS_PER_LIST, FaissFiles
 from lit_knn.index.faiss_library import load_faiss, reason, write_index
-from lit_knn.index.selection import Selection
+from lit_knn.index.neighbors import Neighbors
+from lit_knn.index.selection import Selection, restricted_binary
 from lit_knn.index.sidecar import Description
 from lit_knn.store import Store, pack_signs
 
@@ -77,13 +77,13 @@ class Binary(FaissFiles):
         return index
 
     def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        faiss = load_faiss()
-        parameters = None
-        if among is not None:
-            if isinstance(handle, faiss.IndexBinaryIVF):
-                raise UserError(
-                    f"index {self.factory!r} cannot search a part of its rows; use BFlat, or no index at all"
-                )
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(among.bits))
-        hamming, ids = handle.search(pack_signs(features), k, params=parameters)
+        try:
+            hamming, ids = handle.search(
+                pack_signs(features), k, params=None if among is None else restricted_binary(handle, among)
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} ({reason(error)}); use "
+                "BFlat, or no index at all"
+            ) from error
         return Neighbors(ids, np.sqrt(4 * hamming.astype(np.float32)))

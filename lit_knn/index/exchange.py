@@ -14,7 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lit_knn.gloo import patient_group
-from lit_knn.index.base import Index, Neighbors, nearest
+from lit_knn.index.base import Index
+from lit_knn.index.neighbors import Neighbors, nearest
 from lit_knn.index.selection import Selection
 
 Question = tuple[int, npt.NDArray[np.float32], int, "Selection | None"]  # index, features (N, D), k, among

@@ -7,7 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors
+from lit_knn.index.base import Index
 from lit_knn.index.faiss_files import TRAINING_ROWS_PER_LIST, FaissFiles
-from lit_knn.index.faiss_library import load_faiss, reason, write_index
+from lit_knn.index.faiss_library import load_faiss, reads_all, reason, write_index
+from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.plan import default_budget, plan
 from lit_knn.index.selection import Selection, restricted
 from lit_knn.index.sidecar import Description
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TUNED = "tuned.json"
 EXAMPLES = "'Flat', 'IVF4096,Flat', 'IVF4096,PQ32', 'IVF4096,RaBitQ,Refine(SQ8)', 'HNSW32'"
+WITHOUT_EFFECT = ("verbose", "efConstruction", "prune_headroom")  # on a search, though FAISS lets them be set
 TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
 
 
@@ -48,7 +50,8 @@ class Faiss(FaissFiles):
         training_rows: Size of the random sample that the index is trained on; by default 100 for each list of an
             IVF index and at least 65,536, or all rows where there are fewer.
         seed: Of that sample and of k-means.
-        device: Where to search; ``auto`` takes the GPUs if there are any and FAISS has this index for them.
+        device: Where to search; ``auto`` takes the GPUs if there are any and FAISS has this index for them. A part of the
+            rows is searched on the CPU in any case, as FAISS's indexes on the GPU need not keep to it.
         gpu_float16: Store vectors on the GPU in half precision.
         gpu_temp_memory_mb: FAISS's scratch memory on each GPU, in MiB; its own choice by default.
         gpu_mode: With several GPUs and one process, ``replicate`` the index on each, or ``shard`` it over them.
@@ -143,12 +146,14 @@ class Faiss(FaissFiles):
         else:
             flags = faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0
         index = self._opened(path, flags)
-        space = faiss.ParameterSpace()
-        if gpus and (on_gpu := self._on_gpu(index)) is not None:
-            index, space = on_gpu, faiss.GpuParameterSpace()
         parameters = _tuned(path.parent, description["training"]) | self.search_parameters
-        _set_parameters(index, space, parameters, description["chosen"]["factory"])
-        return index
+        _set_parameters(index, faiss.ParameterSpace(), parameters, description["chosen"]["factory"])
+        if not gpus or (on_gpu := self._on_gpu(index)) is None:
+            return index
+        _set_parameters(on_gpu, faiss.GpuParameterSpace(), parameters, description["chosen"]["factory"])
+        on_cpu = copy.copy(self)
+        on_cpu.device = "cpu"
+        return OnGpu(on_gpu, reads_all(index), partial(on_cpu._read, path, description))
 
     def _on_gpu(self, index: faiss.Index) -> faiss.Index | None:
         from lit_knn.index.gpu import to_gpu
@@ -162,16 +167,44 @@ class Faiss(FaissFiles):
             warnings.warn(f"{problem}: the CPU searches it", stacklevel=2)
             return None
 
+    def _is_exact(self, handle: Any) -> bool:
+        return handle.reads_all if isinstance(handle, OnGpu) else reads_all(handle)
+
     def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        if isinstance(handle, OnGpu):
+            handle = handle.index if among is None else handle.on_cpu
         parameters = None if among is None else restricted(handle, among)
         try:
             squared, ids = handle.search(features, k, params=parameters)
         except RuntimeError as error:
+            if among is None:
+                raise UserError(f"index {self.factory!r} cannot find k = {k} neighbors ({reason(error)})") from error
             raise UserError(
                 f"index {self.factory!r} cannot search a part of its rows ({reason(error)}); use a Flat, IVF or HNSW "
-                "index on the CPU, or index only those rows"
+                "index, or index only those rows"
             ) from error
         return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))  # rounding takes the distance of a copy below 0
+
+
+class OnGpu:
+    """An index on the GPU, and the one on the CPU that it was copied from, mapped when it is asked for.
+
+    FAISS's indexes on the GPU take a selection and may not keep to it (`GpuIndexFlat`, `GpuIndexIVFFlat` and
+    `GpuIndexIVFPQ` without cuVS, and `IndexShardsIVF`, in 1.15.1), so the one on the CPU searches a part of the rows.
+
+    Args:
+        index: On the GPU.
+        reads_all: Whether it compares each query with every row, unshortened.
+        on_cpu: Opens the other.
+    """
+
+    def __init__(self, index: faiss.Index, reads_all: bool, on_cpu: Callable[[], faiss.Index]) -> None:
+        self.index, self.reads_all, self._on_cpu = index, reads_all, on_cpu
+
+    @cached_property
+    def on_cpu(self) -> faiss.Index:
+        """The index on the CPU."""
+        return self._on_cpu()
 
 
 def _tuned(folder: Path, training: str) -> dict[str, float]:
@@ -185,7 +218,11 @@ def _set_parameters(
     index: faiss.Index, space: faiss.ParameterSpace, parameters: Mapping[str, float], factory: str
 ) -> None:
     for name, value in parameters.items():
+        if not value >= 1:  # nor NaN
+            raise UserError(f"search parameter {name!r} of index {factory!r} is {value}; numbers from 1 are accepted")
         try:
+            if name in WITHOUT_EFFECT:
+                raise RuntimeError(name)
             space.set_index_parameter(index, name, value)
         except RuntimeError as error:
             raise UserError(

@@ -67,3 +67,13 @@ def write_index(index: Any, path: Path) -> None:
 def reason(error: RuntimeError) -> str:
     """Return what FAISS says, without where in its source it says so."""
     return str(error).splitlines()[0].rpartition(": ")[2]
+
+
+def reads_all(index: Any) -> bool:
+    """Return whether an index on the CPU compares each query with every row, unshortened."""
+    faiss = load_faiss()
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexIVFFlat):
+        lists = isinstance(faiss.downcast_index(index.quantizer), faiss.IndexFlat) and index.nprobe >= index.nlist
+        return lists and not index.max_codes
+    return isinstance(index, faiss.IndexFlat)

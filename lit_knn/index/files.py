@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast, final
 
@@ -20,7 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors, nearest
+from lit_knn.index.base import Index
+from lit_knn.index.exact import scan
+from lit_knn.index.neighbors import Neighbors, nearest
+from lit_knn.index.second_look import second_look
 from lit_knn.index.selection import Selection
 from lit_knn.index.sidecar import REMEDY, Description, checked, describe_file, described, is_described
 from lit_knn.part import Part
@@ -62,6 +66,11 @@ class FileIndex(Index):
     @abstractmethod
     def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows of one file, ids −1 beyond them."""
+
+    def _is_exact(self, handle: Any) -> bool:
+        """Return whether it looks at each row of a file as it is stored, so that only rounding can mislead it."""
+        del handle
+        return False
 
     # ---------------------------------------------------------------- building
 
@@ -170,13 +179,30 @@ class FileIndex(Index):
 
     @final
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        found = [Neighbors(np.full((len(features), k), -1), np.full((len(features), k), np.inf, np.float32))]
-        for handle, rows in self._pieces:
-            part = None if among is None else among.cut(rows)
+        nothing = Neighbors(np.full((len(features), k), -1), np.full((len(features), k), np.inf, np.float32))
+        return nearest([nothing, *(self._search_piece(piece, features, k, among) for piece in self._pieces)], k)
+
+    def _search_piece(
+        self, piece: Piece, features: npt.NDArray[np.float32], k: int, among: Selection | None
+    ) -> Neighbors:
+        handle, rows = piece
+        part = None if among is None else among.cut(rows)
+
+        def find(features: npt.NDArray[np.float32], k: int) -> Neighbors:
             ids, distances = self._query(handle, features, k, part)
             missing = ids < 0
-            found.append(Neighbors(np.where(missing, -1, ids + rows.start), np.where(missing, np.inf, distances)))
-        return found[1] if len(found) == 2 else nearest(found, k)
+            return Neighbors(np.where(missing, -1, ids + rows.start), np.where(missing, np.inf, distances))
+
+        if not self._is_exact(handle):
+            return find(features, k)
+        store, tap = self._required_store(), self._tap
+        return second_look(
+            features,
+            k,
+            find=find,
+            vectors=partial(store.features, tap),
+            scan=lambda features, k: scan(store.feature_blocks(tap, within=rows), features, k, [among])[0],
+        )
 
 
 def part_rows(rows: int, part: Part) -> range:

@@ -1,12 +1,18 @@
-"""How much of what exact search finds an index finds."""
+"""How much of what exact search finds an index finds.
+
+Distances count, not ids: of rows that are equally far, as bits often are, any is as good as another.
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_knn.index.base import Index
 from lit_knn.index.scan import Scan
+from lit_knn.index.second_look import measured
 from lit_knn.store import Store
 
 QUERIES = 200
@@ -27,20 +33,20 @@ class Truth:
         self.k = min(k, len(store) - 1)
         rows = np.random.default_rng(seed).choice(len(store), min(queries, len(store)), replace=False)
         self._rows, self._features = np.sort(rows), store.features(tap, np.sort(rows))
-        self._neighbors = self._others(Scan().open(store, tap, store.folder))
+        self._vectors = partial(store.features, tap)
+        self._farthest = self._distances(Scan().open(store, tap, store.folder))[:, -1:]  # (N, 1)
 
     def __len__(self) -> int:
         """Return how many rows are looked for."""
         return len(self._rows)
 
     def recall(self, index: Index) -> float:
-        """Return which share of the true neighbours an opened index finds, 0 to 1."""
-        found = self._others(index)
-        shared = [np.isin(mine, true).sum() for mine, true in zip(found, self._neighbors, strict=True)]
-        return float(np.mean(shared) / self.k)
+        """Return which share of k rows an opened index finds that are no farther than the k-th true neighbor, 0 to 1."""
+        return float((self._distances(index) <= self._farthest).mean())
 
-    def _others(self, index: Index) -> npt.NDArray[np.int64]:
-        """Return the k nearest rows ``(N, k)`` that are not the query itself, −1 where fewer are found."""
+    def _distances(self, index: Index) -> npt.NDArray[np.float32]:
+        """Return how far the k rows ``(N, k)`` that are found besides the query itself are, infinite where fewer are."""
         ids = index.partial(self._features, self.k + 1).ids  # (N, k + 1)
         others = ids != self._rows[:, None]
-        return np.take_along_axis(ids, np.argsort(~others, axis=1, kind="stable")[:, : self.k], axis=1)
+        ids = np.take_along_axis(ids, np.argsort(~others, axis=1, kind="stable")[:, : self.k], axis=1)
+        return np.sort(measured(self._features, ids, self._vectors).distances, axis=1)

@@ -58,6 +58,12 @@ class Selection:
         bits = np.unpackbits(self.bits[first : -(-rows.stop // 8)], bitorder="little")
         return bits[rows.start - 8 * first : rows.stop - 8 * first].view(bool)
 
+    def outside(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return those of some ids of any shape that may not be found; −1 is none."""
+        ids = ids[ids >= 0]
+        found: npt.NDArray[np.int64] = ids[self.bits[ids // 8] >> (ids % 8).astype(np.uint8) & 1 == 0]
+        return found
+
     def ids(self) -> npt.NDArray[np.int64]:
         """Return them, ascending."""
         return np.flatnonzero(np.unpackbits(self.bits, bitorder="little"))
@@ -101,6 +107,15 @@ def restricted(index: Any, among: Selection) -> Any:
     return _parameters(index, faiss.IDSelectorBitmap(among.bits))  # FAISS's wrapper keeps them alive
 
 
+def restricted_binary(index: Any, among: Selection) -> Any:
+    """Return the same of an index of bits; FAISS refuses them for IVF and hashes."""
+    faiss = load_faiss()
+    selector = faiss.IDSelectorBitmap(among.bits)
+    if isinstance(index, faiss.IndexBinaryHNSW):
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
+    return faiss.SearchParameters(sel=selector)
+
+
 def _parameters(index: Any, selector: Any) -> Any:
     """FAISS wants the parameters of each layer of a composed index in the class of that layer."""
     faiss = load_faiss()
@@ -110,13 +125,14 @@ def _parameters(index: Any, selector: Any) -> Any:
     if isinstance(index, faiss.IndexRefine):
         base = _parameters(index.base_index, selector)
         return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=base)
-    if isinstance(index, faiss.IndexIVF):
-        kind = faiss.SearchParametersIVF
+    if isinstance(index, faiss.IndexIVF):  # its quantizer keeps its own settings
+        common = {"sel": selector, "nprobe": index.nprobe, "max_codes": index.max_codes}
         if isinstance(index, faiss.IndexIVFPQ):
-            kind = faiss.IVFPQSearchParameters
-        elif isinstance(index, faiss.IndexIVFRaBitQ):
-            kind = faiss.IVFRaBitQSearchParameters
-        return kind(sel=selector, nprobe=index.nprobe)
+            further = {"polysemous_ht": index.polysemous_ht, "scan_table_threshold": index.scan_table_threshold}
+            return faiss.IVFPQSearchParameters(**common, **further)
+        if isinstance(index, faiss.IndexIVFRaBitQ):
+            return faiss.IVFRaBitQSearchParameters(**common, qb=index.qb)
+        return faiss.SearchParametersIVF(**common)
     if isinstance(index, faiss.IndexHNSW):
         return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
     return faiss.SearchParameters(sel=selector)

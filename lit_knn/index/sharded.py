@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch.distributed as dist
 
 from lit_knn.errors import UserError
-from lit_knn.index.base import Index, Neighbors
+from lit_knn.index.base import Index
 from lit_knn.index.exchange import Exchange
+from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.selection import Selection
 from lit_knn.part import WHOLE, Part
 from lit_knn.store import Store
@@ -39,7 +40,7 @@ class Sharded(Index):
             raise UserError("a Sharded index takes one that is not Sharded itself")
         self.index, self.parts = index, parts
         self._exchange = Exchange()  # that of the copies of all taps
-        self._number = 0
+        self._number, self._mine = 0, index
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,7 +67,12 @@ class Sharded(Index):
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
         del share
         mine = Part(dist.get_rank() + 1, dist.get_world_size()) if dist.is_initialized() else WHOLE
-        self._number = self._exchange.join(self.index.open(store, tap, folder / PARTS, mine))
+        self._mine = self.index.open(store, tap, folder / PARTS, mine)
+        self._number = self._exchange.join(self._mine)
+
+    def rehearse(self, among: Selection) -> None:
+        """Search some of the rows of this process once."""
+        self._mine.rehearse(among)
 
     def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         return self._exchange.ask(self._number, features, k, among)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index import Index, Neighbors, nearest
+from lit_knn.index import Index, Neighbors, Selection
 
 
 class Numpy(Index):
@@ -57,7 +57,7 @@ def test_k_beyond_the_rows(index, k):
     assert index.search(np.zeros((2, 8), np.float32), 300).ids.shape == (2, 300)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e16])
 def test_features_that_are_not_finite(index, value):
     features = np.zeros((4, 8), np.float32)
     features[2, 5] = value
@@ -75,25 +75,53 @@ def test_no_queries(index):
     assert index.search(np.empty((0, 8), np.float32), 3).ids.shape == (0, 3)
 
 
-def test_a_missing_neighbour_never_leaves_the_index(small, tmp_path):
+def test_a_missing_neighbor_never_leaves_the_index(small, tmp_path, caplog):
     short = Numpy(found=4).open(small, "late", tmp_path)
     zeros = np.zeros((2, 8), np.float32)
     assert (short.search(zeros, 4).ids >= 0).all()
-    with pytest.raises(UserError, match=r"fewer than k = 5 neighbours for 2 of 2 queries: raise nprobe"):
-        short.search(zeros, 5)
     assert (short.partial(zeros, 5).ids[:, 4] == -1).all()  # but a share may have less
+    with caplog.at_level("WARNING", "lit_knn"):
+        found = short.search(zeros, 5), short.search(zeros, 5)
+    expected = Numpy().open(small, "late", tmp_path).search(zeros, 5)
+    for answer in found:
+        assert np.array_equal(answer.ids, expected.ids)
+        np.testing.assert_allclose(answer.distances, expected.distances, rtol=1e-6)
+    (said,) = caplog.messages
+    assert "finds fewer than k = 5 neighbors for some queries, which all rows are read for: raise nprobe" in said
 
 
-def test_merging_does_not_depend_on_order_and_gives_the_lower_id_first():
-    rng = np.random.default_rng(0)
-    distances = rng.integers(0, 5, (3, 40)).astype(np.float32)  # many equal ones
-    ids = np.tile(rng.permutation(40), (3, 1))
-    parts = [Neighbors(ids[:, part], distances[:, part]) for part in (slice(0, 7), slice(7, 30), slice(30, 40))]
-    parts.append(Neighbors(np.full((3, 2), -1), np.full((3, 2), np.inf, np.float32)))
-    expected = [sorted(zip(d, i, strict=True))[:9] for d, i in zip(distances.tolist(), ids.tolist(), strict=True)]
-    for found in (parts, parts[::-1]):
-        merged = nearest(found, 9)
-        assert [
-            list(zip(d, i, strict=True)) for d, i in zip(merged.distances.tolist(), merged.ids.tolist(), strict=True)
-        ] == expected
-    assert (nearest(parts, 42).ids[:, 40:] == -1).all()
+def test_only_those_that_are_short_are_searched_exactly(small, tmp_path):
+    class Uneven(Numpy):
+        def _search(self, features, k, among):
+            found = super()._search(features, k, among)
+            found.ids[1, 2:] = -1
+            found.distances[:] = 7  # so that it can be told
+            return found
+
+    queries = small.features("late", np.array([5, 6, 7])) + np.float32(0.01)
+    found = Uneven().open(small, "late", tmp_path).search(queries, 4)
+    expected = Numpy().open(small, "late", tmp_path).search(queries, 4)
+    assert np.array_equal(found.ids, expected.ids)
+    assert (found.distances[[0, 2]] == 7).all()
+    np.testing.assert_allclose(found.distances[1], expected.distances[1], rtol=1e-6)
+
+
+def test_what_an_index_may_not_find_is_an_error(small, tmp_path):
+    """Its answers are looked up: it may be a GPU's that ignores selections, or a damaged file."""
+    deaf = Numpy().open(small, "late", tmp_path)  # it takes `among` and ignores it
+    zeros = np.zeros((2, 8), np.float32)
+    nearest_rows = deaf.search(zeros, 20).ids
+    assert np.array_equal(deaf.search(zeros, 20, Selection.of(nearest_rows[0], 300)).ids, nearest_rows)
+    other = int(nearest_rows[0, 11])
+    among = Selection.of(np.setdiff1d(np.arange(300), other), 300)
+    with pytest.raises(UserError, match=f"found row {other}, which is none of the 299 rows that may be found"):
+        deaf.search(zeros, 20, among)
+    with pytest.raises(UserError, match="found row"):
+        deaf.rehearse(Selection.of(np.setdiff1d(np.arange(300), nearest_rows), 300))
+
+    class Beyond(Numpy):
+        def _search(self, features, k, among):
+            return super()._search(features, k, among)._replace(ids=np.full((len(features), k), 300))
+
+    with pytest.raises(UserError, match="found row 300 of 300 rows: it is damaged"):
+        Beyond().open(small, "late", tmp_path).search(zeros, 1)

@@ -134,10 +134,11 @@ def test_what_is_missing_comes_last_and_never_out_of_a_search(case):
     assert np.array_equal(missing, np.isinf(distances))
     assert (np.diff(missing.astype(int), axis=1) >= 0).all()
     assert all(len(set(row)) == len(row) for row in (row[row >= 0].tolist() for row in ids))
-    if missing.any():
-        with pytest.raises(UserError, match=f"found fewer than k = {ROWS} neighbours"):
-            case.opened.search(case.queries[:10], ROWS)
     assert not (missing.any() and case.recall == 1)
+    found = case.opened.search(case.queries[:10], ROWS)  # the others are searched exactly
+    assert (np.sort(found.ids) == np.arange(ROWS)).all()
+    exact = np.sort(case.distances[:10])[missing.any(axis=1)]
+    np.testing.assert_allclose(found.distances[missing.any(axis=1)], exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [0, ROWS + 1])
@@ -159,3 +160,54 @@ def test_another_store_is_refused(case, other):
         pytest.skip("it has nothing but the store")
     with pytest.raises(UserError, match="is of another store"):
         case.open(other)
+
+
+EXACT = {  # index, tap
+    "scan": (Scan(device="cpu"), "floats"),
+    "scan of small blocks": (Scan(device="cpu", block_rows=70), "floats"),
+    "flat": (Faiss(device="cpu"), "floats"),
+    "ivf of all lists": (
+        Faiss(factory="IVF16,Flat", search_parameters={"nprobe": 16}, training_rows=700, device="cpu"),
+        "floats",
+    ),
+    "sharded": (Sharded(index=Faiss(device="cpu"), parts=5), "floats"),
+    "scan of bits": (Scan(device="cpu"), "bits"),
+    "scan of bits in small blocks": (Scan(device="cpu", block_rows=70), "bits"),
+    "flat of bits": (Faiss(device="cpu"), "bits"),
+    "binary": (Binary(), "bits"),
+    "sharded binary": (Sharded(index=Binary(), parts=5), "bits"),
+}
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory):
+    """Rows (M, D), each five times and far from the origin, where products of float32 round at will; their store."""
+    rng = np.random.default_rng(3)
+    vectors = np.tile(rng.normal(size=(ROWS // 5, DIMENSION)), (5, 1))[rng.permutation(ROWS)]
+    vectors[:, 0] = 60
+    vectors = vectors.astype(np.float16)
+    return vectors, write(tmp_path_factory.mktemp("tied"), vectors)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_search_is_one_function(name, tied, tmp_path):
+    """Nearest first, lower id first of equals, to the bit, whatever is asked of whichever index."""
+    vectors, store = tied
+    index, tap = EXACT[name]
+    index.build(store, tap, tmp_path)
+    rows = (vectors if tap == "floats" else signs(vectors)).astype(np.float32)
+    queries = rows[:20].copy()
+    flipped = np.random.default_rng(4).random((10, DIMENSION)) < 0.1
+    queries[:10] += np.float32(0.1) * flipped if tap == "floats" else -2 * queries[:10] * flipped
+    distances = np.linalg.norm(queries[:, None].astype(np.float64) - rows, axis=2).astype(np.float32)  # (N, M)
+    opened = index.open(store, tap, tmp_path)
+    for count in (ROWS, 1700, 40):
+        allowed = np.sort(np.random.default_rng(count).permutation(ROWS)[:count])
+        among = None if count == ROWS else Selection.of(allowed, ROWS)
+        for k in (1, 7, 33):
+            order = np.argsort(distances[:, allowed], axis=1, kind="stable")[:, :k]  # allowed ids ascend
+            for many in (1, 20):
+                batches = [opened.search(queries[start : start + many], k, among) for start in range(0, 20, many)]
+                ids, found = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+                np.testing.assert_array_equal(ids, allowed[order])
+                np.testing.assert_array_equal(found, np.take_along_axis(distances[:, allowed], order, axis=1))

@@ -3,6 +3,7 @@ import pytest
 
 from lit_knn.index import Faiss, Neighbors, Scan
 from lit_knn.index.recall import Truth
+from tests.index.conftest import write_features
 
 
 @pytest.fixture
@@ -44,3 +45,22 @@ def test_an_index_that_reads_more_finds_more(truth, store, tmp_path):
 
 def test_a_store_smaller_than_k(small, tmp_path):
     assert Truth(small, "late", 1000).recall(Scan().open(small, "late", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("beyond", [0, 3])
+def test_any_of_equally_far_rows_counts_and_none_that_is_farther(beyond, tmp_path):
+    """Bits of 8 dimensions: hundreds of rows are as near as the k-th."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (2000, 8)).astype(np.float32)
+    signs[1000:] = signs[:1000]
+
+    class OtherChoice:
+        """Prefers the higher id, and gives the farthest rows for the last ``beyond`` of the k others."""
+
+        def partial(self, features, k):
+            distances = np.linalg.norm(features[:, None] - signs[::-1], axis=2)
+            order = len(signs) - 1 - distances.argsort(axis=1, kind="stable")
+            ids = np.concatenate([order[:, : k - beyond], order[:, len(signs) - beyond :]], axis=1)
+            return Neighbors(ids, np.zeros(ids.shape, np.float32))
+
+    truth = Truth(write_features(tmp_path, signs), "late", 20, queries=30)
+    assert truth.recall(OtherChoice()) == 1 - beyond / 20

@@ -4,7 +4,7 @@ import torch
 
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss, Scan, Selection, nearest
-from lit_knn.index.scan import Running
+from lit_knn.index.exact import Running
 from lit_knn.part import WHOLE, Part
 
 K = 50
@@ -55,7 +55,7 @@ def test_the_shares_together_are_the_whole_to_the_bit(world, store, queries, tmp
 
 def test_more_queries_than_a_tile(monkeypatch, store, queries, tmp_path):
     expected = opened(store, tmp_path).search(queries, K)
-    monkeypatch.setattr("lit_knn.index.scan.TILE", 16)
+    monkeypatch.setattr("lit_knn.index.exact.TILE", 16)
     assert np.array_equal(opened(store, tmp_path).search(queries, K).ids, expected.ids)
 
 
@@ -77,7 +77,9 @@ def test_a_store_smaller_than_k_is_refused(small, tmp_path):
 @pytest.mark.gpu
 def test_the_gpu_finds_the_same(store, queries, tmp_path):
     found = Scan(device="cuda").open(store, "late", tmp_path).search(queries, K)
-    assert np.mean(found.ids == opened(store, tmp_path).search(queries, K).ids) > 0.999
+    expected = opened(store, tmp_path).search(queries, K)
+    assert np.array_equal(found.ids, expected.ids)
+    assert np.array_equal(found.distances, expected.distances)
 
 
 def test_parts_that_share_no_row_are_searched_in_one_reading(store, queries, tmp_path, monkeypatch):

@@ -3,8 +3,23 @@ import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss, Selection, rings
+from lit_knn.index.factory import _set_parameters as set_parameters
+from lit_knn.index.faiss_library import load_faiss
 
 K = 10
+PARAMETERS = {  # factory: search parameters that leave some of what is near unfound
+    "IVF16,Flat": {"nprobe": 5, "max_codes": 60},
+    "IVF16,SQ8": {"nprobe": 2},
+    "IVF16,PQ4x4": {"nprobe": 5, "max_codes": 60, "ht": 9},
+    "IVF16,PQ4x4fs": {"nprobe": 2},
+    "IVF16,RaBitQ": {"nprobe": 5, "max_codes": 60},
+    "IVF16,RaBitQ,Refine(Flat)": {"nprobe": 5, "max_codes": 60, "k_factor_rf": 2},
+    "PCA6,IVF16,PQ3x4,RFlat": {"nprobe": 5, "max_codes": 60, "k_factor_rf": 3},
+    "IVF16_HNSW8,Flat": {"nprobe": 5, "quantizer_efSearch": 2},
+    "IVF16_HNSW8,SQ8": {"nprobe": 5, "efSearch": 2},
+    "HNSW4": {"efSearch": 12},
+    "PCA6,HNSW4,RFlat": {"efSearch": 12, "k_factor_rf": 2},
+}
 COMPOSED = {  # factory: search parameters; one for each way in which FAISS takes a selector
     "Flat": {},
     "SQ8": {},
@@ -39,6 +54,59 @@ def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
     assert np.array_equal(everything.ids, index.search(queries, K).ids)
 
 
+@pytest.mark.parametrize("factory", PARAMETERS)
+def test_every_search_parameter_holds_among_some_rows_as_well(factory, small, tmp_path):
+    """Among all of them, what is found is what is found without a selection, and not what more effort finds."""
+    parameters, queries = PARAMETERS[factory], small.features("late", np.arange(0, 300, 3)) + np.float32(0.2)
+    every = Selection.of(np.arange(300), 300)
+    found = {}
+    Faiss(factory=factory).build(small, "late", tmp_path)
+    for effort in (1, 1000):
+        scaled = {name: min(effort * value, 1000) for name, value in parameters.items()}
+        index = Faiss(factory=factory, search_parameters=scaled, device="cpu").open(small, "late", tmp_path)
+        found[effort] = index.partial(queries, K)
+        among = index.partial(queries, K, every)
+        assert np.array_equal(among.ids, found[effort].ids)
+        assert np.array_equal(among.distances, found[effort].distances)
+    assert not np.array_equal(found[1].ids, found[1000].ids)
+
+
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "Flat"])
+def test_a_part_of_the_rows_is_searched_where_the_selection_holds(factory, small, tmp_path, monkeypatch):
+    """FAISS's indexes on a GPU may take a selection and ignore it."""
+
+    class Deaf:
+        """What `to_gpu` returns."""
+
+        def __init__(self, index, **options):
+            self.index, self.asked = index, 0
+
+        def search(self, features, k, params=None):
+            self.asked += 1
+            return self.index.search(features, k)
+
+    faiss = load_faiss()
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "GpuParameterSpace", faiss.ParameterSpace, raising=False)
+    monkeypatch.setattr("lit_knn.index.gpu.to_gpu", Deaf)
+    monkeypatch.setattr("lit_knn.index.factory._set_parameters", skipping(Deaf))
+    options = {"factory": factory, "search_parameters": {"nprobe": 2} if "IVF" in factory else {}}
+    Faiss(**options).build(small, "late", tmp_path)
+    on_gpu, on_cpu = (Faiss(**options, device=device).open(small, "late", tmp_path) for device in ("auto", "cpu"))
+    queries = small.features("late", np.arange(20)) + np.float32(0.01)
+    among = Selection.of(np.arange(0, 300, 3), 300)
+    for selection, asked in ((None, True), (among, False)):
+        before = on_gpu._pieces[0].handle.index.asked
+        found, expected = (index.search(queries, K, selection) for index in (on_gpu, on_cpu))
+        assert np.array_equal(found.ids, expected.ids)
+        assert (on_gpu._pieces[0].handle.index.asked > before) == asked
+
+
+def skipping(kind):
+    """Return `_set_parameters` for all indexes but those of a kind, which FAISS does not know."""
+    return lambda index, *rest: None if isinstance(index, kind) else set_parameters(index, *rest)
+
+
 def test_fewer_rows_than_neighbours(small, tmp_path):
     index = Faiss(device="cpu")
     index.build(small, "late", tmp_path)
@@ -53,6 +121,12 @@ def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
     index = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="'PQ4x4' cannot search a part of its rows"):
         index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(30), len(small)))
+
+
+def test_what_is_outside_of_a_selection():
+    chosen = np.array([0, 3, 8, 29])
+    ids = np.array([[0, 1, 29], [-1, 8, 28]])
+    assert Selection.of(chosen, 30).outside(ids).tolist() == [1, 28]
 
 
 def test_a_part_of_a_selection():
