@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_knn.backbones.layout import Channels, channels_first
 from lit_knn.backbones.precision import at_least_float32
 from lit_knn.errors import UserError
 
@@ -16,14 +17,21 @@ SCALES = 3  # L of R-MAC
 OVERLAP = 0.4  # of consecutive largest regions along the longer side
 
 
-def pool(activation: Tensor, size: int | Literal["rmac"], channels: Literal["first", "last"] | None = None) -> Tensor:
+def pool(
+    activation: Tensor,
+    size: int | Literal["rmac"],
+    channels: Channels | None = None,
+    image: tuple[int, int] | None = None,
+) -> Tensor:
     """Average an activation over space to ``size × size`` cells, or over its tokens, and flatten it; or R-MAC of a map.
 
     Args:
-        activation: ``(N, D, H, W)`` or ``(N, H, W, D)`` maps, ``(N, T, D)`` tokens or ``(N, D)`` vectors, float.
+        activation: ``(N, D, H, W)`` or ``(N, H, W, D)`` maps, ``(N, T, D)`` or ``(N, D, T)`` tokens or ``(N, D)``
+            vectors, float.
         size: Cells along each side; maps smaller than that keep their size. Tokens and vectors have no grid and
             take 1 only. ``rmac`` sums maxima over regions of maps instead.
-        channels: Where maps have them; by default first, unless they look like the other.
+        channels: Where maps and tokens have them; by default maps first and tokens last, unless they look like the other.
+        image: Height and width of the images, which tell the one from the other.
 
     Returns:
         ``(N, D·size²)``, ``(N, D)`` and ``(N, D)``, float32 or float64: always a copy, so that a later in-place layer
@@ -37,29 +45,19 @@ def pool(activation: Tensor, size: int | Literal["rmac"], channels: Literal["fir
     """
     activation = at_least_float32(activation)
     if activation.ndim == 4:
-        maps = _channels_first(activation, channels)
+        maps = channels_first(activation, channels, image)
         if size == "rmac":
             return rmac(maps)
         height, width = (min(size, side) for side in maps.shape[2:])
         return F.adaptive_avg_pool2d(maps, (height, width)).flatten(1)  # (N, D·size²)
     if activation.ndim == 3 and size == 1:
-        return activation.mean(dim=1)  # (N, D)
+        return channels_first(activation, channels, image).mean(dim=2)  # (N, D)
     if activation.ndim == 2 and size == 1:
         return activation.clone()
     raise UserError(
-        f"a tap with pool: {size} gave an activation of shape {tuple(activation.shape)}; "
+        f"pool: {size} gave an activation of shape {tuple(activation.shape)}; "
         "taps take maps (N, D, H, W), or tokens (N, T, D) and vectors (N, D) with pool: 1"
     )
-
-
-def _channels_first(maps: Tensor, channels: Literal["first", "last"] | None) -> Tensor:
-    """Return maps as ``(N, D, H, W)``; square ones with their channels last are told by what else they would be."""
-    if channels is None and maps.shape[1] == maps.shape[2] != maps.shape[3]:
-        raise UserError(
-            f"a tap gave maps of shape {tuple(maps.shape)}, whose channels seem to come last: "
-            "set the tap's `channels` to first or last"
-        )
-    return maps.movedim(-1, 1) if channels == "last" else maps
 
 
 def rmac(maps: Tensor) -> Tensor:

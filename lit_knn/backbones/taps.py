@@ -39,8 +39,9 @@ class Tap:
             by default the paper's for its own names and 1 elsewhere.
         dimension: Length of the feature after PCA; a shorter pooled activation keeps its length.
         bits: Keep the signs of the feature only, −1 and 1: a bit of each dimension, of which there are a multiple of 8.
-        channels: Where the layer's maps have them: ``first`` (N, D, H, W) as convolutions, ``last`` (N, H, W, D) as
-            Swin; by default first, and maps that look like the other are refused.
+        channels: Where the layer's maps and tokens have them: ``first`` (N, D, H, W) as convolutions, ``last`` (N, H, W,
+            D) as Swin and (N, T, D) as a ViT; by default as convolutions and as a ViT, and what looks like the other,
+            given the size of the images, is refused.
         name: What tables and stores call it; by default ``layer``.
 
     References:
@@ -101,7 +102,11 @@ def read(
     """
     if not isinstance(activation, Tensor):
         raise UserError(f"tap {name!r} gives {describe(activation)}, where one tensor is needed: tap a part of it")
-    pooled = pool(activation, size, channels)
+    height, width = image.shape[2:]
+    try:
+        pooled = pool(activation, size, channels, (height, width))
+    except UserError as error:
+        raise UserError(f"tap {name!r}: {error}") from error
     if len(pooled) != len(image):
         raise UserError(
             f"tap {name!r} gives {describe(activation)} for {len(image)} images: its first dimension has to be that of "
