@@ -14,9 +14,7 @@ from typing import Any
 from lit_knn.errors import UserError
 
 Given = str | list[str | int] | dict[str, int]  # what `classes:` takes
-IMAGENET = Path(__file__).with_name(
-    "imagenet_classes.txt"
-)  # WordNet's ids and words, in torchvision's order and choice
+IMAGENET = Path(__file__).with_name("imagenet_classes.txt")  # ids and words of WordNet, as torchvision chose them
 _WORDNET_ID = re.compile(r"n\d{8}")
 _AMBIGUOUS = -1
 _HOW = "give `classes:` a file of a name per line (or a list) in the order of the network's classes, or {name: number}"
@@ -86,7 +84,7 @@ def given(classes: Given) -> Classes:
     Raises:
         UserError: If there are none, or the file makes no sense.
     """
-    if not isinstance(classes, str):
+    if isinstance(classes, (list, dict)):
         return _parsed("`classes:`", classes)
     if classes == "ImageNet":
         return imagenet()
@@ -133,7 +131,7 @@ def assign(words: Sequence[str], known: Classes | None, where: str, *, ranked: b
         known = _ordered(f"{where} are {len(words):,} classes", [(word, word) for word in ordered])
     for word in words:
         if known.number(word) is None:
-            some = ", ".join(map(repr, known.listing[:2]))
+            some = ", ".join(map(repr, list(known.names.values())[:2]))
             raise UserError(f"{known.origin} ({some}, …), but {where} have {word!r}, which is none of them")
     return known
 
@@ -156,8 +154,8 @@ def _parsed(where: str, found: Any) -> Classes:
     """Return the classes of a list, or of an object either way round."""
     if isinstance(found, dict) and found:
         if all(type(number) is int and number >= 0 for number in found.values()):
-            numbers = {_form(str(word)): number for word, number in found.items()}
             names = {number: str(word) for word, number in found.items()}
+            numbers = _numbers((str(word), number) for word, number in found.items())
             return Classes(f"{where} numbers classes up to {max(names)}", numbers, names, complete=False)
         if all(map(_is_number, found)) and sorted(map(int, found)) == list(range(len(found))):
             found = [found[key] for key in sorted(found, key=int)]
@@ -181,14 +179,17 @@ def _pair(item: Any) -> tuple[str, str] | None:
     return (wordnet[1], wordnet[2]) if wordnet else (text, text) if text else None
 
 
-def _ordered(origin: str, pairs: Iterable[tuple[str, str]], remedy: str = _HOW) -> Classes:
+def _ordered(origin: str, pairs: Sequence[tuple[str, str]], remedy: str = _HOW) -> Classes:
+    numbers = _numbers((word, number) for number, pair in enumerate(pairs) for word in pair)
+    return Classes(origin, numbers, {number: name for number, (_, name) in enumerate(pairs)}, remedy=remedy)
+
+
+def _numbers(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     numbers: dict[str, int] = {}
-    names: dict[int, str] = {}
-    for number, pair in enumerate(pairs):
-        names[number] = pair[1]
-        for word in map(_form, pair):
-            numbers[word] = number if numbers.get(word, number) == number else _AMBIGUOUS
-    return Classes(origin, numbers, names, remedy=remedy)
+    for word, number in pairs:
+        form = _form(word)
+        numbers[form] = number if numbers.get(form, number) == number else _AMBIGUOUS
+    return numbers
 
 
 def _form(word: str) -> str:

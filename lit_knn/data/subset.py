@@ -22,11 +22,7 @@ def listed(subset: str | Sequence[str | int]) -> list[str]:
         UserError: If there is none, one comes twice, or the file cannot be read.
     """
     try:
-        lines = (
-            Path(subset).expanduser().read_text(encoding="utf-8-sig").splitlines()
-            if isinstance(subset, str)
-            else subset
-        )
+        lines = Path(subset).expanduser().read_text("utf-8-sig").splitlines() if isinstance(subset, str) else subset
     except (OSError, ValueError) as error:
         raise UserError(f"data.query_subset {subset} cannot be read ({error}): {_ACCEPTED}") from error
     entries = [entry for line in lines if (entry := str(line).strip())]

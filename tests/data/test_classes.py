@@ -145,6 +145,8 @@ def test_an_accent_is_one_character_or_two(tmp_path: Path) -> None:
         ({"a": -1}, "holds no classes"),
         (["a", "a", "b"], "'a' is the name of several"),
         (["b", "c"], "'a', which is none of them"),
+        ({"b": 10**15}, "'a', which is none of them"),
+        ({"01": 0, "1": 1}, "'a', which is none of them"),
         ("nowhere.txt", "nowhere.txt cannot be read"),
     ],
 )
