@@ -33,6 +33,16 @@ class Headline(NamedTuple):
     shared: str
     hidden: int
 
+    @property
+    def rows(self) -> list[Row]:
+        """All that is shown."""
+        return [row for panel in self.panels for line in panel.lines for row in line.rows]
+
+    @property
+    def half(self) -> float:
+        """The widest half of the confidence intervals of what is shown."""
+        return max(max(row["high"] - row["accuracy"], row["accuracy"] - row["low"]) for row in self.rows)
+
 
 def headline(results: Sequence[Row]) -> Headline:
     """Choose one variant per defense and tap: the largest K and database, CBW-D and soft if they exist, at the smallest k.

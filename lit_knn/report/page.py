@@ -101,8 +101,9 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
                 several_attacks = known is not None and len(known.attacks) > 1
                 cells.append(_cell(match[0], several_attacks) if match else missing)
             rows.append(["" if number else run.label, line.label, f"{delta:g}", *cells])
-    half = max(max(r["high"] - r["accuracy"], r["accuracy"] - r["low"]) for run in runs for r in run.record.results)
-    shared = dict.fromkeys(headline(run.record.results).shared for run in runs)
+    shown = [headline(run.record.results) for run in runs]
+    half = max(part.half for part in shown)
+    shared = dict.fromkeys(part.shared for part in shown)
     topk = min(row["topk"] for run in runs for row in run.record.results)
     caption = (
         f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{topk} accuracy; 95 % intervals within "

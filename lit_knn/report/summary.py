@@ -5,6 +5,7 @@ from __future__ import annotations
 from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.record import Record
+from lit_knn.report.table import short
 
 SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
 
@@ -33,8 +34,8 @@ def speaking_delta(record: Record) -> float:
 
 def _panel(panel: Panel) -> str:
     delta, clean = _spoken(panel)
-    kept = ", ".join(f"{line.label} {_at(line, delta):.2f}" for line in panel.lines)
-    return f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({clean:.2f} clean, undefended)."
+    kept = ", ".join(f"{line.label} {short(_at(line, delta))}" for line in panel.lines)
+    return f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({short(clean)} clean, undefended)."
 
 
 def _strongest(panels: list[Panel]) -> list[str]:
@@ -46,8 +47,8 @@ def _strongest(panels: list[Panel]) -> list[str]:
         alone = {p.title: _at(other, delta) for p in attacks for other in p.lines if other.label == line.label}
         title = min(alone, key=alone.__getitem__)
         sentences.append(
-            f"{line.label}: of {line.rows[0]['accuracy']:.2f}, all attacks leave {_at(line, delta):.2f} at Δ = {delta:g}; "
-            f"the strongest alone is {title} ({alone[title]:.2f})."
+            f"{line.label}: of {short(line.rows[0]['accuracy'])}, all attacks leave {short(_at(line, delta))} at Δ = {delta:g}; "
+            f"the strongest alone is {title} ({short(alone[title])})."
         )
     return sentences
 

@@ -20,13 +20,12 @@ def accuracy_table(record: Record) -> Table:
     if not record.results:
         raise UserError(f"the record of run {record.run} holds no results to show")
     shown = headline(record.results)
-    rows = [row for panel in shown.panels for line in panel.lines for row in line.rows]
+    rows = shown.rows
     deltas = sorted({row["delta"] for row in rows})
-    half = max(max(row["high"] - row["accuracy"], row["accuracy"] - row["low"]) for row in rows)
     counts = sorted({min(row["n"] for row in rows), max(row["n"] for row in rows)})
     hidden = [f"{shown.hidden} more variants in {RESULTS_FILE}"] if shown.hidden else []
     notes = [
-        f"{'–'.join(f'{n:,}' for n in counts)} queries; 95 % intervals within ±{short(half)}",
+        f"{'–'.join(f'{n:,}' for n in counts)} queries; 95 % intervals within ±{short(shown.half)}",
         "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
     ]
     table = Table(

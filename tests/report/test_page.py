@@ -1,8 +1,10 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
+from lit_knn.report import accuracy_table
 from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.page import page
 from lit_knn.report.runs import Run, Runs
@@ -55,6 +57,18 @@ def test_runs_with_and_without_attackers_who_know():
     (text,) = warnings(run("a", AWARE), run("b"))
     assert text.startswith("No attacker of b knows")
     assert warnings(run("a"), run("b"))[0].startswith("No attacker of any run here knows")
+
+
+def test_the_interval_is_that_of_the_rows_that_the_terminal_shows():
+    """Neither of variants that are not shown nor of top-5."""
+    shown = run("a", AWARE)
+    rows = [
+        row | {"low": 0.0} if row["topk"] == 5 or row["combination"] == "hard" else row for row in shown.record.results
+    ]
+    doubtful = Run("a", Path(), dataclasses.replace(shown.record, results=rows))
+    (interval,) = re.findall(r"intervals within (±\.\d+)", tables(doubtful)[1].caption)
+    assert interval in accuracy_table(doubtful.record).caption
+    assert tables(doubtful)[1].caption == tables(shown)[1].caption
 
 
 def test_what_a_run_warns_of_stands_beside_the_table_and_in_its_section():

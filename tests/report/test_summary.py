@@ -8,8 +8,8 @@ from tests.report.conftest import make_record
 def test_it_speaks_of_the_smallest_delta_that_breaks_the_undefended_network():
     record = make_record(cases=[("gray_box", "PGD")], deltas=(0.0, 0.02, 0.06))  # none: 1.0, .301, .027
     first, last = summary(record).splitlines()
-    assert first.startswith("gray box, PGD: at Δ = 0.02 the accuracy is none 0.30, kNN layer1 ")
-    assert first.endswith("(1.00 clean, undefended).")
+    assert first.startswith("gray box, PGD: at Δ = 0.02 the accuracy is none .301, kNN layer1 ")
+    assert first.endswith("(1.000 clean, undefended).")
     assert "do not know the defense" in last
 
 
@@ -37,9 +37,9 @@ def test_of_many_attacks_the_strongest_is_named_for_each_defense():
     worst = accuracy.pop(("all", "worst case"))
     strongest = min(accuracy, key=accuracy.get)
     assert lines[0] == (
-        f"none: of 1.00, all attacks leave {worst:.2f} at Δ = 0.06; the strongest alone is "
-        f"{strongest[0].replace('_', ' ')}, {strongest[1]} ({accuracy[strongest]:.2f})."
-    )
+        f"none: of 1.000, all attacks leave {worst:.3f} at Δ = 0.06; the strongest alone is "
+        f"{strongest[0].replace('_', ' ')}, {strongest[1]} ({accuracy[strongest]:.3f})."
+    ).replace(" 0.0", " .0").replace("(0.0", "(.0").replace("Δ = .06", "Δ = 0.06")
 
 
 def test_a_black_box_of_another_name_does_not_know_the_defense_either():
