@@ -51,7 +51,7 @@ class Database:
         projection_rows: int | None = None,
         key_width: int = 64,
         build_missing: bool = False,
-        rows: float | list[float | None] | None = None,
+        rows: int | float | list[int | float | None] | None = None,  # noqa: PYI041 - 500 in YAML stays 500
         order_seed: int = 0,
     ) -> None:
         names = [tap.name for tap in taps]

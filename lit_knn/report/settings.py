@@ -52,6 +52,8 @@ def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
         return [(name, ", ".join(map(_part_name, config))), *below]
     if isinstance(config, list | bool):
         return [(name, json.dumps(config, ensure_ascii=False))]
+    if isinstance(config, float) and config.is_integer():
+        return [(name, int(config))]  # as it was written: where 0.5 is accepted, 500 is read as 500.0
     return [(name, "" if config is None else config)]
 
 

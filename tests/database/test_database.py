@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.data import Digits, ImageData, Preprocessing
@@ -131,3 +132,13 @@ def test_sizes_are_numbers_or_shares(rows, sizes, tmp_path):
 def test_sizes_that_are_neither(rows, tmp_path):
     with pytest.raises(UserError, match=r"rows is .*; whole numbers from 1, shares in \(0, 1\) and null for all"):
         Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("500", "500"), ("[500, 0.5, null]", "[500, 0.5, None]"), ("0.2", "0.2")]
+)
+def test_yaml_leaves_sizes_as_they_are_written(written, read):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Database, "database")
+    given = parser.parse_args([f"--database.rows={written}", "--database.path=x", "--database.taps=[{layer: a}]"])
+    assert str(given.database.rows) == read

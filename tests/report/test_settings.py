@@ -58,3 +58,9 @@ def test_a_part_goes_by_its_name_or_its_layer():
 @pytest.mark.parametrize("sizes", [(), (1000,), (10, 100, 1000)])
 def test_rows_that_were_searched(sizes):
     assert database_sizes(make_record(deltas=(0.0,), sizes=sizes)) == list(sizes)
+
+
+def test_whole_numbers_are_written_as_such_however_they_were_read():
+    rows = settings(record({"model": {"database": {"rows": 500.0}, "deltas": 0.5}}))
+    assert str(rows["model.database.rows"]) == "500"
+    assert rows["model.deltas"] == 0.5
