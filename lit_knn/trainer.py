@@ -92,8 +92,12 @@ class EvalTrainer(RunTrainer):
             return
         files = MomentFiles(database, classifier, datamodule)
         if part.is_whole or part in files.missing(part):
-            fitting = Fitting(classifier, database, datamodule, part)
-            self._pass(fitting)
+            fitting = Fitting(classifier, database, datamodule, part, files.kept(part))
+            try:
+                self._pass(fitting)
+            except (UserError, Preempted):
+                fitting.keep()
+                raise
             fitting.merge()
             with together(self):
                 if self.is_global_zero:

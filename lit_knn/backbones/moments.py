@@ -18,7 +18,7 @@ from torch import Tensor
 from lit_knn.backbones.triangle import Triangle
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import sealed
+from lit_knn.sealing import parse_json, sealed, undamaged
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them
@@ -73,13 +73,24 @@ class Moments:
         if sum(map(len, self._pending)) >= PENDING:
             self._multiply()
 
+    @classmethod
+    def on_grid(cls, origin: Tensor, steps: Tensor, device: torch.device | str = "cpu") -> Moments:
+        """Return moments of no rows, with the `origin` and `steps` of others, ``(D,)`` float32."""
+        moments = cls(origin[None], device)
+        moments.steps.copy_(steps)
+        return moments
+
+    def on_grid_of(self, other: Moments) -> bool:
+        """Tell whether two were calibrated on the same rows, so that they may be added."""
+        return torch.equal(self.origin, other.origin) and torch.equal(self.steps, other.steps)
+
     def add_(self, other: Moments) -> Moments:
         """Add the rows that another process has seen.
 
         Raises:
             UserError: If the two were calibrated on different rows.
         """
-        if not (torch.equal(self.origin, other.origin) and torch.equal(self.steps, other.steps)):
+        if not self.on_grid_of(other):
             raise UserError(
                 "moments that were calibrated on different rows cannot be added: all tasks must read the same first "
                 "images of the database with the same classifier"
@@ -122,15 +133,19 @@ class Moments:
             path: Replaced if it exists.
             origin: What the rows depend on: classifier, tap, data set, preprocessing, and which of them were read.
         """
-        outer = self.outer
         with sealed(path) as unfinished, h5py.File(unfinished, "w") as file:
-            for name in ("origin", "steps", "total"):
-                file.create_dataset(name, data=getattr(self, name).cpu().numpy())
-            written = file.create_dataset("outer", outer.shape, "f8")
-            for start in range(0, len(outer), PART):
-                written[start : start + PART] = outer[start : start + PART].cpu().numpy()
-            file.attrs["rows"] = int(self.rows)
-            file.attrs["fingerprint"] = json.dumps(origin)
+            self.write(file, origin)
+
+    def write(self, group: h5py.Group, origin: Fingerprint) -> None:
+        """Write into an HDF5 file that is open; see `save`."""
+        outer = self.outer
+        for name in ("origin", "steps", "total"):
+            group.create_dataset(name, data=getattr(self, name).cpu().numpy())
+        written = group.create_dataset("outer", outer.shape, "f8")
+        for start in range(0, len(outer), PART):
+            written[start : start + PART] = outer[start : start + PART].cpu().numpy()
+        group.attrs["rows"] = int(self.rows)
+        group.attrs["fingerprint"] = json.dumps(origin)
 
     @classmethod
     def load(cls, path: Path, origin: Fingerprint, device: torch.device | str = "cpu") -> Moments:
@@ -142,23 +157,35 @@ class Moments:
             device: Where the sums shall lie.
 
         Raises:
-            UserError: If the file is missing, damaged, or of another origin.
+            DamageError: If the file is missing or damaged.
+            UserError: If it is of another origin.
         """
-        if not path.is_file():
-            raise UserError(f"moments {path} do not exist; run `lit-knn fit` with this configuration")
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                moments = cls(torch.from_numpy(file["origin"][:])[None], device)
-                for name in ("steps", "total"):
-                    getattr(moments, name).copy_(torch.from_numpy(file[name][:]))
-                for start in range(0, len(moments.outer), PART):
-                    moments.outer[start : start + PART] = torch.from_numpy(file["outer"][start : start + PART])
-                moments.rows.fill_(int(file.attrs["rows"]))
-                found = json.loads(file.attrs["fingerprint"])
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"moments {path} are damaged ({error}); delete them and run `lit-knn fit`") from error
-        if difference := fingerprint_difference(origin, found):
-            raise UserError(f"moments {path} are of another origin: {difference}; set another model.database.path")
+        with (
+            undamaged(f"file of moments {path}", "run `lit-knn fit` again"),
+            h5py.File(path, "r", locking=False) as file,
+        ):
+            return cls.read(file, origin, device)
+
+    @classmethod
+    def read(cls, group: h5py.Group, origin: Fingerprint, device: torch.device | str = "cpu") -> Moments:
+        """Read what `write` wrote.
+
+        Raises:
+            ValueError: If its shapes do not fit each other.
+            UserError: If it is of another origin.
+        """
+        if difference := fingerprint_difference(origin, parse_json(group.attrs["fingerprint"], {str: str})):
+            raise UserError(
+                f"moments {group.file.filename} are of another origin: {difference}; set another model.database.path"
+            )
+        first, steps, total = (torch.from_numpy(group[name][:]) for name in ("origin", "steps", "total"))
+        moments = cls.on_grid(first, steps, device)
+        if (total.shape, group["outer"].shape) != (moments.total.shape, moments.outer.shape):
+            raise ValueError(f"sums of shapes {tuple(total.shape)} and {group['outer'].shape}")
+        moments.total.copy_(total)
+        for start in range(0, len(moments.outer), PART):
+            moments.outer[start : start + PART] = torch.from_numpy(group["outer"][start : start + PART])
+        moments.rows.fill_(int(group.attrs["rows"]))
         return moments
 
     def _count(self) -> int:

@@ -6,8 +6,9 @@ matter which part that is, or whether several are at it at once.
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +16,14 @@ import torch
 
 from lit_knn.backbones import Classifier, Moments, Projection
 from lit_knn.building.base import DatabasePass
+from lit_knn.building.kept import KeptMoments
 from lit_knn.data import Batch, BatchLoader, ImageData
 from lit_knn.database import Database
+from lit_knn.errors import DamageError, UserError
 from lit_knn.fingerprint import Fingerprint
 from lit_knn.part import Part
+
+log = logging.getLogger(__name__)
 
 
 class Fitting(DatabasePass):
@@ -29,37 +34,70 @@ class Fitting(DatabasePass):
         database: Says which, and on how many rows.
         data: Gives the images.
         part: Which shards.
+        kept: What has been summed of them already, by whomever.
 
     Attributes:
         moments: Of each tap.
     """
 
-    def __init__(self, classifier: Classifier, database: Database, data: ImageData, part: Part) -> None:
+    def __init__(
+        self, classifier: Classifier, database: Database, data: ImageData, part: Part, kept: KeptMoments
+    ) -> None:
         super().__init__(classifier, database, data)
-        self._part = part
+        self._part, self._kept = part, kept
         self.moments: dict[str, Moments] = {}
+        self._done: list[int] = []  # batches, by all processes, before this run
+        self._summed: list[int] = []  # batches in the moments of this process
+        self._mine: Iterator[int] = iter(())  # batches that it is still to take
+        self._whole = True  # whether all taps have the same batches
+
+    def predict_dataloader(self) -> Iterable[Batch]:
+        """Return this process's share of what is left; one process goes on from the sums that were kept."""
+        if self.trainer.is_global_zero:
+            self.moments, self._done = self._kept.load(self.device)
+            self._summed = list(self._done)
+            if self._done:
+                log.info("%d batches have been summed before", len(self._done))
+        grids = {name: (sums.origin.cpu(), sums.steps.cpu()) for name, sums in self.moments.items()}
+        grids, self._done = self.trainer.strategy.broadcast((grids, self._done))
+        if not self.trainer.is_global_zero:
+            self.moments = {name: Moments.on_grid(*grid, self.device) for name, grid in grids.items()}
+        return super().predict_dataloader()
 
     def batches(self) -> BatchLoader:
         """Return this process's share of the sample: every stride-th row of each shard, whole batches by rank."""
-        self._calibrate()  # in no later hook: a process without a batch would not call it
+        self.examine_network()
+        if not self.moments:
+            self._calibrate()  # in no later hook: a process without a batch would not call it
         trainer, wanted = self.trainer, self.database.projection_rows
         stride = max(1, self.data.about_database_rows // wanted) if wanted else 1
         shards = self._part.of(self.shards)
-        return self.data.database_batches(
-            shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size
+        loader = self.data.database_batches(
+            shards, stride=stride, rank=trainer.global_rank, world_size=trainer.world_size, done=self._done
         )
+        self._mine = iter(loader.numbers)
+        return loader
 
     def _calibrate(self) -> None:
         """Fix origin and grid on the first images of the database: the same everywhere, without a word between them."""
-        self.examine_network()
         rows = self.tapped(self.first_batch())[1]
         self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
 
     def take(self, batch: Batch) -> None:
         """Add the activations of a batch."""
+        self._whole = False
         if len(batch["id"]):
             for name, rows in self.tapped(batch)[1].items():
                 self.moments[name].update(rows)
+        self._summed.append(next(self._mine))
+        self._whole = True
+        if self._kept.is_due:
+            self.keep()
+
+    def keep(self) -> None:
+        """Seal what has been summed, for whoever goes on."""
+        if self._whole and self._summed:
+            self._kept.seal(self.moments, self._summed)
 
     def merge(self) -> None:
         """Sum the moments of all processes; every process must take part."""
@@ -81,8 +119,7 @@ class MomentFiles:
     def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
         self._database = database
         self._origins = database.origins(classifier, data)
-        sample = {"batch size": str(data.batch_size)}
-        self._sampled: dict[str, Fingerprint] = {tap: origin | sample for tap, origin in self._origins.items()}
+        self._batch_size = data.batch_size
 
     def missing(self, part: Part) -> list[Part]:
         """Return the parts, of as many as there are of this one, that have not sealed all their moments."""
@@ -93,13 +130,19 @@ class MomentFiles:
         """Return the file of a tap's moments over one part."""
         return moments_folder(self._database) / f"{tap}-{part.number:06d}-of-{part.count:06d}.h5"
 
+    def kept(self, part: Part) -> KeptMoments:
+        """Return what there is of a part that has not been read to its end."""
+        return KeptMoments(moments_folder(self._database), part, self._sampled(part))
+
     def seal(self, moments: Mapping[str, Moments], part: Part) -> None:
         """Keep the moments of a part, or fit at once where there are no others."""
+        sampled = self._sampled(part)
         for tap, sums in moments.items():
             if part.is_whole:
                 self.decompose(tap, sums)
             else:
-                sums.save(self.path(tap, part), self._sampled[tap])
+                sums.save(self.path(tap, part), sampled[tap])
+        self.kept(part).clear()
 
     def fit(self, count: int) -> None:
         """Add up the moments of ``count`` parts and seal the projection of each tap.
@@ -118,8 +161,18 @@ class MomentFiles:
         projection = Projection.fit(moments, self._database.taps[tap].dimension, bits=self._database.taps[tap].bits)
         projection.save(self._database.projection_path(tap), self._origins[tap])
 
+    def _sampled(self, part: Part) -> dict[str, Fingerprint]:
+        """Return what the moments of a part depend on, by tap."""
+        sample = {"batch size": str(self._batch_size), "part": str(part)}
+        return {tap: origin | sample for tap, origin in self._origins.items()}
+
     def _load(self, tap: str, part: Part) -> Moments:
-        return Moments.load(self.path(tap, part), self._sampled[tap])
+        path = self.path(tap, part)
+        try:
+            return Moments.load(path, self._sampled(part)[tap])
+        except DamageError as error:
+            path.unlink(missing_ok=True)  # or the part would pass for done
+            raise UserError(f"{error} for part {part}, whose moments have been removed") from error
 
 
 def moments_folder(database: Database) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -131,7 +131,7 @@ def _verify_alike(keys: Sequence[str], images: Sequence[Tensor]) -> None:
 
 
 class WholeBatches(Sampler[Rows]):
-    """Cuts shards into batches that never cross a border and deals them out whole: batch b to rank b mod W.
+    """Cuts shards into batches that never cross a border and deals them out whole: the b-th to rank b mod W.
 
     So the composition of a batch, and with it the rounding of a convolution, is the same for any number of processes.
 
@@ -141,6 +141,7 @@ class WholeBatches(Sampler[Rows]):
         batch_size: Rows of a batch; the last one of a shard may be smaller.
         rank: This process.
         world_size: Number of processes.
+        done: Numbers of batches that are left out before the others are dealt.
     """
 
     def __init__(
@@ -151,8 +152,10 @@ class WholeBatches(Sampler[Rows]):
         batch_size: int,
         rank: int,
         world_size: int,
+        done: Collection[int] = (),
     ) -> None:
         self._shards, self._rows, self._batch_size = shards, rows, batch_size
+        self._done = frozenset(done)
         self._rank, self._world_size = rank, world_size
         self._batches: int | None = None
 
@@ -163,17 +166,24 @@ class WholeBatches(Sampler[Rows]):
             self._batches = sum(-(-len(self._rows(shard)[0]) // self._batch_size) for shard in self._shards)
         return self._batches
 
+    @property
+    def numbers(self) -> list[int]:
+        """Which of all batches these are."""
+        return [batch for batch in range(self.total) if batch not in self._done][self._rank :: self._world_size]
+
     def __len__(self) -> int:
-        return len(range(self._rank, self.total, self._world_size))
+        return len(range(self._rank, self.total - len(self._done), self._world_size))
 
     def __iter__(self) -> Iterator[Rows]:
-        batch = 0
+        batch = left = 0
         for shard in self._shards:
             rows, ids = self._rows(shard)
             for start in range(0, len(rows), self._batch_size):
-                if batch % self._world_size == self._rank:
-                    stop = start + self._batch_size
-                    yield Rows(shard, list(rows[start:stop]), list(ids[start:stop]))
+                if batch not in self._done:
+                    if left % self._world_size == self._rank:
+                        stop = start + self._batch_size
+                        yield Rows(shard, list(rows[start:stop]), list(ids[start:stop]))
+                    left += 1
                 batch += 1
 
 
@@ -202,9 +212,9 @@ class BatchLoader:
         )
 
     @property
-    def total(self) -> int:
-        """Number of batches of all processes together."""
-        return self._sampler.total
+    def numbers(self) -> list[int]:
+        """Which of all processes' batches these are."""
+        return self._sampler.numbers
 
     def __len__(self) -> int:
         return len(self._sampler)

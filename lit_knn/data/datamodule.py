@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -124,7 +124,7 @@ class ImageData(pl.LightningDataModule):
         return self._loader(BatchDataset(self._reader("queries"), skip=False, labelled=True), sampler)
 
     def database_batches(
-        self, shards: Sequence[int], *, stride: int = 1, rank: int = 0, world_size: int = 1
+        self, shards: Sequence[int], *, stride: int = 1, rank: int = 0, world_size: int = 1, done: Collection[int] = ()
     ) -> BatchLoader:
         """Return batches of the database; their ids are rows of their shard.
 
@@ -133,6 +133,7 @@ class ImageData(pl.LightningDataModule):
             stride: Take every stride-th row of each shard.
             rank: Which share of the batches.
             world_size: Number of shares.
+            done: Numbers of batches to leave out before the others are shared.
         """
         reader = self._reader("database")
 
@@ -140,7 +141,7 @@ class ImageData(pl.LightningDataModule):
             chosen = range(0, len(reader.shard(shard)), stride)
             return chosen, chosen
 
-        sampler = WholeBatches(shards, rows, batch_size=self.batch_size, rank=rank, world_size=world_size)
+        sampler = WholeBatches(shards, rows, batch_size=self.batch_size, rank=rank, world_size=world_size, done=done)
         return self._loader(BatchDataset(reader, skip=self.on_error == "skip", labelled=False), sampler)
 
     def num_rows(self, shard: int) -> int:

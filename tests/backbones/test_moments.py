@@ -1,12 +1,13 @@
 import os
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from lit_knn.backbones import Moments
 from lit_knn.backbones import moments as module
-from lit_knn.errors import UserError
+from lit_knn.errors import DamageError, UserError
 
 ORIGIN = {"classifier": "a"}
 
@@ -107,10 +108,39 @@ def test_files(tmp_path, monkeypatch):
     assert_equal(loaded, whole)
     with pytest.raises(UserError, match="classifier"):
         Moments.load(path, {"classifier": "b"})
-    data = path.read_bytes()
-    path.write_bytes(data[:1000])
-    with pytest.raises(UserError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.attrs.__delitem__("rows"),
+        lambda file: file.attrs.__setitem__("rows", "many"),
+        lambda file: file.attrs.__setitem__("fingerprint", "[]"),
+        lambda file: file.__delitem__("outer"),
+        lambda file: replace(file, "outer", np.zeros(7)),
+        lambda file: replace(file, "total", np.zeros(7)),
+        lambda file: replace(file, "steps", np.zeros(7)),
+        lambda file: replace(file, "origin", np.zeros((2, 2))),
+        lambda file: replace(file, "origin", 3),
+        lambda file: replace(file, "outer", "text"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "0.h5"
+    moments_of(rows()).save(path, ORIGIN)
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(DamageError, match=r"0.h5 is damaged \(.*\); run `lit-knn fit` again"):
         Moments.load(path, ORIGIN)
+    for content in (b"", b"text", path.read_bytes()[:1000]):
+        path.write_bytes(content)
+        with pytest.raises(DamageError, match=r"0.h5 is damaged \(.*\); run `lit-knn fit` again"):
+            Moments.load(path, ORIGIN)
+
+
+def replace(file, name, value):
+    del file[name]
+    file[name] = value
 
 
 def test_equal_rows_make_equal_files(tmp_path):

@@ -30,7 +30,7 @@ def moments(classifier, database, data, part, tmp_path):
     trainer = EvalTrainer(
         default_root_dir=tmp_path, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False
     )
-    fitting = Fitting(classifier, database, data, part)
+    fitting = Fitting(classifier, database, data, part, MomentFiles(database, classifier, data).kept(part))
     trainer.predict(fitting, return_predictions=False)
     return fitting.moments
 
@@ -79,6 +79,38 @@ def test_moments_of_another_sample_are_refused(tmp_path, classifier, database, d
     with pytest.raises(UserError, match="batch size is '16' where '32' is expected"):
         files.fit(2)
     assert not database.projection_path("early").exists()
+
+
+def sealed_parts(classifier, database, data, tmp_path):
+    files = MomentFiles(database, classifier, data)
+    for number in (1, 2):
+        files.seal(moments(classifier, database, data, Part(number, 2), tmp_path), Part(number, 2))
+    return files, [files.path("late", Part(number, 2)) for number in (1, 2)]
+
+
+def test_moments_of_two_parts_or_taps_that_change_places_are_refused(tmp_path, classifier, database, data):
+    files, (one, two) = sealed_parts(classifier, database, data, tmp_path)
+    whole = two.read_bytes()
+    two.write_bytes(one.read_bytes())
+    with pytest.raises(UserError, match=r"part is '1/2' where '2/2' is expected"):
+        files.fit(2)
+    two.write_bytes(files.path("early", Part(2, 2)).read_bytes())
+    with pytest.raises(UserError, match=r"tap early is .* where 'absent' is expected"):
+        files.fit(2)
+    two.write_bytes(whole)
+    files.fit(2)
+
+
+def test_damaged_moments_are_removed_so_that_their_part_is_read_again(tmp_path, classifier, database, data):
+    files, (_, two) = sealed_parts(classifier, database, data, tmp_path)
+    whole = two.read_bytes()
+    two.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"late-000002-of-000002.h5 is damaged .*run `lit-knn fit` again for part 2/2"):
+        files.fit(2)
+    assert files.missing(Part(1, 2)) == [Part(2, 2)]
+    files.seal(moments(classifier, database, data, Part(2, 2), tmp_path), Part(2, 2))
+    assert two.read_bytes() == whole
+    files.fit(2)
 
 
 def test_a_half_written_file_of_moments_is_missing(tmp_path, classifier, database, data):

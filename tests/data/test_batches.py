@@ -1,3 +1,5 @@
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 import torch
@@ -37,11 +39,11 @@ def test_reader_keeps_only_the_last_shards() -> None:
     assert source.opened == 6
 
 
-def deal(rank: int, world_size: int, lengths: tuple[int, ...] = (5, 1, 4)) -> WholeBatches:
+def deal(rank: int, world_size: int, lengths: tuple[int, ...] = (5, 1, 4), done: Collection[int] = ()) -> WholeBatches:
     def rows(shard: int) -> tuple[range, range]:
         return range(lengths[shard]), range(100 * shard, 100 * shard + lengths[shard])
 
-    return WholeBatches(range(len(lengths)), rows, batch_size=2, rank=rank, world_size=world_size)
+    return WholeBatches(range(len(lengths)), rows, batch_size=2, rank=rank, world_size=world_size, done=done)
 
 
 def test_batches_end_with_their_shard() -> None:
@@ -62,6 +64,19 @@ def test_batch_b_goes_to_rank_b_mod_w() -> None:
             sampler = deal(rank, world_size)
             assert list(sampler) == everything[rank::world_size]
             assert len(sampler) == len(everything[rank::world_size])
+            assert sampler.total == 6
+
+
+@pytest.mark.parametrize("done", [[], [0], [5], [1, 2, 4], range(6)])
+def test_batches_that_are_done_are_left_out_and_the_others_dealt(done: Collection[int]) -> None:
+    everything = list(deal(0, 1))
+    left = [batch for batch in range(6) if batch not in done]
+    for world_size in (1, 2, 4, 7):
+        for rank in range(world_size):
+            sampler = deal(rank, world_size, done=done)
+            assert sampler.numbers == left[rank::world_size]
+            assert list(sampler) == [everything[batch] for batch in sampler.numbers]
+            assert len(sampler) == len(sampler.numbers)
             assert sampler.total == 6
 
 

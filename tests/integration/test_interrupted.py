@@ -36,7 +36,8 @@ def network():
     return net
 network.batches = 0
 """
-CALIBRATION = 1
+EXAMINATION = 3  # forward passes before each pass over the images
+CALIBRATION = EXAMINATION + 1
 BATCHES = sum(-(-length // 5) for length in LENGTHS)  # of one pass
 
 
@@ -118,7 +119,7 @@ def database_of(config):
 
 
 def test_nothing_is_lost_and_nothing_is_written_twice(config, uninterrupted):
-    second_of_shard_2 = CALIBRATION + BATCHES + 3 + 2 + 2
+    second_of_shard_2 = CALIBRATION + BATCHES + EXAMINATION + 3 + 2 + 2
     assert end(start(config, IN_BATCH=second_of_shard_2, SIGNAL=int(signal.SIGKILL))) == -signal.SIGKILL
     database = database_of(config)
     sealed = {path: path.stat() for path in database.rglob("*.h5") if not path.name.startswith(".")}
@@ -135,7 +136,14 @@ def test_nothing_is_lost_and_nothing_is_written_twice(config, uninterrupted):
     assert contents(database) == uninterrupted  # and what was half-written has been tidied up
 
 
-def test_killed_at_any_moment(config, uninterrupted):
+@pytest.fixture
+def often(monkeypatch):
+    """Keep moments after every batch."""
+    monkeypatch.setattr("lit_knn.building.kept.SECONDS", 0.0)
+    monkeypatch.setattr("lit_knn.building.kept.SHARE", 0)
+
+
+def test_killed_at_any_moment(config, uninterrupted, often):
     moments, killed = random.Random(0), 0
     for _ in range(8):
         child = start(config)
@@ -162,9 +170,9 @@ def test_parts_in_any_order_make_the_same_database(config, uninterrupted):
     assert contents(database_of(config)) == uninterrupted
 
 
-def test_a_killed_part_takes_nothing_from_the_others(config, uninterrupted):
+def test_a_killed_part_takes_nothing_from_the_others(config, uninterrupted, often):
     """All parts of both steps at once, each of them killed in its second batch the first time."""
-    die = {"IN_BATCH": 2, "SIGNAL": int(signal.SIGKILL)}
+    die = {"IN_BATCH": EXAMINATION + 2, "SIGNAL": int(signal.SIGKILL)}
     for command, environments in (("fit", [die, {}]), ("extract", [die, {}])):
         for environment in environments:
             children = [start(config, command, f"--part={n}/{PARTS}", **environment) for n in range(1, PARTS + 1)]
@@ -199,7 +207,7 @@ def test_a_slurm_array_shares_the_work(config, uninterrupted, monkeypatch):
 
 
 @pytest.mark.parametrize("locking", ["TRUE", "FALSE"])
-def test_two_tasks_on_the_same_shards_write_the_same_bytes(config, uninterrupted, locking):
+def test_two_tasks_on_the_same_shards_write_the_same_bytes(config, uninterrupted, often, locking):
     for command in ("fit", "extract"):
         children = [start(config, command, HDF5_USE_FILE_LOCKING=locking) for _ in range(2)]
         assert [end(child) for child in children] == [0, 0], said(config)
@@ -240,7 +248,7 @@ def scontrol(tmp_path, monkeypatch):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("command", ["fit", "extract"])
 def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, command, signum):
-    first_of_shard_1 = CALIBRATION + 1 + (BATCHES + 3 if command == "extract" else 0)
+    first_of_shard_1 = CALIBRATION + 1 + (BATCHES + EXAMINATION + 3 if command == "extract" else 0)
     assert end(start(config, command, IN_BATCH=first_of_shard_1, SIGNAL=int(signum))) == 75, said(config)
     assert f"lit-knn: stopped by {signum.name} with nothing lost; the same command goes on\n" in said(config)
     assert "Traceback" not in said(config)
@@ -255,7 +263,7 @@ def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, comm
 
 def test_a_shard_that_takes_longer_than_the_notice_is_dropped(config, uninterrupted):
     config["trainer"]["callbacks"] = [{"class_path": "PreemptionGuard", "init_args": {"grace": 0}}]
-    first_of_shard_1 = CALIBRATION + BATCHES + 3 + 1
+    first_of_shard_1 = CALIBRATION + BATCHES + EXAMINATION + 3 + 1
     assert end(start(config, IN_BATCH=first_of_shard_1, SIGNAL=int(signal.SIGTERM))) == 75
     assert [path.name for path in (database_of(config) / "store").iterdir()] == ["shard-000000.h5"]
     run("extract", config)
