@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
 HELP = """\
-usage: lit-knn {fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
+usage: lit-knn {taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]
 
 Does a nearest-neighbour defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
 commands, all from the same configuration:
+  taps       print the layers of the network, any of which model.database.taps may name; needs no database
   fit        fit the projections, PCA of each tap; extract does it where it is not split into parts
   extract    stream the database's images into a sealed store of features and predictions; resumes
   index      build the search index of each tap from the store

@@ -1,4 +1,4 @@
-"""A Trainer whose commands are fit, extract, index, test and verify, with what evaluation under attack needs fixed."""
+"""A Trainer whose commands are taps, fit, extract, index, test and verify, with what evaluation under attack needs fixed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.backbones import set_precision, verify_precision
 from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, remove_moments, verify
+from lit_knn.building.tap_table import print_taps
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
 from lit_knn.database import Database
@@ -193,6 +194,12 @@ class EvalTrainer(RunTrainer):
         with self._command("verify", model), together(self):
             if self.is_global_zero:
                 verify(model.required_database, model.classifier, datamodule, Part.parse(part))
+
+    def taps(self, model: Evaluation, datamodule: ImageData) -> None:
+        """Print each layer that a tap may name, as the first queries show it; writes nothing, and needs no database."""
+        with self._command("taps", model), together(self):
+            if self.is_global_zero:
+                print_taps(model.classifier, datamodule)
 
     # ---------------------------------------------------------------- what commands have in common
 

@@ -52,7 +52,7 @@ TRAINING_ONLY = {
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
-COMMANDS = ("fit", "extract", "index", "test", "verify")
+COMMANDS = ("taps", "fit", "extract", "index", "test", "verify")
 
 
 class KNNCLI(LightningCLI):

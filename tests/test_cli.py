@@ -68,7 +68,7 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path, capsys, overl
     [
         (["test", *QUICKSTART, "--data.batchsize=3"], "near it are data.batch_size"),
         (["test", "--config", "nope.yaml"], "nope.yaml"),
-        (["tset"], "'fit', 'extract', 'index', 'test', 'verify'"),
+        (["tset"], "'taps', 'fit', 'extract', 'index', 'test', 'verify'"),
         (["test"], "the configuration lacks model.classifier.network"),
     ],
 )
@@ -92,7 +92,7 @@ def test_one_file_serves_every_command_and_the_printed_one_reads_back(tmp_path, 
     *inherited, config = [printed(capsys, command, *QUICKSTART) for command in COMMANDS if command != "test"] + [
         printed(capsys, "test", *QUICKSTART)
     ]
-    assert len(inherited) == 4
+    assert len(inherited) == 5
     for other in inherited:
         for name in ("part", "stage"):  # a share of the job is no part of its description
             other.pop(name, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import torch
 from torch import Tensor, nn
 
+from lit_knn.backbones.listing import Layer, layers
 from lit_knn.backbones.loading import load_weights
 from lit_knn.backbones.networks import build
 from lit_knn.backbones.outputs import logits_of
@@ -142,6 +143,15 @@ class Classifier(nn.Module):
                 f"network {self.name} sees other images than {self._own.source} says ({differences}): set "
                 "data.preprocessing, unless its weights were trained with these"
             )
+
+    def layers(self, image: Tensor) -> tuple[list[Layer], str]:
+        """Return all that may be tapped, and why that is modules only, if it is.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 in [0, 1], N > 1.
+        """
+        with self._computing(image):
+            return layers(self.network, self._input(image), self._output)
 
     def _examine_new(self, image: Tensor, taps: Sequence[Tap]) -> None:
         if not self._tapping.examined.issuperset(taps):

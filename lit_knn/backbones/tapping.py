@@ -83,19 +83,34 @@ class Tapping:
             )
         return self._readers[key]
 
-    def _source(self, taps: Sequence[Tap]) -> Trace | None:
-        """Return the graph if it has all taps, or None if they are modules."""
-        if not taps:
+    def trusted(self, image: Tensor) -> Trace | None:
+        """Return the network's graph if its logits are those of the network on a batch, or None.
+
+        Args:
+            image: ``(N, 3, H, W)`` normalized.
+        """
+        if (trace := self._traced()) is None:
             return None
+        self.objection = examine(self._network, trace, image, [], self._output).objection
+        return None if self.objection else trace
+
+    def _traced(self) -> Trace | None:
         if self._trace is None and not self.objection:
             try:
                 self._trace = Trace(self._network)
             except Exception as error:  # noqa: BLE001 - Python control flow on tensors may fail with anything
                 self.objection = f"it cannot be traced ({first_line(error)})"
-        nodes = {} if self._trace is None else self._trace.nodes
+        return self._trace
+
+    def _source(self, taps: Sequence[Tap]) -> Trace | None:
+        """Return the graph if it has all taps, or None if they are modules."""
+        if not taps:
+            return None
+        trace = self._traced()
+        nodes = {} if trace is None else trace.nodes
         modules = modules_by_tap(self._network, [tap.layer for tap in taps])
         if all(tap.layer in nodes for tap in taps):
-            return self._trace
+            return trace
         known = [*nodes, *(name for name, _ in self._network.named_modules() if name and name not in nodes)]
         why = f" among its modules, and its graph cannot be used: {self.objection}" if self.objection else ""
         for tap in taps:

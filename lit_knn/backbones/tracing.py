@@ -51,6 +51,10 @@ class Trace:
         }
         self.nodes[given] = next(iter(self._graph.nodes))
 
+    def module(self) -> fx.GraphModule:
+        """Return the whole record, which gives what the network gives."""
+        return fx.GraphModule(self._root, self._graph)
+
     def tapped(self, taps: Sequence[Tap], output: str | int | None, *, logits: bool = True) -> TappedNetwork:
         """Return a function that gives the logits and every pooled tap in one forward pass.
 

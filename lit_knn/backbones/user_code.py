@@ -31,6 +31,8 @@ def user_code(doing: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal has asked this process to stop
+        if str(error).startswith("DataLoader worker"):
+            raise  # a signal has ended a process that reads images
         raise TracedError(f"{doing}: {first_line(error)}{_place(error)}", error) from error
 
 
