@@ -105,6 +105,12 @@ def number_of(word: str, known: Classes | None) -> int | None:
     return imagenet().numbers.get(word) if _WORDNET_ID.fullmatch(word) else None
 
 
+def wordnet_id(key: str) -> str | None:
+    """Return the last WordNet id of ImageNet in the name of a file, None if there is none: many copies put it there."""
+    found = re.findall(r"(?<![A-Za-z0-9])n\d{8}(?!\d)", key.rpartition("/")[2])
+    return next((word for word in reversed(found) if word in imagenet().numbers), None)
+
+
 def assign(words: Sequence[str], known: Classes | None, where: str, *, ranked: bool = True) -> Classes:
     """Return classes in which each word that a source uses has a number.
 

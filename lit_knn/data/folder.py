@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from lit_knn.data.base import Failure, ImageSource, Sample, Shard
-from lit_knn.data.classes import Classes, Given, assign, given
+from lit_knn.data.classes import Classes, Given, assign, given, wordnet_id
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image, read_regular, unread
 from lit_knn.data.label_file import LabelFile
@@ -16,9 +16,9 @@ from lit_knn.errors import UserError
 
 
 class ImageFolder(ImageSource):
-    """A folder of images: each sub-folder with images is a class; without sub-folders and a file, labels are −1.
+    """A folder of images: each sub-folder with images is a class.
 
-    Sub-folders named by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are counted through,
+    Without sub-folders labels come from a file, or from WordNet ids in the files' names, or are −1. Sub-folders named by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are counted through,
     whole numbers in their order and all else as text, and have to be as many as the network's classes, unless
     ``classes`` names these. Only counts stay in memory; a shard lists the folders it touches when it is opened.
 
@@ -63,13 +63,10 @@ class ImageFolder(ImageSource):
         Raises:
             UserError: If one is no class, or the file names no image.
         """
-        where = f"the folders of {self.root}"
-        words = [folder for folder, _ in self._counts if folder]
-        if self.label_file is not None:
-            where, images = f"the labels of {self.label_file.path}", images_below(self.root, "").images
-            words = list(dict.fromkeys(word for key in images if (word := self.label_file.word(key)) is not None))
-            if not words:
-                raise UserError(f"{self.label_file.path} names no image of {self.root}, such as {images[0]}")
+        words = list(dict.fromkeys(word for pair in self._places() if (word := self._word(*pair)) is not None))
+        if self.label_file is not None and not words:
+            raise UserError(f"{self.label_file.path} names no image of {self.root}, such as {next(self._places())[1]}")
+        where = f"the folders of {self.root}" if self.label_file is None else f"the labels of {self.label_file.path}"
         return assign(words, self.known_classes, where, ranked=self.label_file is None) if words else None
 
     @cached_property
@@ -126,13 +123,22 @@ class ImageFolder(ImageSource):
 
     def identity(self) -> str:
         """Return a hash of all file names (not of what is in them: that would read the whole data set) and labels."""
-        keys = images_below(self.root, "").images if self.label_file else [""]
-        labels = [self._label(folder, key) for folder, _ in self._counts for key in keys]
+        labels = [self._label(*place) for place in self._places()]
         digest = hashlib.sha256(f"{self._scan[1]} {labels}".encode())
         return f"{type(self).__name__}-{digest.hexdigest()[:16]}-by-{self.shard_size}"
 
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Yield what a label may hang on: each folder of a class, else each image."""
+        for folder, _ in self._counts:
+            yield from ((folder, key) for key in ([""] if folder else images_below(self.root, "").images))
+
+    def _word(self, folder: str, key: str) -> str | None:
+        if self.label_file is not None:
+            return self.label_file.word(key)
+        return folder or wordnet_id(key)
+
     def _label(self, folder: str, key: str) -> int:
-        word = self.label_file.word(key) if self.label_file else folder
+        word = self._word(folder, key)
         number = self.found_classes.number(word) if self.found_classes and word is not None else None
         return -1 if number is None else number
 

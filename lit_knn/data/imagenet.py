@@ -23,7 +23,7 @@ class ImageNet(ImageFolder):
     """ILSVRC 2012: ``root/val/n01440764/*.JPEG`` and so on, all classes or some; or a flat ``val`` and its labels.
 
     Classes are numbered in the order of their 1,000 WordNet ids, whichever are there, unless ``classes`` says
-    otherwise. Labels of a flat ``val`` are in Kaggle's ``LOC_val_solution.csv``, Caffe's ``val.txt`` or the devkit's
+    otherwise. Labels of a flat ``val`` are WordNet ids in the files' names, or in Kaggle's ``LOC_val_solution.csv``, Caffe's ``val.txt`` or the devkit's
     ``ILSVRC2012_validation_ground_truth.txt`` with its ``meta.mat``.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lit_knn.data import members
 from lit_knn.data.base import Failure, ImageSource, Sample, Shard
-from lit_knn.data.classes import Classes, Given, given, imagenet, number_of
+from lit_knn.data.classes import Classes, Given, given, imagenet, number_of, wordnet_id
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.patterns import local_files, neighboring_files
 from lit_knn.errors import UserError
@@ -29,7 +29,7 @@ class TarShards(ImageSource):
 
     That is what img2dataset writes, too. The label is in ``key.cls``, or ``label`` or ``cls`` of the object in
     ``key.json``: a number, or a WordNet id of ImageNet or other name in ``classes``; else the key's folder may be such a
-    name; else it is unknown. Other members are ignored: captions, metadata of images that could not be downloaded, further
+    name, or its file name hold such an id; else it is unknown. Other members are ignored: captions, metadata of images that could not be downloaded, further
     images of a sample that has one (``key.mask.png``). What looks like an image and is none by WebDataset's rules, such
     as ``shot_0.5.png`` of key ``shot_0``, is listed; queries are refused for it. A tar file without images is a shard
     of length 0, since of ten thousand shards of a crawl some are.
@@ -182,7 +182,8 @@ class TarShard(Shard):
                 accepted = "whole numbers from 0" if self._classes is None else f"0 to {max(self._classes.names)}"
                 raise UserError(f"{where} holds the label {label!r}, accepted are {accepted}")
             return label
-        number = number_of(posixpath.basename(posixpath.dirname(key)) if label is None else label, self._classes)
+        words = (posixpath.basename(posixpath.dirname(key)), wordnet_id(key) or "") if label is None else (label,)
+        number = next((found for word in words if (found := number_of(word, self._classes)) is not None), None)
         self.named |= number is not None
         if number is None and extension == "cls":
             raise UserError(f"{where} holds no class number but {label!r:.40}: name it in `classes:`")

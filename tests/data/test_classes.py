@@ -133,6 +133,27 @@ def test_imagenet_by_its_name(tmp_path: Path) -> None:
     assert source.class_names == _IMAGENET_CATEGORIES
 
 
+def test_wordnet_ids_in_names_of_files(tmp_path: Path) -> None:
+    expected = {
+        "ILSVRC2012_val_00000293_n01440764.JPEG": 0,  # as Hugging Face names them
+        "n03888257_26_n02102040.JPEG": 217,
+        "n03888257_26.JPEG": 701,  # as ImageNet's own archives do
+        "n99999999_1.JPEG": -1,
+        "an01440764.JPEG": -1,
+        "n014407640.JPEG": -1,
+    }
+    for name in expected:
+        (tmp_path / name).write_bytes(IMAGE)
+    source = ImageFolder(root=tmp_path)
+    assert labels(source) == expected
+    assert not source.label_problem(1000)
+    assert source.label_problem(10)
+    identity = source.identity()
+    assert ImageFolder(root=tmp_path, classes=["n02102040", "n01440764", "n03888257"]).identity() != identity
+    (tmp_path / "labels.txt").write_text("n03888257_26.JPEG 3\n")
+    assert labels(ImageFolder(root=tmp_path, labels=tmp_path / "labels.txt"))["n03888257_26.JPEG"] == 3
+
+
 def test_an_accent_is_one_character_or_two(tmp_path: Path) -> None:
     assert labels(ImageFolder(root=folders(tmp_path, "cafe\u0301"), classes=["b", "caf\u00e9"])) == {"cafe\u0301": 1}
 

@@ -94,18 +94,19 @@ def test_labels_may_be_names(tmp_path: Path) -> None:
         "n01440764/e.png": IMAGE,
         "n01440764/e.json": b'{"caption": "a fish"}',
         "n99999999/f.png": IMAGE,
+        "n03888257_7_n01440764.png": IMAGE,
     }
     write_tar(tmp_path / "x.tar", members)
     source = TarShards(urls=str(tmp_path / "x.tar"))
     assert not source.label_problem(10)
-    assert [sample.label for sample in read_all(source)] == [0, 5, 217, 217, 0, -1]
+    assert [sample.label for sample in read_all(source)] == [0, 5, 217, 217, 0, -1, 0]
     assert "ImageNet" in source.label_problem(10)
     assert not source.label_problem(1000)
     assert source.class_names is not None
     assert source.class_names[217] == "English springer"
     classes = ["n02102040", "x1", "x2", "x3", "x4", "n01440764"]
     source = TarShards(urls=str(tmp_path / "x.tar"), classes=classes)
-    assert [sample.label for sample in read_all(source)] == [5, 5, 0, 0, 5, -1]
+    assert [sample.label for sample in read_all(source)] == [5, 5, 0, 0, 5, -1, 5]
     assert source.identity() != TarShards(urls=str(tmp_path / "x.tar"), classes=classes[::-1]).identity()
 
 
