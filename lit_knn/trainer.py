@@ -177,6 +177,8 @@ class EvalTrainer(RunTrainer):
             model: Classifier, threats, attacks, defenses and database.
             datamodule: Queries and database.
         """
+        if model.needed:
+            datamodule.verify_disjoint()
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
             self.extract(model, datamodule, str(Part()))  # an array of tests is not one of extractions
             self.index(model, datamodule)

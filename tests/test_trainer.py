@@ -7,6 +7,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.attacks import PGD
 from lit_knn.callbacks import FixedThreads, NeighbourPictures, PreemptionGuard, Progress, RunRecord, WandbResults
+from lit_knn.data import Digits
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
@@ -134,3 +135,11 @@ def test_a_run_that_goes_on_with_another_attack_is_refused(tmp_path, classifier,
         else:
             with pytest.raises(UserError, match="another"):
                 trainer(tmp_path, run="mine").test(changed, data)
+
+
+def test_queries_of_the_database_are_refused_before_anything_is_extracted(tmp_path, classifier, data, database):
+    data.database = Digits(split="all")
+    database.path, database.build_missing = tmp_path / "new", True
+    with pytest.raises(UserError, match=r"data\.queries are images of data\.database.*one of them is all digits"):
+        trainer(tmp_path).test(evaluation(classifier, database), data)
+    assert not database.path.exists()

@@ -61,6 +61,7 @@ class Arrays(ImageSource):
         self.images, self.labels = Path(images).expanduser(), None if labels is None else Path(labels).expanduser()
         self.images_key, self.labels_key, self.classes = images_key, labels_key, classes
         self.rows, self.layout, self.shard_size = rows, layout, shard_size
+        self._in_file = True
 
     @classmethod
     def of(
@@ -84,6 +85,7 @@ class Arrays(ImageSource):
             shard_size: As above.
         """
         source = cls(images="images", rows=rows, layout=layout, classes=classes, shard_size=shard_size)
+        source._in_file = False
         source._stored = _array(images)
         source._labels = None if labels is None else _array(labels)
         return source
@@ -112,11 +114,26 @@ class Arrays(ImageSource):
         """Return a hash of the chosen images and labels, of much more than `HASHED` bytes only some of each image."""
         return self._identity
 
+    def shared(self, other: ImageSource) -> str:
+        """Return which rows of one file are in both, or that what both hold is the same."""
+        if not isinstance(other, Arrays):
+            return super().shared(other)
+        first, stop = max(self._rows[0], other._rows[0]), min(self._rows[1], other._rows[1])
+        same_file = self._in_file and other._in_file and self.images.samefile(other.images)
+        if same_file and self.images_key == other.images_key:
+            return f"rows {first} to {stop} of {self.images} are in both" if first < stop else ""
+        if np.may_share_memory(self._arrays[0], other._arrays[0]) or self._digest == other._digest:
+            return f"{self.images} and {other.images} hold the same images"
+        return ""
+
     @cached_property
     def _identity(self) -> str:
         first, stop = self._rows
-        images, labels = self._stored[first:stop], self._arrays[1]  # not the transposed view: no copy of all of it
-        return f"Arrays-{_digest(images)}-{_digest(labels)}-{first}-{stop}-by-{self.shard_size}"
+        return f"Arrays-{self._digest}-{_digest(self._arrays[1])}-{first}-{stop}-by-{self.shard_size}"
+
+    @cached_property
+    def _digest(self) -> str:
+        return _digest(self._stored[slice(*self._rows)])  # not of the transposed view: no copy of all of it
 
     @property
     def _starts(self) -> range:

@@ -158,3 +158,10 @@ class ImageSource(ABC):
     @abstractmethod
     def identity(self) -> str:
         """Return what the data is and how it is cut into shards, wherever it lies: fingerprints compare it."""
+
+    def shared(self, other: ImageSource) -> str:
+        """Return what is known, without reading images, that two sources have in common; "" if nothing.
+
+        A source that knows more than whether both are the same overrides it; it need not be symmetric.
+        """
+        return f"both are {self.identity()}" if self.identity() == other.identity() else ""

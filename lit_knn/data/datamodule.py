@@ -39,6 +39,7 @@ class ImageData(pl.LightningDataModule):
         num_queries: Size of a random subset of the queries; null takes all.
         query_seed: Seed of this subset.
         on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
+        allow_overlap: Go on, with a warning, where queries are known to be images of the database.
 
     Attributes:
         warnings: What to know before the numbers are believed, in full sentences.
@@ -56,6 +57,7 @@ class ImageData(pl.LightningDataModule):
         num_queries: int | None = None,
         query_seed: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
+        allow_overlap: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -71,6 +73,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.query_subset = query_subset
         self.num_queries, self.query_seed, self.on_error = num_queries, query_seed, on_error
+        self.allow_overlap = allow_overlap
         self.warnings: list[str] = []
         self._readers: dict[str, Reader] = {}
 
@@ -151,6 +154,20 @@ class ImageData(pl.LightningDataModule):
     def unread(self, shard: int) -> Sequence[Failure]:
         """Return what looks like an image of a shard of the database and has no row in it."""
         return self._reader("database").shard(shard).unread()
+
+    def verify_disjoint(self) -> None:
+        """Refuse queries that are images of the database, as far as that is known without reading them.
+
+        Raises:
+            UserError: If some are, unless that is allowed.
+        """
+        shared = "" if self.database is None else self.queries.shared(self.database)
+        if not shared:
+            return
+        sentence = f"data.queries are images of data.database, where retrieval finds them again: {shared}"
+        if not self.allow_overlap:
+            raise UserError(f"{sentence}; take others, or set data.allow_overlap: true")
+        self._warn(sentence)
 
     def warn_of_losses(self, skipped: Sequence[Failure] = ()) -> None:
         """Warn of what is not in the database although it is, or looks like, an image or a shard of images.

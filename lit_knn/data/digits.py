@@ -46,6 +46,12 @@ class Digits(ImageSource):
         """Return the name of the split."""
         return f"digits-{self.split}"
 
+    def shared(self, other: ImageSource) -> str:
+        """Return that all digits hold those of each split, too."""
+        if isinstance(other, Digits) and "all" in (self.split, other.split):
+            return "one of them is all digits"
+        return super().shared(other)
+
     @cached_property
     def _shard(self) -> ArrayShard:
         from sklearn.datasets import load_digits  # a second of imports that only this class needs

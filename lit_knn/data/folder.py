@@ -127,6 +127,21 @@ class ImageFolder(ImageSource):
         digest = hashlib.sha256(f"{self._scan[1]} {labels}".encode())
         return f"{type(self).__name__}-{digest.hexdigest()[:16]}-by-{self.shard_size}"
 
+    def shared(self, other: ImageSource) -> str:
+        """Return a folder of both, wherever links lead, or that all files of both have the same names."""
+        if not isinstance(other, ImageFolder):
+            return super().shared(other)
+        mine, theirs = self._resolved(), other._resolved()
+        above_mine, above_theirs = (
+            {up for place in places for up in (place, *place.parents)} for places in (mine, theirs)
+        )
+        if both := sorted((above_mine & theirs) | (above_theirs & mine)):
+            return f"{both[0]} is a folder of both"
+        return f"{self.root} and {other.root} have the same files by name" if self._scan[1] == other._scan[1] else ""
+
+    def _resolved(self) -> set[Path]:
+        return {(self.root / folder).resolve() for folder, _ in self._counts}
+
     def _places(self) -> Iterator[tuple[str, str]]:
         """Yield what a label may hang on: each folder of a class, else each image."""
         for folder, _ in self._counts:

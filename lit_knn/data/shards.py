@@ -91,11 +91,25 @@ class TarShards(ImageSource):
         digest = hashlib.sha256()
         if self.known_classes is not None:
             digest.update(repr(sorted(self.known_classes.numbers.items())).encode())
+        for start in self._beginnings:
+            digest.update(start)
+        return f"TarShards-{digest.hexdigest()[:16]}"
+
+    def shared(self, other: ImageSource) -> str:
+        """Return a shard of both, wherever their copies lie."""
+        if not isinstance(other, TarShards):
+            return super().shared(other)
+        both = [path for path, start in zip(self._paths, self._beginnings, strict=True) if start in other._beginnings]
+        return f"{both[0]} is a shard of both" if both else ""
+
+    @cached_property
+    def _beginnings(self) -> list[bytes]:
+        """The name, size and first bytes of each shard."""
+        found = []
         for path in self._paths:
             with path.open("rb") as file:
-                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-                digest.update(file.read(_FIRST_BYTES))
-        return f"TarShards-{digest.hexdigest()[:16]}"
+                found.append(f"{path.name}\0{path.stat().st_size}\0".encode() + file.read(_FIRST_BYTES))
+        return found
 
     @cached_property
     def _paths(self) -> list[Path]:

@@ -148,3 +148,17 @@ def test_classes_have_names() -> None:
     assert bare.class_names is None
     assert not bare.label_problem(10)
     assert bare.identity() == Arrays.of(np.zeros((2, 4, 4, 3), np.uint8), classes=["a"]).identity()
+
+
+def test_rows_that_two_sources_share(tmp_path: Path) -> None:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, BYTES)
+    a, b = tmp_path / "a.npy", tmp_path / "b.npy"
+    first = Arrays(images=a, rows=(0, 6))
+    assert first.shared(Arrays(images=a, rows=(4, 9), shard_size=3)) == f"rows 4 to 6 of {a} are in both"
+    assert first.shared(Arrays(images=a, rows=(6, 9))) == ""
+    assert "hold the same" in first.shared(Arrays(images=b, rows=(0, 6)))
+    assert first.shared(Digits(split="test")) == ""
+    assert "hold the same" in Arrays.of(BYTES, rows=(0, 6)).shared(Arrays.of(BYTES[5:]))
+    assert Arrays.of(BYTES, rows=(0, 6)).shared(Arrays.of(BYTES[6:])) == ""
+    assert "hold the same" in Arrays.of(BYTES).shared(Arrays.of(BYTES.copy(), LABELS))

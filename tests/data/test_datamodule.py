@@ -295,3 +295,19 @@ def test_losses_are_warned_of_once(tars: Callable[..., str], tmp_path: Path, cap
     none = ImageData(queries=Digits(split="test"), database=Digits(split="train"))
     none.warn_of_losses()
     assert none.warnings == []
+
+
+def test_queries_that_are_in_the_database_are_refused_unless_allowed(tars: Callable[..., str]) -> None:
+    pattern = tars(3, 2)
+    data(pattern, database=Digits(split="train")).verify_disjoint()
+    ImageData(queries=Digits(split="test")).verify_disjoint()
+    part = TarShards(urls=pattern.replace("*", "1"))
+    with pytest.raises(
+        UserError, match=r"part-1\.tar is a shard of both; take others, or set data\.allow_overlap: true"
+    ):
+        data(pattern, queries=part).verify_disjoint()
+    allowed = data(pattern, queries=part, allow_overlap=True)
+    allowed.verify_disjoint()
+    assert [sentence.split(":")[0] for sentence in allowed.warnings] == [
+        "data.queries are images of data.database, where retrieval finds them again"
+    ]

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -31,3 +33,9 @@ def test_pixels() -> None:
 def test_unknown_split() -> None:
     with pytest.raises(UserError, match="train, test and all"):
         Digits(split="val")  # type: ignore[arg-type]
+
+
+def test_all_digits_hold_those_of_each_split():
+    sources = {split: Digits(split=split) for split in ("train", "test", "all")}
+    for one, other in product(sources, sources):
+        assert bool(sources[one].shared(sources[other])) == (one == other or "all" in (one, other))

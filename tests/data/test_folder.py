@@ -100,3 +100,19 @@ def test_a_named_pipe_is_one_bad_image(root: Path) -> None:
     shard = ImageFolder(root=root).open_shard(0)
     with pytest.raises(ImageError, match=r"cannot be read \(it is no regular file"):
         shard.read(list(shard.keys()).index("a/9.png"))
+
+
+def test_what_two_folders_share(root: Path, tmp_path: Path) -> None:
+    source = ImageFolder(root=root)
+    for same in (ImageFolder(root=root), ImageFolder(root=root, shard_size=3), ImageFolder(root=root / "a")):
+        assert "is a folder of both" in source.shared(same)
+        assert "is a folder of both" in same.shared(source)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "b").symlink_to(root / "b")  # as ImageNet-100 is made of ImageNet
+    assert source.shared(ImageFolder(root=tmp_path / "some")) == f"{root / 'b'} is a folder of both"
+    shutil.copytree(root, tmp_path / "copy")
+    copy = ImageFolder(root=tmp_path / "copy", shard_size=3)
+    assert "the same files by name" in source.shared(copy)
+    (tmp_path / "copy" / "a" / "0.png").rename(tmp_path / "copy" / "a" / "00.png")
+    assert source.shared(ImageFolder(root=tmp_path / "copy")) == ""
+    assert ImageFolder(root=root / "a").shared(ImageFolder(root=root / "b")) == ""

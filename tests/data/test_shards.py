@@ -230,3 +230,12 @@ def test_shards_survive_pickling_and_forking(tars: Callable[..., str]) -> None:
     assert pickle.loads(pickle.dumps(shard)).read(2) == shard.read(2)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(shard.read, [0, 1, 2] * 5) == [shard.read(row) for row in [0, 1, 2] * 5]
+
+
+def test_shards_that_two_sources_share(tars: Callable[..., str], tmp_path: Path) -> None:
+    source = TarShards(urls=tars(3, 2, 4))
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "part-1.tar", tmp_path / "copy")
+    assert source.shared(TarShards(urls=str(tmp_path / "copy"))) == f"{tmp_path}/part-1.tar is a shard of both"
+    first, others = TarShards(urls=f"{tmp_path}/part-0.tar"), TarShards(urls=f"{tmp_path}/part-[12].tar")
+    assert first.shared(others) == ""

@@ -207,6 +207,7 @@ def test_a_store_of_another_model_is_not_used_and_not_overwritten(copied, mistak
 
 
 def test_a_store_of_another_tap_preprocessing_or_dataset(copied, mistake):
+    copied["data"]["allow_overlap"] = True
     for options, difference in (
         (("--data.preprocessing.resize", "16"), "preprocessing is"),
         (("--data.database.split", "all"), "dataset is 'digits-train'"),
