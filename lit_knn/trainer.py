@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.backbones import set_precision, verify_precision
-from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, remove_moments, verify
+from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, finish_store, verify
 from lit_knn.building.tap_table import print_taps
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
@@ -24,8 +24,7 @@ from lit_knn.evaluation import Evaluation
 from lit_knn.part import Part
 from lit_knn.preemption import Preempted, leave
 from lit_knn.run import RunTrainer
-from lit_knn.sealing import remove_abandoned, unfinished_files
-from lit_knn.store import write_manifest
+from lit_knn.sealing import remove_abandoned
 from lit_knn.together import together
 
 log = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ class EvalTrainer(RunTrainer):
             extraction.close()
         with together(self):
             if self.is_global_zero:
-                _finish(database, shards)
+                finish_store(database, shards)
 
     def index(
         self,
@@ -233,20 +232,6 @@ class EvalTrainer(RunTrainer):
     def _forbid_limits(self, command: str) -> None:
         if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):
             raise UserError(f"{command} takes all of the database: leave out trainer.limit_predict_batches")
-
-
-def _finish(database: Database, shards: range) -> None:
-    """Write the manifest and tidy up, if all shards are sealed; any number of processes may be at it at once."""
-    there = {path.name for path in database.store_path.iterdir()} if database.store_path.exists() else set()
-    missing = [shard for shard in shards if database.shard_path(shard).name not in there]
-    if missing:
-        log.info("%d of %d shards of %s are missing", len(missing), len(shards), database.store_path)
-        return
-    write_manifest(database.store_path, shards)
-    for path in unfinished_files(database.store_path):
-        if path.name.startswith(".shard-"):  # every shard is sealed: whoever writes one again has nothing to lose
-            path.unlink(missing_ok=True)
-    remove_moments(database)
 
 
 def _place(callback: Callback) -> int:

@@ -1,8 +1,8 @@
 """From images to a database: PCA, a sealed store, indexes; and whether all of it is still what was sealed."""
 
 from .base import DatabasePass
-from .extraction import Extraction
-from .fitting import Fitting, MomentFiles, remove_moments
+from .extraction import Extraction, finish_store
+from .fitting import Fitting, MomentFiles
 from .indexing import IndexBuilder
 from .verification import findings, verify
 
@@ -13,6 +13,6 @@ __all__ = [
     "IndexBuilder",
     "MomentFiles",
     "findings",
-    "remove_moments",
+    "finish_store",
     "verify",
 ]

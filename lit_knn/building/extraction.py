@@ -14,13 +14,14 @@ from torch import Tensor
 
 from lit_knn.backbones import Classifier, Projection
 from lit_knn.building.base import DatabasePass
+from lit_knn.building.fitting import remove_moments
 from lit_knn.data import Batch, BatchLoader, Failure, ImageData
 from lit_knn.data.queries import examples
 from lit_knn.database import Database
 from lit_knn.defenses import stored_weights
 from lit_knn.fingerprint import Fingerprint
-from lit_knn.sealing import writing
-from lit_knn.store import Schema, ShardWriter, sealed_header
+from lit_knn.sealing import unfinished_files, writing
+from lit_knn.store import Schema, ShardWriter, sealed_header, write_manifest
 
 log = logging.getLogger(__name__)
 
@@ -168,3 +169,17 @@ class Extraction(DatabasePass):
         if self._writer is not None:
             self._writer.discard()
             self._writer = None
+
+
+def finish_store(database: Database, shards: range) -> None:
+    """Write the manifest and tidy up, if all shards are sealed; any number of processes may be at it at once."""
+    there = {path.name for path in database.store_path.iterdir()} if database.store_path.exists() else set()
+    missing = [shard for shard in shards if database.shard_path(shard).name not in there]
+    if missing:
+        log.info("%d of %d shards of %s are missing", len(missing), len(shards), database.store_path)
+        return
+    write_manifest(database.store_path, shards)
+    for path in unfinished_files(database.store_path):
+        if path.name.startswith(".shard-"):  # every shard is sealed: whoever writes one again has nothing to lose
+            path.unlink(missing_ok=True)
+    remove_moments(database)
