@@ -25,6 +25,10 @@ from lit_knn.part import Part
 
 log = logging.getLogger(__name__)
 
+# Steps of float16 are never finer than 2⁻²⁴, so that 256 of them are wrong by 2⁻⁹ of the smaller spread at most; beyond
+# the larger one, a quarter of the largest number, hardly a database has no outlier that is infinite.
+SPREADS = (2.0**-12, 2.0**14)
+
 
 class Fitting(DatabasePass):
     """The moments of every tap over a part of the database.
@@ -157,8 +161,18 @@ class MomentFiles:
             self.decompose(tap, total)
 
     def decompose(self, tap: str, moments: Moments) -> None:
-        """Seal the projection of a tap, given its moments over the whole database."""
+        """Seal the projection of a tap, given its moments over the whole database.
+
+        Raises:
+            UserError: If the store's float16 could not tell features apart, or hold them.
+        """
         projection = Projection.fit(moments, self._database.taps[tap].dimension, bits=self._database.taps[tap].bits)
+        spread = float(projection.variances.sum().sqrt())
+        if spread and not projection.bits and not SPREADS[0] <= spread <= SPREADS[1]:
+            raise UserError(
+                f"features of tap {tap!r} have a standard deviation of {spread:.2g}; float16 keeps {SPREADS[0]:.2g} to "
+                f"{SPREADS[1]:.2g}: tap a layer that is normalized, or keep bits"
+            )
         projection.save(self._database.projection_path(tap), self._origins[tap])
 
     def _sampled(self, part: Part) -> dict[str, Fingerprint]:

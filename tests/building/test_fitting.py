@@ -121,6 +121,28 @@ def test_a_half_written_file_of_moments_is_missing(tmp_path, classifier, databas
     assert files.missing(Part(1, 2)) == [Part(2, 2)]
 
 
+@pytest.mark.parametrize(
+    ("scale", "bits", "kept"), [(1e-6, False, False), (1e-2, False, True), (1e6, False, False), (1e-6, True, True)]
+)
+def test_features_that_float16_cannot_tell_apart_or_hold_are_refused(tmp_path, classifier, data, scale, bits, kept):
+    """The reference rounds them as the store would: the neighbors of rows must stay nearly the same."""
+    database = Database(path=tmp_path / "d", taps=[Tap("layer3.1.add", dimension=16, bits=bits, name="late")])
+    rows = torch.randn(400, 16, generator=torch.Generator().manual_seed(0)) * scale
+    sums = Moments(rows)
+    sums.update(rows)
+    files = MomentFiles(database, classifier, data)
+    exact, rounded = rows.double(), rows.half().double()
+    nearest = [torch.cdist(part, part).topk(2, largest=False).indices[:, 1] for part in (exact, rounded)]
+    same = float((nearest[0] == nearest[1]).double().mean())
+    if kept:
+        assert bits or same > 0.95
+        files.seal({"late": sums}, Part())
+    else:
+        assert same < 0.95
+        with pytest.raises(UserError, match=r"tap 'late' have a standard deviation of .*; float16 keeps 0.00024 to"):
+            files.seal({"late": sums}, Part())
+
+
 def test_every_second_row_is_every_second_row_in_parts_too(tmp_path, classifier, data):
     database = Database(path=tmp_path / "d", taps=[Tap(**TAPS[1])], projection_rows=56)
     files = MomentFiles(database, classifier, data)

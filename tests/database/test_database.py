@@ -1,4 +1,5 @@
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -6,13 +7,15 @@ import torch
 from jsonargparse import ArgumentParser
 
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.data import Digits, ImageData, Preprocessing
+from lit_knn.backbones.digits import digits_resnet
+from lit_knn.data import Digits, ImageData, ImageFolder, Preprocessing, TarShards
 from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss
 from lit_knn.store import Store
 
 from ..conftest import NETWORK, TAPS
+from ..data.conftest import encode, photo, write_tars
 
 # ---------------------------------------------------------------- settings
 
@@ -51,6 +54,131 @@ def test_the_fingerprint_names_everything_that_rows_depend_on(database, classifi
     assert database.is_complete()
     assert database.unfitted() == []
     assert database.unsealed([0, 1], parts) == [1]
+
+
+def parameters(part):
+    return set(inspect.signature(part).parameters)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Weights, folders and tar files to choose from."""
+    network = digits_resnet()
+    torch.save(
+        {"a": network.state_dict(), "b": {**network.state_dict(), "fc.bias": torch.zeros(10)}}, tmp_path / "w.pt"
+    )
+    torch.save(network.state_dict(), tmp_path / "one.pt")
+    for name in ("0/a.png", "1/b.png", "1/c.png"):
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(encode(photo(0, 8, 8)))
+    (tmp_path / "labels.txt").write_text("0/a.png 1\n1/b.png 0\n1/c.png 0\n")
+    (tmp_path / "own.py").write_text(
+        "from lit_knn.backbones.digits import digits_resnet as base\n"
+        "import torch\ndef digits_resnet(cut=False):\n    net = base()\n"
+        "    net.fc = torch.nn.Sequential(net.fc, torch.nn.ReLU() if cut else torch.nn.Identity())\n    return net\n"
+    )
+    write_tars(tmp_path, 3, 4, height=8, width=8)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "material", "immaterial"),
+    [
+        (
+            Tap,
+            TAPS[0],
+            {"layer": "layer2.1.add", "pool": 1, "dimension": 16, "bits": True, "channels": "first", "name": "other"},
+            {},
+        ),
+        (Preprocessing, {"resize": 16, "crop": 8}, {"resize": 12, "crop": 12, "interpolation": "bicubic"}, {}),
+        (
+            Classifier,
+            {"network": "FILES/own.py:digits_resnet", "mean": [0.5] * 3, "std": [0.5] * 3},
+            {
+                "network": "lit_knn.backbones.digits.digits_resnet",
+                "arguments": {"cut": True},
+                "mean": [0.5, 0.5, 0.4],
+                "std": [0.4, 0.5, 0.5],
+                "output": 0,
+                "name": "another",
+            },
+            {"channels_last": False},  # last bits only
+        ),
+        (
+            Classifier,
+            {"network": NETWORK["network"], "weights": "FILES/w.pt", "weights_key": "a"},
+            {"weights_key": "b"},
+            {"channels_last": False},
+        ),
+        (
+            Database,
+            {"path": "FILES/d", "taps": [Tap(**TAPS[0])]},
+            {"taps": [Tap(**TAPS[1])], "projection_rows": 300},
+            {
+                "path": "FILES/e",
+                "index": "auto",
+                "build_missing": True,
+                "rows": 100,
+                "order_seed": 1,  # views of the same rows
+                "softmax": "packed",
+                "key_width": 80,  # columns of the store: its schema has them
+            },
+        ),
+        (
+            ImageData,
+            {"queries": Digits(split="test"), "database": Digits(split="train")},
+            {"database": Digits(split="all"), "preprocessing": Preprocessing(resize=8)},
+            {
+                "queries": Digits(split="all"),
+                "query_subset": ["0"],
+                "num_queries": 7,
+                "query_seed": 3,
+                "allow_overlap": True,
+                "batch_size": 32,
+                "num_workers": 1,  # last bits only
+                "on_error": "skip",  # images that are left out are in the store
+            },
+        ),
+        (Digits, {"split": "train"}, {"split": "all"}, {}),
+        (
+            ImageFolder,
+            {"root": "FILES/folder"},
+            {"classes": ["1", "0"], "labels": "FILES/labels.txt", "shard_size": 2},
+            {"root": "FILES/./folder"},
+        ),
+        (TarShards, {"urls": "FILES/part-*.tar"}, {"urls": "FILES/part-*0.tar", "classes": ["1", "0"]}, {}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_fingerprints_know_every_setting_that_changes_a_row(files, classifier, data, part, given, material, immaterial):
+    def at(value):
+        return value.replace("FILES", str(files)) if isinstance(value, str) else value
+
+    def origins(**changes):
+        made = part(**{name: at(value) for name, value in {**given, **changes}.items()})
+        network, images, database = classifier, data, Database(path=files / "d", taps=[Tap(**TAPS[0])])
+        if part is Tap:
+            database = Database(path=files / "d", taps=[made])
+        elif part is Preprocessing:
+            images = ImageData(queries=data.queries, database=data.database, preprocessing=made)
+        elif part is Classifier:
+            network = made
+        elif part is Database:
+            database = made
+        elif part is ImageData:
+            images = made
+        else:
+            images = ImageData(queries=data.queries, database=made)
+        return database.origins(network, images)
+
+    expected = origins()
+    assert origins() == expected
+    unknown = parameters(part) - given.keys() - material.keys() - immaterial.keys()
+    assert unknown <= {"weights", "weights_key", "output", "arguments", "network", "mean", "std", "name"}  # of the twin
+    for name, value in material.items():
+        assert origins(**{name: value}) != expected, name
+    for name, value in immaterial.items():
+        assert origins(**{name: value}) == expected, name
 
 
 @pytest.mark.parametrize("what", ["classifier", "dataset", "preprocessing", "tap early"])
