@@ -1,5 +1,5 @@
-import json
 import pickle
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,15 @@ def test_the_mapping_is_part_of_the_identity(tmp_path: Path) -> None:
     assert ImageFolder(root=root, classes=["b", "a"]).identity() != listed
 
 
-def test_words_need_a_class_each() -> None:
+def test_labels_of_a_file_are_numbers_as_they_are_or_words_in_order() -> None:
     assert assign(["12", "7"], None, "labels", ranked=False).number("7") == 7
-    assert json.dumps(assign(["b", "a"], None, "labels").listing) == '["a", "b"]'
+    assert assign(["b", "a"], None, "labels", ranked=False).listing == ["a", "b"]
+
+
+def test_ls_writes_the_list_that_the_refusal_asks_for(tmp_path: Path) -> None:
+    root = folders(tmp_path / "images", "n03888257", "n01440764", "n02102040")
+    assert "`ls FOLDER > classes.txt`" in ImageFolder(root=root).label_problem(3)
+    (tmp_path / "classes.txt").write_bytes(subprocess.check_output(["ls", str(root)]))
+    source = ImageFolder(root=root, classes=str(tmp_path / "classes.txt"))
+    assert labels(source) == {"n01440764": 0, "n02102040": 1, "n03888257": 2}
+    assert not source.label_problem(3)
