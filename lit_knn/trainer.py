@@ -18,7 +18,6 @@ from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, Mo
 from lit_knn.building.tap_table import print_taps
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
-from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.part import Part

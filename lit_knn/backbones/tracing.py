@@ -29,7 +29,8 @@ class Trace:
             and buffers with the record.
 
     Attributes:
-        nodes: By name: as torchvision calls them, and each module, whose node is what it returned at its first call.
+        nodes: By name: of a function as torchvision calls it; of a module its own, for what it returned at its first
+            call, and with ``_1``, ``_2`` for those at later ones.
 
     Raises:
         Exception: Whatever a network makes of values that it cannot look at.
@@ -43,13 +44,16 @@ class Trace:
             self._graph = tracer.trace(_OneInput(copy.deepcopy(network, tensors)).eval())
         self._root = tracer.root
         given = next(iter(inspect.signature(network.forward).parameters), "")
-        names = {node: name for node, name in tracer.node_to_qualname.items() if node.op != "get_attr"}
-        named = tracer.returned | {name: node for node, name in names.items()}
-        inside = "network."
-        self.nodes: dict[str, fx.Node] = {
-            name.removeprefix(inside): node for name, node in named.items() if name.startswith(inside)
-        }
-        self.nodes[given] = next(iter(self._graph.nodes))
+        self.nodes: dict[str, fx.Node] = {given: next(iter(self._graph.nodes))}
+        for node, name in tracer.node_to_qualname.items():
+            if node.op in ("call_function", "call_method"):
+                self.nodes[name.removeprefix("network.")] = node
+        # Not torchvision's names, which take a number at the end of any name for that of a call: its `ln_1` is `ln_2`.
+        for name, returned in tracer.returned.items():
+            for call, value in enumerate(returned):
+                called = name if call == 0 else f"{name}_{call}"
+                if isinstance(value, fx.Proxy) and (call == 0 or called not in tracer.returned):
+                    self.nodes[called] = value.node
 
     def module(self) -> fx.GraphModule:
         """Return the whole record, which gives what the network gives."""
@@ -109,10 +113,10 @@ class _Tracer(NodePathTracer):
             autowrap_modules=(math, torchvision.ops),
             leaf_modules=[part for part in operations if issubclass(part, nn.Module)],
         )
-        self.returned: dict[str, fx.Node] = {}
+        self.returned: dict[str, list[Any]] = {}  # by module, at each of its calls
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         result = super().call_module(m, forward, args, kwargs)
-        if isinstance(result, fx.Proxy):
-            self.returned.setdefault(self.path_of_module(m), result.node)
+        if inside := self.path_of_module(m).removeprefix("network").removeprefix("."):
+            self.returned.setdefault(inside, []).append(result)
         return result

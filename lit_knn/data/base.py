@@ -89,12 +89,14 @@ class ArrayShard(Shard):
         labels: ``(M,)`` integers.
 
     Raises:
-        UserError: If they are not of one length.
+        UserError: If they are not of one length, or labels no integers.
     """
 
     def __init__(self, name: str, keys: Sequence[str], images: Pixels, labels: NDArray[np.int64]) -> None:
         if not len(keys) == len(images) == len(labels):
             raise UserError(f"shard {name} has {len(keys)} keys, {len(images)} images and {len(labels)} labels")
+        if len(labels) and np.asarray(labels).dtype.kind not in "iu":
+            raise UserError(f"labels of shard {name} are {np.asarray(labels).dtype}: accepted are integers")
         self.name, self._keys, self._images, self._labels = name, keys, images, labels
 
     def __len__(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -98,13 +99,14 @@ class BatchDataset(Dataset["Batch | UserError"]):
                     raise UserError(f"{key} of shard {shard.name}: {error}") from error
                 failed.append(Failure(row, key, str(error)))
                 continue
-            if self._labelled and sample.label < 0:
+            label = _whole(sample.label, f"{key} of shard {shard.name}")
+            if self._labelled and label < 0:
                 raise UserError(
                     f"{key} of shard {shard.name} has no label, which queries need: {self._reader.labels_from}"
                 )
             _verify_alike([*keys[:1], key], [*images[:1], image])
             images.append(image)
-            labels.append(sample.label)
+            labels.append(label)
             ids.append(sample_id)
             keys.append(key)
         return Batch(
@@ -115,6 +117,19 @@ class BatchDataset(Dataset["Batch | UserError"]):
             key=keys,
             failed=failed,
         )
+
+
+def _whole(label: Any, where: str) -> int:
+    """Return the label that a source gives, which may be anybody's.
+
+    Raises:
+        UserError: If it is no class and not −1: PyTorch would cut 1.7 to 1.
+    """
+    if not isinstance(label, (int, np.integer)) or not -1 <= label < 1 << 63:
+        raise UserError(
+            f"{where} has the label {label!r}: accepted are whole numbers from 0, and -1 where it is unknown"
+        )
+    return int(label)
 
 
 def _verify_alike(keys: Sequence[str], images: Sequence[Tensor]) -> None:

@@ -4,22 +4,43 @@ from torch.fx.proxy import TraceError
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import get_graph_node_names
 
+from lit_knn.backbones.hooking import hooked
 from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.tracing import Trace
 from tests.backbones import own_networks as own
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "swin_t"])
-def test_nodes_are_called_as_torchvision_calls_them_and_modules_by_their_names(name):
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit_b_16", "swin_t"])
+def test_functions_are_called_as_by_torchvision_and_modules_by_their_names(name):
     network = get_model(name, weights=None).eval()
-    nodes = Trace(network).nodes
+    nodes, modules = Trace(network).nodes, dict(network.named_modules())
     weights = {name.replace(".", "_") for name in network.state_dict()}
-    theirs = {
+    functions = {
         node
         for node in get_graph_node_names(network, suppress_diff_warning=True)[1]
-        if node.split(".")[-1] not in weights
+        if node not in modules and node.split(".")[-1] not in {*weights, "ln"}  # their name of `ln_1`
     }
-    assert theirs <= set(nodes) <= {*theirs, *dict(network.named_modules())}
+    later_calls = {node for node in nodes if node.rpartition("_")[0] in modules}
+    assert functions <= set(nodes) <= functions | set(modules) | later_calls
+
+
+def test_a_number_at_the_end_of_a_modules_name_is_no_call():
+    network, image = own.Numbered().eval().requires_grad_(False), torch.rand(2, 3, 8, 8)
+    names = ["conv_1", "conv_2", "conv_3", "conv_3_1"]
+    expected, handles = {}, []
+    for name in names[:3]:
+        module = network.get_submodule(name)
+        handles.append(module.register_forward_hook(lambda *c, name=name: expected.setdefault(name, []).append(c[2])))
+    logits = network(image)
+    for handle in handles:
+        handle.remove()
+    expected = {**{name: expected[name][0] for name in names[:3]}, "conv_3_1": expected["conv_3"][1]}
+    found, features = Trace(network).tapped([Tap(name) for name in names], None)(image)
+    torch.testing.assert_close(found, logits)
+    for name, activation in expected.items():
+        torch.testing.assert_close(features[name], activation.mean((2, 3)))
+    hooked_features = hooked(network, [Tap(name) for name in names], None)(image)[1]
+    assert all(torch.equal(hooked_features[name], features[name]) for name in names)
 
 
 def test_a_module_is_the_node_that_it_returned_first():

@@ -52,3 +52,10 @@ def test_named_classes_have_to_be_all_of_the_networks(source: ImageSource) -> No
 
 def test_a_source_without_names_may_have_any_numbers() -> None:
     assert not Own(None).label_problem(7)
+
+
+def test_labels_in_memory_are_integers() -> None:
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    with pytest.raises(UserError, match="labels of shard x are float64: accepted are integers"):
+        ArrayShard("x", ["a", "b"], images, np.array([0.5, 1.7]))  # type: ignore[arg-type]
+    assert ArrayShard("x", ["a", "b"], images, [3, 4]).read(1).label == 4  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,3 +125,34 @@ def test_pixels_that_are_none_are_refused_whoever_gives_them(workers: int) -> No
         list(
             ImageData(queries=Own((FLOATS[0] * 255).astype(np.uint8), FLOATS[1]), num_workers=workers).test_dataloader()
         )
+
+
+class Labelled(Digits):
+    """Digits that all have one label."""
+
+    def __init__(self, label: Any) -> None:
+        super().__init__(split="test")
+        self._label = label
+
+    def open_shard(self, index: int) -> Any:
+        shard = super().open_shard(index)
+        read = shard.read
+        shard.read = lambda row: replace(read(row), label=self._label)  # type: ignore[method-assign]
+        return shard
+
+
+@pytest.mark.parametrize("label", [1.7, 1.0, "3", None, -2, 1 << 63, np.float32(2)])
+def test_a_label_that_is_no_class_is_refused_of_any_source(label: Any) -> None:
+    source = Labelled(label)
+    with pytest.raises(
+        UserError, match=r"digits/\d+ of shard digits-test has the label .*: accepted are whole numbers"
+    ):
+        list(ImageData(queries=source, database=source).database_batches([0]))
+
+
+@pytest.mark.parametrize("label", [0, 7, np.uint8(7), np.int32(-1)])
+def test_whole_numbers_are_labels(label: Any) -> None:
+    source = Labelled(label)
+    batch = next(iter(ImageData(queries=source, database=source, batch_size=2).database_batches([0])))
+    assert batch["label"].dtype == torch.int64
+    assert batch["label"].tolist() == [label, label]
