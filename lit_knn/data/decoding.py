@@ -25,7 +25,7 @@ def decode(data: bytes) -> Tensor:
     grey keeps its high byte, alpha is dropped, EXIF orientation is not applied (published accuracies do not either).
 
     Raises:
-        ImageError: If the data is empty, no image, damaged, cut short, absurdly large or of 32 bits per pixel.
+        ImageError: If the data is empty, no image, damaged, cut short, absurdly large, or its pixels are floats or integers of more than 16 bits.
     """
     if not data:
         raise ImageError("the image is empty (0 bytes)")
@@ -44,11 +44,15 @@ def decode(data: bytes) -> Tensor:
 
 
 def _rgb(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    if image.mode.startswith("I;16"):
+    # a PGM of more than 8 bits has mode I, scaled from its own maximum to 16 bits
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         grey = (np.array(image) >> 8).astype(np.uint8)  # Pillow's own conversion clips at 255
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ImageError(f"the image has 32-bit pixels (Pillow's mode {image.mode}): accepted are 8 and 16 bits")
+        raise ImageError(
+            f"the image has floats, or whole numbers of more than 16 bits or with a sign (Pillow's mode {image.mode}): "
+            "accepted are 8 and 16 bits"
+        )
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # what Pillow asks for; the colours are the same
     return np.array(image.convert("RGB"))

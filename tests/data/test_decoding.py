@@ -46,6 +46,29 @@ def test_16_bit_grey_keeps_its_high_byte() -> None:
     assert decode(encode(Image.fromarray(values))).tolist() == [[[0, 0, 1], [2, 156, 255]]] * 3
 
 
+@pytest.mark.parametrize("largest", [255, 256, 1023, 4095, 65_535])
+@pytest.mark.parametrize("kind", [b"P5", b"P2"])
+def test_grey_of_any_depth_of_pgm(largest: int, kind: bytes) -> None:
+    """Against the format's definition: a sample is a share of the largest value."""
+    values = np.linspace(0, largest, 12).astype(int).reshape(3, 4)
+    raw = values.astype(">u2" if largest > 255 else "u1").tobytes()
+    text = " ".join(map(str, values.ravel())).encode()
+    image = decode(kind + b"\n4 3\n%d\n" % largest + (raw if kind == b"P5" else text))
+    share = values / largest
+    expected = np.floor(share * 65_535 / 256) if largest > 255 else share * 255
+    np.testing.assert_allclose(image, np.repeat(expected[None], 3, axis=0), atol=1)
+    assert (image[:, 0, 0] == 0).all()
+    assert (image[:, -1, -1] == 255).all()
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+@pytest.mark.parametrize("kind", ["png", "tiff", "jpeg2000"])
+def test_16_bit_grey_of_other_formats(kind: str, order: str) -> None:
+    values = np.random.default_rng(0).integers(0, 65_536, (8, 9)).astype(order)
+    image = decode(encode(Image.fromarray(values.astype("<u2") if kind != "tiff" else values), kind))
+    np.testing.assert_array_equal(image, np.repeat((values.astype(int) // 256)[None], 3, axis=0))
+
+
 def test_16_bit_rgb_keeps_its_high_byte() -> None:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -75,7 +98,8 @@ def test_exif_orientation_is_not_applied() -> None:
         (encode(photo(5), "jpg")[:-200], "cut short"),
         (encode(photo(5), "png")[:-200], "cut short"),
         (encode(photo(5), "webp")[:-200], "damaged or"),
-        (encode(Image.fromarray(np.ones((2, 2), np.float32)), "tiff"), "32-bit"),
+        (encode(Image.fromarray(np.ones((2, 2), np.float32)), "tiff"), "mode F"),
+        (encode(Image.fromarray(np.ones((2, 2), np.int32)), "tiff"), "more than 16 bits or with a sign"),
     ],
 )
 def test_bad_bytes(data: bytes, reason: str) -> None:
