@@ -138,6 +138,10 @@ class Classifier(nn.Module):
                 f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "
                 "different draws, and results depend on the batch size and on the number of processes"
             )
+        if not found.alone:
+            self._warn(
+                f"network {self.name} answers for an image by the others of its batch, too: results depend on the batch size"
+            )
         if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
             self._warn(
                 f"network {self.name} sees other images than {self._own.source} says ({differences}): set "

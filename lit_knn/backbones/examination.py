@@ -14,6 +14,9 @@ from lit_knn.backbones.taps import Tap, TappedNetwork
 from lit_knn.backbones.tracing import Trace
 from lit_knn.errors import UserError, first_line
 
+FEW = 2  # images that are compared with the same among all: many networks fail on one
+PLAINLY = 0.02  # of the largest value, at least: TF32 and other kernels for fewer images stay below it
+
 
 class Examination(NamedTuple):
     """What one batch tells about a network.
@@ -21,18 +24,20 @@ class Examination(NamedTuple):
     Attributes:
         num_classes: C.
         randomized: Whether its answer is another one each time.
+        alone: Whether an image's answer is the same without the others of its batch.
         objection: Why its graph, with these taps, is not the network; empty if it is, or if there is none.
     """
 
     num_classes: int
     randomized: bool
+    alone: bool
     objection: str
 
 
 def examine(
     network: nn.Module, trace: Trace | None, image: Tensor, taps: Sequence[Tap], output: str | int | None
 ) -> Examination:
-    """Run a network twice and its graph once, each from the same state of the generators of random numbers.
+    """Run a network twice, its graph once and a few images again, each from the same state of random numbers.
 
     Args:
         network: In evaluation mode.
@@ -43,13 +48,23 @@ def examine(
 
     Raises:
         Exception: Whatever the network does.
-        UserError: If the network does not return logits, or a tap has no activations.
+        UserError: If the network does not return logits, or a tap has no activations; if an activation depends on the
+            other images of the batch, or the network changes its own weights when it answers.
     """
-    start = RandomState(image.device)
+    start, weights = RandomState(image.device), _versions(network)
     modules = modules_by_tap(network, [tap.layer for tap in taps])
-    read = _run(hooked(network, [tap for tap in taps if tap.layer in modules], output), image, start)
+    tapped = [tap for tap in taps if tap.layer in modules]
+    read = _run(hooked(network, tapped, output), image, start)
     again = _run(hooked(network, [], output), image, start)
     repeats = agree(again.logits, read.logits, read.logits.dtype)
+    randomized = not (repeats and read.end.same(start))
+    if changed := [name for name, version in _versions(network).items() if version != weights.get(name)]:
+        raise UserError(
+            f"the network changes its own {changed[0]!r} when it answers, so that an answer depends on those before it: "
+            "let it be as it is in evaluation mode"
+        )
+    few = image[:FEW]
+    alone = randomized or len(few) == len(image) or _alone(_run(hooked(network, tapped, output), few, start), read)
     objection = ""
     if trace is not None and not repeats:
         objection = "the network does not repeat itself"
@@ -60,7 +75,7 @@ def examine(
             raise
         except Exception as error:  # noqa: BLE001 - what was frozen may fit no batch
             objection = f"it raises {first_line(error)}"
-    return Examination(read.logits.shape[1], not (repeats and read.end.same(start)), objection)
+    return Examination(read.logits.shape[1], randomized, alone, objection)
 
 
 def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
@@ -68,11 +83,14 @@ def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
     Other kernels and orders of summation stay far below that, another network far above.
     """
+    return _close(found, expected, torch.finfo(dtype).eps ** 0.5)
+
+
+def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     if found.shape != expected.shape:
         return False
-    scale = expected.nan_to_num(posinf=0, neginf=0).abs().max()
-    tolerance = float(scale) * torch.finfo(dtype).eps ** 0.5
-    return torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True)
+    scale = float(expected.nan_to_num(posinf=0, neginf=0).abs().max())
+    return torch.allclose(found, expected, rtol=0, atol=scale * tolerance, equal_nan=True)
 
 
 class _Run(NamedTuple):
@@ -86,6 +104,28 @@ def _run(function: TappedNetwork, image: Tensor, start: RandomState) -> _Run:
     with torch.no_grad():
         logits, features = function(image.clone())  # a network may work in place
     return _Run(logits, features, RandomState(image.device))
+
+
+def _alone(few: _Run, all: _Run) -> bool:
+    """Return whether the first images have the logits that they have among others; refuse if not their activations."""
+    tolerance = max(PLAINLY, torch.finfo(all.logits.dtype).eps ** 0.5)
+    for name, found in few.features.items():
+        if not _close(found, all.features[name][: len(found)], tolerance):
+            raise UserError(
+                f"tap {name!r}: the activation of an image depends on the others of its batch, so that it is none of the "
+                "image's; its first dimension has to be that of the images"
+            )
+    return _close(few.logits, all.logits[: len(few.logits)], tolerance)
+
+
+def _versions(network: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return what changes when a parameter or buffer is replaced, or written to."""
+    state = network.state_dict(keep_vars=True)
+    return {
+        name: (id(value), value._version)
+        for name, value in state.items()
+        if isinstance(value, Tensor) and not value.is_inference()
+    }
 
 
 def _objection(traced: _Run, read: _Run) -> str:

@@ -196,3 +196,20 @@ class Numbered(nn.Module):
     def forward(self, x):
         x = self.conv_3(self.conv_3(self.conv_2(self.conv_1(x))))
         return self.fc(x.mean((2, 3)))
+
+
+class Together(Small):
+    """Normalizes by the batch, as a network that has been left in training mode."""
+
+    def forward(self, x):
+        return self.logits(5 * (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True))
+
+
+class Remembering(Small):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen += 1
+        return self.logits(x)

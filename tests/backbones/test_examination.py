@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from lit_knn.backbones.examination import agree, examine
+from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.tracing import Trace
+from lit_knn.errors import UserError
 from tests.backbones import own_networks as own
 
 
@@ -21,7 +23,31 @@ def test_rounding_agrees_and_another_answer_does_not(dtype):
 
 def test_classes_are_counted_and_a_graph_that_fails_is_no_network():
     network, image = own.Small().eval(), torch.rand(3, 3, 8, 8)
-    assert examine(network, None, image, [], None) == (10, False, "")
+    assert examine(network, None, image, [], None) == (10, False, True, "")
     trace = Trace(network)
     trace._root.network.fc = torch.nn.Linear(7, 10)
     assert "raises RuntimeError" in examine(network, trace, image, [], None).objection
+
+
+@pytest.mark.parametrize("batch", [2, 3, 6])
+def test_what_depends_on_the_other_images_is_noticed(batch):
+    contrast = torch.arange(1.0, batch + 1).view(-1, 1, 1, 1)
+    image = torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * contrast
+    torch.manual_seed(0)
+    together, small = own.Together().eval(), own.Small().eval()
+    assert examine(small, None, image, [Tap("conv")], None).alone
+    assert examine(together, None, image, [], None).alone == (batch == 2)  # fewer than these are not compared
+    if batch > 2:
+        with pytest.raises(UserError, match="'conv': the activation of an image depends on the others"):
+            examine(together, None, image, [Tap("conv")], None)
+
+
+def test_as_many_tokens_as_images_are_no_images():
+    network, image = own.Encoder(batch_first=False).eval(), torch.randn(16, 3, 8, 8)
+    with pytest.raises(UserError, match=r"'encoder' gives a float32 tensor \(16, 2, 8\) for 2 images"):
+        examine(network, None, image, [Tap("encoder")], None)
+
+
+def test_a_network_that_changes_itself_is_refused():
+    with pytest.raises(UserError, match="changes its own 'seen' when it answers"):
+        examine(own.Remembering().eval(), None, torch.rand(3, 3, 8, 8), [], None)
