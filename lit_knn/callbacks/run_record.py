@@ -93,6 +93,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
             "source": data.queries.identity(),
             "right while clean": clean.right,
             "in the database": clean.stored,
+            **({"left out": [[failure.key, failure.reason] for failure in data.left_out]} if data.left_out else {}),
         },
         database={}
         if store is None

@@ -74,11 +74,12 @@ class BatchDataset(Dataset["Batch | UserError"]):
     Args:
         reader: Where images come from.
         skip: Leave unreadable images out and list them in the batch; otherwise the first one is an error.
-        labelled: An image without label is an error.
+        queries: An image without label is an error; one that is black everywhere cannot be attacked, so that it counts
+            as unreadable.
     """
 
-    def __init__(self, reader: Reader, *, skip: bool, labelled: bool) -> None:
-        self._reader, self._skip, self._labelled = reader, skip, labelled
+    def __init__(self, reader: Reader, *, skip: bool, queries: bool) -> None:
+        self._reader, self._skip, self._queries = reader, skip, queries
 
     def __getitem__(self, index: Rows) -> Batch | UserError:
         try:
@@ -94,13 +95,15 @@ class BatchDataset(Dataset["Batch | UserError"]):
             key = shard.keys()[row]
             try:
                 sample, image = self._reader.read(index.shard, row)
+                if self._queries and not bool(image.any()):
+                    raise ImageError("every pixel is zero, and the size of a perturbation is relative to their norm")
             except ImageError as error:
                 if not self._skip:
                     raise UserError(f"{key} of shard {shard.name}: {error}") from error
                 failed.append(Failure(row, key, str(error)))
                 continue
             label = _whole(sample.label, f"{key} of shard {shard.name}")
-            if self._labelled and label < 0:
+            if self._queries and label < 0:
                 raise UserError(
                     f"{key} of shard {shard.name} has no label, which queries need: {self._reader.labels_from}"
                 )

@@ -39,9 +39,12 @@ class ImageData(pl.LightningDataModule):
         num_queries: Size of a random subset of the queries; null takes all.
         query_seed: Seed of this subset.
         on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
+        on_query_error: The same for queries, and those that are black everywhere, to which no size of perturbation is
+            relative; ``skip`` reads all of them once before the first is attacked, to know which are left out.
         allow_overlap: Go on, with a warning, where queries are known to be images of the database.
 
     Attributes:
+        left_out: The queries that ``on_query_error: skip`` leaves out, once they have been read.
         warnings: What to know before the numbers are believed, in full sentences.
     """
 
@@ -57,6 +60,7 @@ class ImageData(pl.LightningDataModule):
         num_queries: int | None = None,
         query_seed: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
+        on_query_error: Literal["raise", "skip"] = "raise",
         allow_overlap: bool = False,
     ) -> None:
         super().__init__()
@@ -67,12 +71,15 @@ class ImageData(pl.LightningDataModule):
         ):
             if value < least:
                 raise UserError(f"data.{name} is {value}: accepted are {least} and more")
-        if on_error not in ("raise", "skip"):
-            raise UserError(f"data.on_error is {on_error!r}: accepted are raise and skip")
+        for name, choice in (("on_error", on_error), ("on_query_error", on_query_error)):
+            if choice not in ("raise", "skip"):
+                raise UserError(f"data.{name} is {choice!r}: accepted are raise and skip")
         self.queries, self.database, self.preprocessing = queries, database, preprocessing
         self.batch_size, self.num_workers = batch_size, num_workers
         self.query_subset = query_subset
-        self.num_queries, self.query_seed, self.on_error = num_queries, query_seed, on_error
+        self.num_queries, self.query_seed = num_queries, query_seed
+        self.on_error, self.on_query_error = on_error, on_query_error
+        self.left_out: list[Failure] = []
         self.allow_overlap = allow_overlap
         self.warnings: list[str] = []
         self._readers: dict[str, Reader] = {}
@@ -112,19 +119,13 @@ class ImageData(pl.LightningDataModule):
         return self._query_batches(rank, world_size)
 
     def _query_batches(self, rank: int, world_size: int) -> BatchLoader:
-        sampler = WholeBatches(
-            range(len(self._chosen.rows)),
-            lambda shard: (self._chosen.rows[shard], self._chosen.ids(shard)),
-            batch_size=self.batch_size,
-            rank=rank,
-            world_size=world_size,
-        )
+        sampler = self._chosen.batches(self.batch_size, rank=rank, world_size=world_size)
         if sampler.total < world_size:
             raise UserError(
                 f"{self.num_queries_total} queries make {sampler.total} batches of {self.batch_size}, too few for "
                 f"{world_size} processes: use fewer processes or a smaller data.batch_size"
             )
-        return self._loader(BatchDataset(self._reader("queries"), skip=False, labelled=True), sampler)
+        return self._loader(BatchDataset(self._reader("queries"), skip=False, queries=True), sampler)
 
     def database_batches(
         self, shards: Sequence[int], *, stride: int = 1, rank: int = 0, world_size: int = 1, done: Collection[int] = ()
@@ -145,7 +146,7 @@ class ImageData(pl.LightningDataModule):
             return chosen, chosen
 
         sampler = WholeBatches(shards, rows, batch_size=self.batch_size, rank=rank, world_size=world_size, done=done)
-        return self._loader(BatchDataset(reader, skip=self.on_error == "skip", labelled=False), sampler)
+        return self._loader(BatchDataset(reader, skip=self.on_error == "skip", queries=False), sampler)
 
     def num_rows(self, shard: int) -> int:
         """Return the length of a shard of the database, readable images and others."""
@@ -233,10 +234,11 @@ class ImageData(pl.LightningDataModule):
 
     @cached_property
     def _chosen(self) -> Chosen:
-        return choose(
-            self.queries,
-            self._reader("queries"),
-            subset=self.query_subset,
-            count=self.num_queries,
-            seed=self.query_seed,
-        )
+        reader = self._reader("queries")
+        chosen = choose(self.queries, reader, subset=self.query_subset, count=self.num_queries, seed=self.query_seed)
+        if self.on_query_error == "skip":
+            everything = BatchDataset(reader, skip=True, queries=True)
+            chosen, self.left_out = chosen.readable(self._loader(everything, chosen.batches(self.batch_size)))
+        if self.left_out:
+            self._warn(f"{len(self.left_out):,} queries are left out: {examples(self.left_out)}")
+        return chosen

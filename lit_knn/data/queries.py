@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lit_knn.data.base import Failure, ImageSource
-from lit_knn.data.batches import Reader
+from lit_knn.data.base import Batch, Failure, ImageSource
+from lit_knn.data.batches import Reader, WholeBatches
 from lit_knn.data.subset import listed, positions
 from lit_knn.errors import UserError
 
@@ -27,6 +27,30 @@ class Chosen(NamedTuple):
     def ids(self, shard: int) -> list[int]:
         """Return the ids of a shard's queries: positions in the whole source."""
         return [self.starts[shard] + row for row in self.rows[shard]]
+
+    def batches(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> WholeBatches:
+        """Return a process's share of the batches."""
+        return WholeBatches(
+            range(len(self.rows)),
+            lambda shard: (self.rows[shard], self.ids(shard)),
+            batch_size=batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def readable(self, batches: Iterable[Batch]) -> tuple[Chosen, list[Failure]]:
+        """Read all of them, and return those that can be read, and the others.
+
+        Raises:
+            UserError: If none can.
+        """
+        failed = [(batch["shard"], failure) for batch in batches for failure in batch["failed"]]
+        left_out = {(shard, failure.row) for shard, failure in failed}
+        rows = [[row for row in rows if (shard, row) not in left_out] for shard, rows in enumerate(self.rows)]
+        failures = [failure for _, failure in failed]
+        if not any(rows):
+            raise UserError(f"none of the {len(failures):,} queries can be read: {examples(failures)}")
+        return Chosen(self.starts, rows), failures
 
 
 def choose(

@@ -65,7 +65,7 @@ class Record:
         git: Revision of the code, or "".
         seed: Global seed.
         fingerprints: What was attacked, searched and queried.
-        queries: How many images were attacked, and which.
+        queries: How many images were attacked, and which; where some are left out, their names and reasons.
         database: ``rows``, ``skipped`` (list of [row, key, reason]) and whatever else tells the database apart.
         warnings: What to know before the results are believed, in sentences without a full stop.
         results: One row per threat, attack, Δ, defense variant and k.

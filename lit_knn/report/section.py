@@ -89,7 +89,9 @@ def _origin(record: Record) -> Table:
         "seed": str(record.seed),
         "git": record.git or "unknown",
         "seconds": ", ".join(f"{phase} {seconds:g}" for phase, seconds in record.seconds.items()),
-        "queries": ", ".join(f"{key} {value}" for key, value in record.queries.items()),
+        "queries": ", ".join(
+            f"{key} {len(value) if isinstance(value, list) else value}" for key, value in record.queries.items()
+        ),
         "database rows searched": ", ".join(f"{size:,}" for size in database_sizes(record)) or "none",
         "database rows skipped": str(len(record.database.get("skipped", []))),
         **{f"fingerprint of {name}": value for name, value in record.fingerprints.items() if len(value) < 100},

@@ -172,7 +172,7 @@ def test_bad_images_raise_one_sentence(bad: Path, workers: int) -> None:
     with pytest.raises(UserError, match=sentence):
         list(module.database_batches([0]))
     with pytest.raises(UserError, match=sentence):
-        list(data(bad, num_workers=workers, on_error="skip").test_dataloader())  # a query is never skipped
+        list(data(bad, num_workers=workers, on_error="skip").test_dataloader())  # of the database only
     with pytest.raises(UserError, match=sentence):
         module.image("database", 0, 1)
 

@@ -1,12 +1,13 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lit_knn.data import Failure, ImageData, ImageFolder, TarShards
 from lit_knn.data.queries import examples
 from lit_knn.errors import UserError
 
-from .conftest import encode, photo, write_tar
+from .conftest import encode, photo, samples, write_tar
 
 IMAGE = encode(photo(0, 6, 6))
 
@@ -25,6 +26,49 @@ def test_queries_that_would_be_lost_are_refused(tmp_path: Path) -> None:
         UserError, match=r"^1 that look like images of .* read: a/y\.gif \(this format is not read\); rename"
     ):
         ImageData(queries=ImageFolder(root=tmp_path)).test_dataloader()
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    """Six queries, of which one is empty, one cut short and one black everywhere."""
+    members = samples(0, 6, height=6, width=6)
+    members |= {"s001.png": b"", "s002.png": IMAGE[:-60], "s004.png": encode(Image.new("RGB", (6, 6)))}
+    return str(write_tar(tmp_path / "bad.tar", members))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_queries_that_cannot_be_read_may_be_left_out(bad: str, workers: int) -> None:
+    module = ImageData(
+        queries=TarShards(urls=bad), batch_size=2, on_query_error="skip", num_workers=workers, num_queries=6
+    )
+    assert module.expected_query_ids().tolist() == [0, 3, 5]
+    batches = list(module.test_dataloader())
+    assert [batch["key"] for batch in batches] == [["s000", "s003"], ["s005"]]
+    assert [batch["id"].tolist() for batch in batches] == [[0, 3], [5]]
+    assert not any(batch["failed"] for batch in batches)
+    assert [failure.key for failure in module.left_out] == ["s001", "s002", "s004"]
+    (sentence,) = module.warnings
+    assert sentence.startswith(
+        "3 queries are left out: s001 (the image is empty (0 bytes)), s002 (the image is damaged"
+    )
+    everything = ImageData(queries=TarShards(urls=bad), num_queries=6)
+    assert module.query_identity() != everything.query_identity()
+
+
+def test_by_default_the_first_one_is_named(bad: str) -> None:
+    module = ImageData(queries=TarShards(urls=bad), query_subset=["s000", "s004"])
+    with pytest.raises(UserError, match=r"^s004 of shard bad: every pixel is zero, and the size of a perturbation"):
+        list(module.test_dataloader())
+    assert module.left_out == module.warnings == []
+    database = ImageData(queries=TarShards(urls=bad), database=TarShards(urls=bad), on_error="skip")
+    (batch,) = database.database_batches([0])
+    assert "s004" in batch["key"]  # there it is an image as others are
+
+
+def test_a_run_without_a_readable_query_is_refused(bad: str) -> None:
+    module = ImageData(queries=TarShards(urls=bad), query_subset=["s001", "s004"], on_query_error="skip")
+    with pytest.raises(UserError, match=r"^none of the 2 queries can be read: s001 \(the image is empty"):
+        module.test_dataloader()
 
 
 def test_no_queries_are_none(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import pytest
+from PIL import Image
 
 from lit_knn.store import Store
 
@@ -109,6 +110,18 @@ def test_a_damaged_query_is_an_error_even_under_skip(built, tmp_path, mistake):
     built["data"] |= {"queries": {"class_path": "TarShards", "init_args": {"urls": str(tar)}}, "num_queries": None}
     built["data"]["on_error"] = "skip"
     assert "s003 of shard queries" in mistake("test", built)
+
+
+def test_damaged_queries_may_be_left_out_and_are_listed_in_the_record(built, tmp_path):
+    tar = write_tar(tmp_path / "queries.tar", samples(0, 20, **SIZE) | {"s007.png": encode(Image.new("RGB", (8, 8)))})
+    damage(tar, 3)
+    built["data"] |= {"queries": {"class_path": "TarShards", "init_args": {"urls": str(tar)}}, "num_queries": None}
+    built["data"] |= {"on_query_error": "skip", "batch_size": 1}
+    built["model"]["defenses"].pop()
+    record = json.loads((run("test", built) / "record.json").read_text())
+    assert {row["n"] for row in record["results"]} == {record["queries"]["images"]} == {18}
+    assert [key for key, _ in record["queries"]["left out"]] == ["s003", "s007"]
+    assert any("2 queries are left out: s003" in sentence for sentence in record["warnings"])
 
 
 def test_images_of_different_size(config, tmp_path, mistake):
