@@ -28,7 +28,7 @@ def test_input_is_not_checked_by_assert_and_nothing_is_unpickled():
 
 def test_the_top_level_is_fixed():
     allowed = {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md"}
-    folders = {"lit_knn", "configs", "tests", "slurm", "tools"}
+    folders = {"lit_knn", "configs", "findings", "tests", "slurm", "tools"}
     made_here = {"runs", "data", "wandb", "build", "dist"}  # ignored by git
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.suffix != ".egg-info"}
     assert allowed | folders <= found <= allowed | folders | made_here
