@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -34,9 +34,14 @@ class Index(ABC):
     """An index over the features of one tap, in a folder of its own.
 
     A variant says how to build, open and search; what is asked of it is checked here.
+
+    Attributes:
+        exhaustive: Whether each search reads all rows, so that nothing is built and many queries share a reading.
+        built: Of an opened one, what its answers depend on besides its settings, as JSON.
     """
 
-    exhaustive = False  # whether each search reads all rows, so that nothing is built and many queries share a reading
+    exhaustive = False
+    built: Mapping[str, Any] = {}
     _name = "index"  # what messages call it, once it is open
     _store: Store | None = None
     _tap = ""

@@ -46,6 +46,7 @@ class Binary(FaissFiles):
 
     def _train(self, store: Store, tap: str, path: Path) -> Description:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
+        self._refuse_numbers(self.factory)
         try:
             index = faiss.index_binary_factory(dimension, self.factory)
         except RuntimeError as error:

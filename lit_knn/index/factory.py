@@ -21,8 +21,8 @@ from lit_knn.index.faiss_library import load_faiss, reads_all, reason, write_ind
 from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.plan import default_budget, plan
 from lit_knn.index.selection import Selection, restricted
-from lit_knn.index.sidecar import Description
-from lit_knn.sealing import sealed
+from lit_knn.index.sidecar import REMEDY, Description
+from lit_knn.sealing import load_json, sealed
 from lit_knn.store import Store
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Faiss(FaissFiles):
     """
 
     binary = False
+    _tuning = False
 
     def __init__(
         self,
@@ -85,6 +86,11 @@ class Faiss(FaissFiles):
         self.device, self.memory_map = device, memory_map
         self.gpu_float16, self.gpu_temp_memory_mb, self.gpu_mode = gpu_float16, gpu_temp_memory_mb, gpu_mode
 
+    @property
+    def _is_tuned(self) -> bool:
+        """Whether the number of lists that are read was left to be measured."""
+        return self.factory == "auto" and "nprobe" not in self.search_parameters
+
     def _train(self, store: Store, tap: str, path: Path) -> Description:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
         factory = self.factory
@@ -92,6 +98,7 @@ class Faiss(FaissFiles):
             chosen = plan(len(store), dimension, round(self.memory_gb * 2**30) if self.memory_gb else default_budget())
             log.info("index of %s: %s", tap, chosen)
             factory = chosen.factory
+        self._refuse_numbers(factory)
         try:
             index = faiss.index_factory(dimension, factory, faiss.METRIC_L2)
         except RuntimeError as error:
@@ -113,10 +120,10 @@ class Faiss(FaissFiles):
 
     def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
         """Find how many lists an ``auto`` index has to read: on the CPU, where FAISS can change it in an opened index."""
-        if self.factory != "auto" or "nprobe" in self.search_parameters:
+        if not self._is_tuned:
             return
         on_cpu = copy.copy(self)
-        on_cpu.device = "cpu"
+        on_cpu.device, on_cpu._tuning = "cpu", True
         opened = on_cpu.open(store, tap, folder)
         handles = [piece.handle for piece in opened._pieces]
         lists = min((ivf.nlist for ivf in map(load_faiss().try_extract_index_ivf, handles) if ivf), default=0)
@@ -130,7 +137,7 @@ class Faiss(FaissFiles):
                 break
             nprobe = min(2 * nprobe, lists)
         with sealed(folder / TUNED) as unfinished:
-            unfinished.write_text(json.dumps({"training": opened._training, "nprobe": nprobe}) + "\n")
+            unfinished.write_text(json.dumps({"training": opened.built["training"], "nprobe": nprobe}) + "\n")
         log.info("index of %s: reads %d of %d lists", tap, nprobe, lists)
 
     def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
@@ -146,11 +153,16 @@ class Faiss(FaissFiles):
         else:
             flags = faiss.IO_FLAG_MMAP_IFC if self.memory_map and not gpus else 0
         index = self._opened(path, flags)
-        parameters = _tuned(path.parent, description["training"]) | self.search_parameters
-        _set_parameters(index, faiss.ParameterSpace(), parameters, description["chosen"]["factory"])
+        parameters: dict[str, float] = {}
+        if self._is_tuned and not self._tuning and faiss.try_extract_index_ivf(index):
+            parameters = _tuned(path.parent, description["training"])
+        parameters |= self.search_parameters
+        self.built = {**self.built, "search_parameters": parameters}
+        factory = description["chosen"].get("factory", self.factory)
+        _set_parameters(index, faiss.ParameterSpace(), parameters, factory)
         if not gpus or (on_gpu := self._on_gpu(index)) is None:
             return index
-        _set_parameters(on_gpu, faiss.GpuParameterSpace(), parameters, description["chosen"]["factory"])
+        _set_parameters(on_gpu, faiss.GpuParameterSpace(), parameters, factory)
         on_cpu = copy.copy(self)
         on_cpu.device = "cpu"
         return OnGpu(on_gpu, reads_all(index), partial(on_cpu._read, path, description))
@@ -208,10 +220,16 @@ class OnGpu:
 
 
 def _tuned(folder: Path, training: str) -> dict[str, float]:
-    """Return the search parameters that were found for this training, if any."""
+    """Return the search parameters that were found for a training.
+
+    Raises:
+        UserError: If none were.
+    """
     path = folder / TUNED
-    found = json.loads(path.read_text()) if path.exists() else {}
-    return {"nprobe": found["nprobe"]} if found.get("training") == training else {}
+    found = load_json(path, f"{REMEDY} again", {"training": str, "nprobe": int})
+    if found["training"] != training or found["nprobe"] < 1:
+        raise UserError(f"{path} is not what this index was tuned to; {REMEDY} again")
+    return {"nprobe": found["nprobe"]}
 
 
 def _set_parameters(

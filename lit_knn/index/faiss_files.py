@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.errors import UserError
-from lit_knn.index.faiss_library import read_index, reason, write_index
-from lit_knn.index.files import FileIndex
+from lit_knn.errors import UserError, WriteError
+from lit_knn.index.faiss_library import load_faiss, read_index, reason, write_index
+from lit_knn.index.files import LISTS, FileIndex
 from lit_knn.index.merging import merge
 from lit_knn.store import Store
 
@@ -43,6 +45,13 @@ class FaissFiles(FileIndex):
     def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield consecutive rows as FAISS takes them."""
 
+    def _refuse_numbers(self, factory: str) -> None:
+        """Refuse what FAISS takes, and then ends the process on, or wants to be given ids for."""
+        if "IDMap" in factory:
+            raise UserError(f"index {factory!r} wants ids of its own, where a row has its number: leave out IDMap")
+        if re.search(r"(?<!\d)0+(?!\d)|(HNSW|NSG)1(?!\d)", factory):
+            raise UserError(f"index {factory!r} has a number that is too small: from 1, of neighbors in a graph from 2")
+
     def _train_on(self, index: Any, factory: str, store: Store, usual: int, features: Callable[..., Any]) -> None:
         """Train an index on a random sample of rows.
 
@@ -69,11 +78,33 @@ class FaissFiles(FileIndex):
 
     def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
         index = read_index(trained, binary=self.binary)
-        for _, block in self._blocks(store, tap, rows):
-            index.add(np.ascontiguousarray(block))
+        try:
+            for _, block in self._blocks(store, tap, rows):
+                index.add(np.ascontiguousarray(block))
+        except RuntimeError as error:
+            raise UserError(
+                f"index {self.factory!r} cannot take the rows of {store.folder} ({reason(error)}); choose another index.factory"
+            ) from error
         write_index(index, path)
 
+    def _read_back(self, path: Path, final: Path, rows: int) -> None:
+        faiss = load_faiss()
+        flags = faiss.IO_FLAG_ONDISK_SAME_DIR if (path.parent / LISTS).exists() else faiss.IO_FLAG_MMAP_IFC
+        try:
+            found = read_index(path, binary=self.binary, flags=flags).ntotal
+            problem = "" if found == rows else f"it has {found:,} of {rows:,} rows"
+        except RuntimeError as error:
+            problem = reason(error)
+        if problem:
+            raise UserError(
+                f"{final} cannot be read back once it is written ({problem}): make room for it, or, if FAISS keeps no index "
+                f"{self.factory!r} in a file, choose another index.factory"
+            )
+
     def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+        needed, free = sum(part.stat().st_size for part, _ in parts), shutil.disk_usage(path.parent).free
+        if free < needed:  # a mapped file that the disk has no room for ends the process
+            raise WriteError(f"merging takes {needed:,} bytes, and {path.parent} has {free:,} left")
         try:
             merge(trained, parts, path, lists, binary=self.binary)
         except RuntimeError as error:

@@ -59,9 +59,16 @@ def read_index(path: Path, *, binary: bool = False, flags: int = 0) -> Any:
 
 
 def write_index(index: Any, path: Path) -> None:
-    """Write an index, of floats or of bits."""
+    """Write an index, of floats or of bits.
+
+    Raises:
+        OSError: If FAISS notices that it cannot; a file that is cut it may not notice.
+    """
     faiss = load_faiss()
-    (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(path))
+    try:
+        (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(path))
+    except RuntimeError as error:
+        raise OSError(reason(error)) from error
 
 
 def reason(error: RuntimeError) -> str:

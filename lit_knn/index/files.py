@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,23 @@ from lit_knn.errors import UserError
 from lit_knn.index.base import Index
 from lit_knn.index.exact import scan
 from lit_knn.index.neighbors import Neighbors, nearest
+from lit_knn.index.parts import named_parts, part_path, part_rows, sealed_parts
 from lit_knn.index.second_look import second_look
 from lit_knn.index.selection import Selection
-from lit_knn.index.sidecar import REMEDY, Description, checked, describe_file, described, is_described
+from lit_knn.index.sidecar import (
+    Description,
+    checked,
+    describe_file,
+    described,
+    identity,
+    whole,
+)
 from lit_knn.part import Part
 from lit_knn.sealing import publish, unfinished_name
 from lit_knn.store import Store
 
-LISTS = "merged.ivfdata"
+TRAINED, MERGED, LISTS = "trained.faiss", "merged.faiss", "merged.ivfdata"
+OPENED: Description = {"training": str, "chosen": dict}  # what is read of the sidecar of a merged index
 
 
 class Piece(NamedTuple):
@@ -45,7 +54,6 @@ class FileIndex(Index):
     """What indexes in files have in common; a variant says how to train, fill, merge, read and search one."""
 
     _pieces: Sequence[Piece] = ()
-    _training = ""  # the hash of what all pieces share
 
     @abstractmethod
     def _train(self, store: Store, tap: str, path: Path) -> Description:
@@ -58,6 +66,18 @@ class FileIndex(Index):
     @abstractmethod
     def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
         """Write an index of the rows of all parts, given in order; ``lists`` may take what is to be mapped."""
+
+    def _read_back(self, path: Path, final: Path, rows: int) -> None:
+        """Read what was written, before it is sealed.
+
+        Args:
+            path: Where it is.
+            final: Where it will be.
+            rows: How many it must have.
+
+        Raises:
+            UserError: If it is not all there.
+        """
 
     @abstractmethod
     def _read(self, path: Path, description: Description) -> Any:
@@ -82,56 +102,88 @@ class FileIndex(Index):
             UserError: If the store does not have the tap, or too few rows for the settings.
         """
         expected = self.belonging(store, tap)
-        if not _is_merged(folder, expected) and not is_described(folder / "trained.faiss", expected):
+        if self._is_good(folder / MERGED, expected, len(store)):
+            return
+        if self._is_merged(folder, expected):
+            describe_file(folder / MERGED).unlink()  # damaged: the next steps make it again
+        if not self._is_good(folder / TRAINED, expected, 0):
             chosen: Description = {}
-            with described(folder / "trained.faiss", lambda: {**expected, "chosen": chosen}) as unfinished:
+            with described(folder / TRAINED, lambda: {**expected, "chosen": chosen}) as unfinished:
                 chosen |= self._train(store, tap, unfinished)
+                self._read_back(unfinished, folder / TRAINED, 0)
 
     @final
     def add(self, store: Store, tap: str, folder: Path, part: Part) -> None:
-        """Index the rows of one part and seal the file.
+        """Index the rows of one part and seal the file; the whole goes on with parts that there are.
 
         Raises:
             UserError: If the index has not been trained, or was for another store or settings.
         """
         belonging = self.belonging(store, tap)
-        if _is_merged(folder, belonging):
+        if self._is_merged(folder, belonging):
             return
-        trained, rows = folder / "trained.faiss", part_rows(len(store), part)
-        expected = {**self._common(folder, belonging), "rows": [rows.start, rows.stop]}
-        path = folder / f"part-{part.number:05d}-of-{part.count:05d}.faiss"
-        if not is_described(path, expected):
-            with described(path, lambda: expected) as unfinished:
-                self._add(store, tap, trained, rows, unfinished)
+        common = self._common(folder, belonging)
+        counts = {named.count for _, named in named_parts(folder)}
+        if part.is_whole and len(counts) == 1:
+            (count,) = counts
+            parts = [Part(number, count) for number in range(1, count + 1)]
+        else:
+            parts = [part]
+        for one in parts:
+            rows, path = part_rows(len(store), one), part_path(folder, one)
+            expected: Description = {**common, "rows": [rows.start, rows.stop]}
+            if not self._is_good(path, expected, len(rows)):
+                with described(path, partial(dict, expected)) as unfinished:
+                    self._add(store, tap, folder / TRAINED, rows, unfinished)
+                    self._read_back(unfinished, path, len(rows))
 
     @final
     def merge(self, store: Store, tap: str, folder: Path) -> None:
         """Make one index of all parts, and remove them.
 
         Raises:
-            UserError: If a part is missing, is of another training, or parts cannot be merged.
+            UserError: If a part is missing, damaged, of another training, or parts cannot be merged.
         """
-        belonging, merged = self.belonging(store, tap), folder / "merged.faiss"
-        if _is_merged(folder, belonging):
+        belonging, merged = self.belonging(store, tap), folder / MERGED
+        if self._is_merged(folder, belonging):
             return
-        trained, common = folder / "trained.faiss", self._common(folder, belonging)
-        parts = self._parts(folder, common, len(store))
+        common = self._common(folder, belonging)
+        parts = sealed_parts(folder, common, len(store), whole)
         describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
         lists = unfinished_name(mapped := folder / LISTS)
         mapped.unlink(missing_ok=True)
         try:
-            with described(merged, lambda: {**common, "lists": _size(mapped)}) as path:
+            beside: Description = {}
+            with described(merged, lambda: {**common, "lists": beside}) as path:
                 if len(parts) == 1:
                     os.link(parts[0][0], path)
                 else:
-                    self._merge(trained, parts, path, lists)
+                    self._merge(folder / TRAINED, parts, path, lists)
                 if lists.exists():
                     publish(lists, mapped)
+                    beside[LISTS] = identity(mapped)
+                self._read_back(path, merged, len(store))
         finally:
             lists.unlink(missing_ok=True)
-        for path in (trained, *(path for path, _ in parts)):
+        for path in (folder / TRAINED, *(path for path, _ in parts)):
             path.unlink()
             describe_file(path).unlink()
+
+    def _is_good(self, path: Path, expected: Description, rows: int) -> bool:
+        """Return whether a file is what was sealed, to the byte, and can be read."""
+        try:
+            whole(path, expected)
+            self._read_back(path, path, rows)
+        except UserError:
+            return False  # it will be written again
+        return True
+
+    def _is_merged(self, folder: Path, belonging: Description) -> bool:
+        try:
+            checked(folder / MERGED, belonging, OPENED)
+        except UserError:
+            return False
+        return True
 
     def _common(self, folder: Path, belonging: Description) -> Description:
         """Return what is the same in all parts of one training.
@@ -139,22 +191,8 @@ class FileIndex(Index):
         Raises:
             UserError: If there is none, or one for another store or settings.
         """
-        training = checked(folder / "trained.faiss", belonging)
+        training = checked(folder / TRAINED, belonging, {"chosen": dict})
         return {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
-
-    def _parts(self, folder: Path, expected: Description, rows: int) -> list[tuple[Path, range]]:
-        """Return the sealed parts in order, once they are known to be all rows of one training."""
-        paths = sorted(folder.glob("part-*-of-*.faiss"))
-        if len(cuttings := {path.stem.rpartition("-")[2] for path in paths}) > 1:
-            raise UserError(
-                f"{folder} has parts of several cuttings, of {' and of '.join(sorted(cuttings))}: delete one"
-            )
-        parts = [(path, range(*checked(path, expected)["rows"])) for path in paths]
-        bounds = [0, *(part.stop for _, part in parts)]
-        if [part.start for _, part in parts] != bounds[:-1] or bounds[-1] != rows:
-            found = ", ".join(path.stem for path in paths) or "none"
-            raise UserError(f"{folder} has not all parts of the index, but {found}; run `lit-knn index` for the others")
-        return parts
 
     def is_built(self, folder: Path) -> bool:
         """Return whether there is a merged index, or a part of one."""
@@ -164,17 +202,15 @@ class FileIndex(Index):
 
     @final
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
-        belonging, merged = self.belonging(store, tap), folder / "merged.faiss"
+        belonging, merged = self.belonging(store, tap), folder / MERGED
         if share.is_whole and describe_file(merged).exists():
-            description = checked(merged, belonging)
-            if (size := _size(folder / LISTS)) != description["lists"]:
-                raise UserError(f"{folder / LISTS} has {size} of {description['lists']} bytes; {REMEDY} again")
-            self._training = description["training"]
+            description = checked(merged, belonging, OPENED)
+            self.built = {"training": description["training"]}
             self._pieces = [Piece(self._read(merged, description), range(len(store)))]
             return
         common = self._common(folder, belonging)
-        self._training = common["training"]
-        parts = share.of(self._parts(folder, common, len(store)))
+        self.built = {"training": common["training"]}
+        parts = share.of(sealed_parts(folder, common, len(store), checked))
         self._pieces = [Piece(self._read(path, common), rows) for path, rows in parts]
 
     @final
@@ -203,17 +239,3 @@ class FileIndex(Index):
             vectors=partial(store.features, tap),
             scan=lambda features, k: scan(store.feature_blocks(tap, within=rows), features, k, [among])[0],
         )
-
-
-def part_rows(rows: int, part: Part) -> range:
-    """Return the rows of a store that make a part of its index: all parts in order are all rows."""
-    whole = cast(range, part.of(range(-(-rows // 8))))  # parts start between the bytes of a `Selection`
-    return range(8 * whole.start, min(8 * whole.stop, rows))
-
-
-def _is_merged(folder: Path, belonging: Description) -> bool:
-    return is_described(folder / "merged.faiss", {**belonging, "lists": _size(folder / LISTS)})
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from lit_knn.errors import UserError
 from lit_knn.index.base import Index
-from lit_knn.index.files import part_rows
 from lit_knn.index.milvus_library import load_pymilvus, refusals
 from lit_knn.index.neighbors import Neighbors, nearest
+from lit_knn.index.parts import part_rows
 from lit_knn.index.selection import Selection
 from lit_knn.index.sidecar import REMEDY, Description, checked, describe_file, described, is_described
 from lit_knn.part import Part

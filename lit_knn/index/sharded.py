@@ -68,6 +68,7 @@ class Sharded(Index):
         del share
         mine = Part(dist.get_rank() + 1, dist.get_world_size()) if dist.is_initialized() else WHOLE
         self._mine = self.index.open(store, tap, folder / PARTS, mine)
+        self.built = self._mine.built
         self._number = self._exchange.join(self._mine)
 
     def rehearse(self, among: Selection) -> None:

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +84,15 @@ def test_views_are_windows_over_one_random_order(gallery, features):
     np.testing.assert_array_equal(found.ids, expected)
     with pytest.raises(UserError, match=r"rows 0 to 9,999 .* but it has 1,297"):
         gallery.view(0, 9999)
+
+
+def test_an_index_that_was_tuned_otherwise_answers_otherwise(gallery):
+    index = copy.copy(gallery.indexes["late"])
+    index.built = {"training": "a", "search_parameters": {"nprobe": 8}}
+    one = replace(gallery, indexes={"late": index})
+    index = copy.copy(index)
+    index.built = {"training": "a", "search_parameters": {"nprobe": 16}}
+    assert one.identity() != replace(gallery, indexes={"late": index}).identity()
 
 
 def test_a_view_of_all_rows_is_all_of_it(gallery):

@@ -152,14 +152,6 @@ def test_search_parameters_without_sense_are_refused(factory, name, value, built
         opened(built, store, factory, search_parameters={name: value})
 
 
-def test_damage_that_keeps_the_size_is_noticed_where_faiss_does(store, tmp_path):
-    Faiss().build(store, "late", tmp_path)
-    path = tmp_path / "merged.faiss"
-    path.write_bytes(b"XXXX" + path.read_bytes()[4:])
-    with pytest.raises(UserError, match="is damaged"):
-        Faiss().open(store, "late", tmp_path)
-
-
 def test_cuda_without_a_device_is_refused(built, store):
     if load_faiss().get_num_gpus():
         pytest.skip("there is a device")
@@ -174,13 +166,15 @@ def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkey
     with caplog.at_level("INFO", "lit_knn"):
         index.build(store, "late", tmp_path)
         assert "index of late: IVF512,Flat: about 0.00" in caplog.text  # before anything is built
-        untuned = truth.recall(index.open(store, "late", tmp_path))
+        with pytest.raises(UserError, match=r"tuned.json is missing; run `lit-knn index` again"):
+            index.open(store, "late", tmp_path)  # it was stopped here, and would read one list
         where = set()
         index.tune(store, "late", tmp_path, lambda opened: where.add(opened.device) or truth.recall(opened))
     assert where == {"cpu"}  # whatever `device` says
     assert "of 512 lists" in caplog.text
-    assert untuned < 0.9 <= truth.recall(index.open(store, "late", tmp_path))
+    assert truth.recall(index.open(store, "late", tmp_path)) >= 0.9
     nprobe = json.loads((tmp_path / "tuned.json").read_text())["nprobe"]
+    assert index.open(store, "late", tmp_path).built["search_parameters"] == {"nprobe": nprobe}
     half = Faiss(factory="auto", search_parameters={"nprobe": nprobe // 2})
     assert truth.recall(half.open(store, "late", tmp_path)) < 0.9  # and not more; the user's own word counts most
 

@@ -6,7 +6,7 @@ import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.index import Faiss, Neighbors, Selection, nearest
-from lit_knn.index.files import FileIndex, part_rows
+from lit_knn.index.files import FileIndex
 from lit_knn.part import Part
 
 
@@ -67,7 +67,7 @@ def names(folder):
 def test_what_is_left_of_a_build(folder, small):
     assert names(folder) == ["merged.faiss", "merged.faiss.json"]
     sidecar = json.loads((folder / "merged.faiss.json").read_text())
-    assert len(sidecar.pop("sha256")) == len(sidecar.pop("training")) == 64
+    assert [len(sidecar.pop(name)) for name in ("sha256", "sample", "training")] == [64] * 3
     assert sidecar == {
         "store": small.checksum,
         "tap": "late",
@@ -75,7 +75,7 @@ def test_what_is_left_of_a_build(folder, small):
         "settings": {"exponent": 2},
         "size": (folder / "merged.faiss").stat().st_size,
         "chosen": {},
-        "lists": 0,
+        "lists": {},
     }
     rows = small.features("late", np.arange(5))
     assert Numpy().open(small, "late", folder).search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
@@ -87,13 +87,6 @@ def test_parts_merged_are_the_whole(count, folder, small, tmp_path):
     Numpy().merge(small, "late", tmp_path / "parts")
     assert names(tmp_path / "parts") == names(folder)
     assert (tmp_path / "parts" / "merged.faiss").read_bytes() == (folder / "merged.faiss").read_bytes()
-
-
-@pytest.mark.parametrize(("rows", "count"), [(300, 1), (300, 7), (5, 3), (64, 8), (65, 8)])
-def test_parts_are_all_rows_in_order_and_start_at_bytes(rows, count):
-    parts = [part_rows(rows, Part(number, count)) for number in range(1, count + 1)]
-    assert [row for part in parts for row in part] == list(range(rows))
-    assert all(part.start % 8 == 0 for part in parts if part)
 
 
 def test_parts_are_searched_without_merging_by_any_number_of_processes(folder, small, tmp_path):

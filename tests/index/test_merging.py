@@ -1,3 +1,5 @@
+from collections import namedtuple
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from lit_knn.index import Faiss, Selection
 from lit_knn.part import Part
 
 K = 20
+usage = namedtuple("usage", ["total", "used", "free"])
 MERGEABLE = [
     "Flat",
     "SQ8",
@@ -47,3 +50,15 @@ def test_what_cannot_be_merged_says_so_and_keeps_its_parts(factory, why, store, 
     with pytest.raises(UserError, match=rf"'{factory}' cannot be merged \(.*{why}.*\); build it without --part"):
         index.merge(store, "late", tmp_path)
     assert index.open(store, "late", tmp_path).search(queries, 3).ids.shape == (40, 3)
+
+
+def test_a_disk_without_room_is_left_as_it_is(store, tmp_path, monkeypatch):
+    index = Faiss(factory="IVF16,Flat", training_rows=4000)
+    index.train(store, "late", tmp_path)
+    for number in (1, 2):
+        index.add(store, "late", tmp_path, Part(number, 2))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(0, 0, 1000))
+    with pytest.raises(UserError, match=r"merging takes \d,\d+,\d+ bytes, and .* has 1,000 left"):
+        index.merge(store, "late", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

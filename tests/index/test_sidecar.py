@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index.sidecar import changed_files, checked, describe_file, described, is_described
+from lit_knn.index.sidecar import changed_files, checked, describe_file, described, is_described, whole
 
 
 def write(path, text="content", **entries):
@@ -56,6 +57,50 @@ def test_another_origin_is_named(expected, sentence, tmp_path):
     write(tmp_path / "file", store="a", tap="early")
     with pytest.raises(UserError, match=sentence):
         checked(tmp_path / "file", expected)
+
+
+def mutations(content):
+    """Return bytes that are not those of a sidecar: cut, empty, of another shape, with other types."""
+    entries = json.loads(content)
+    changed = [entries | {name: value} for name in entries for value in (None, [], {"a": 1}, float("nan"), "x", -1)]
+    less = [{key: value for key, value in entries.items() if key != name} for name in entries]
+    others = [[], [entries], {}, None, 3, "text", *changed, *less]
+    return [b"", b"{", b"\xff\xfe", content[: len(content) // 2], *(json.dumps(other).encode() for other in others)]
+
+
+def test_a_damaged_sidecar_is_named_and_its_file_written_again(tmp_path):
+    expected = {"store": "a", "rows": [0, 8]}
+    path = tmp_path / "file"
+    write(path, **expected)
+    good = describe_file(path).read_bytes()
+    for damaged in mutations(good):
+        describe_file(path).write_bytes(damaged)
+        with pytest.raises(UserError, match=r"file.* run `lit-knn index`"):
+            whole(path, expected)
+        assert not is_described(path, expected)
+    write(path, **expected)
+    assert is_described(path, expected)
+
+
+@pytest.mark.parametrize("size", [7, 10**7])
+def test_a_file_of_the_same_size_is_another_file(size, tmp_path):
+    """Opening it compares its ends and samples between; making it again, all of it."""
+    content = np.random.default_rng(0).bytes(size)
+    path = tmp_path / "a.faiss"
+    with described(path, dict) as unfinished:
+        unfinished.write_bytes(content)
+    checked(path, {})
+    for place in (0, size - 1):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"a.faiss has changed since it was sealed; run `lit-knn index` again"):
+            checked(path, {})
+    place = 3 * size // 7  # between samples
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    assert not is_described(path, {})
+    assert len(list(changed_files(tmp_path))) == 1
+    path.write_bytes(content)
+    assert is_described(path, {})
+    assert list(changed_files(tmp_path)) == []
 
 
 def test_what_has_changed_or_gone_since_is_named(tmp_path):
