@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from lit_knn.errors import one_sentence
 if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
+INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 HELP = """\
 usage: lit-knn {taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]
@@ -47,7 +51,8 @@ def main(args: ArgsType = None) -> None:
 
     Raises:
         SystemExit: With code 2 after one line, if a key, class, layer, path or input is wrong; with 75 if a signal
-            has asked the command to stop, and the same command goes on.
+            has asked the command to stop, and the same command goes on; with 130 after Ctrl-C; with 1 if another
+            process of the run has failed or was killed.
     """
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and (not given or given[0] in ("-h", "--help")):
@@ -56,7 +61,7 @@ def main(args: ArgsType = None) -> None:
     if given == ["--version"]:
         print(f"lit_knn {metadata.version('lit_knn')}")
         return
-    with one_sentence("lit-knn"):
+    with one_sentence("lit-knn"), interruptible():
         if isinstance(given, list) and given[0] == "report":
             from lit_knn.report.command import report
 
@@ -65,3 +70,14 @@ def main(args: ArgsType = None) -> None:
             from lit_knn.wiring import run  # half of the start-up time of PyTorch is not spent on --help
 
             run(args)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with one line and code 130 on Ctrl-C, while nothing is under way that says itself how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # the first process speaks for all
+            sys.stderr.write("lit-knn: interrupted; the same command starts again\n")
+        raise SystemExit(INTERRUPTED) from interrupt

@@ -32,7 +32,7 @@ from lit_knn.outcomes import BATCH, batch_path, require_batch
 from lit_knn.outcomes import REMEDY as ATTACK
 from lit_knn.part import Part
 from lit_knn.sealing import load_arrays, seal_arrays, undamaged
-from lit_knn.together import together
+from lit_knn.together import meet
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well
@@ -94,12 +94,11 @@ class Deferral:
             tell: Told how far it is.
             pause: Called before each unit; whatever it raises, the units before are kept.
         """
-        with together(trainer):
-            pass  # all batches of all processes wait from here on
-        with together(trainer):
-            units = self.left(Part(trainer.global_rank + 1, trainer.world_size))
-        with together(trainer):  # nobody searches before each knows its share
-            self.search(units, tell=tell, pause=pause)
+        meet(pause)  # all batches of all processes wait from here on
+        units = self.left(Part(trainer.global_rank + 1, trainer.world_size))
+        meet(pause)  # nobody searches before each knows its share
+        self.search(units, tell=tell, pause=pause)
+        meet(pause)
 
     def left(self, share: Part) -> dict[str, Sequence[Part]]:
         """Return a share of the units of the database that have not been searched yet, by tap.

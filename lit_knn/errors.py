@@ -12,16 +12,18 @@ from pathlib import Path
 
 @contextmanager
 def one_sentence(speaker: str) -> Iterator[None]:
-    """End the process with code 2 and one line on standard error, instead of a traceback, for what a user can mend.
+    """End the process with one line on standard error, instead of a traceback, for what a user can mend: code 2.
+
+    The same for what is no fault of this process, but of another one of the run: code 1.
 
     Args:
         speaker: What the line starts with.
     """
     try:
         yield
-    except UserError as error:
+    except (UserError, ProcessError) as error:
         sys.stderr.write(f"{speaker}: {' '.join(str(error).split())}\n")
-        raise SystemExit(2) from error
+        raise SystemExit(error.code) from error
 
 
 class UserError(ValueError):
@@ -29,6 +31,8 @@ class UserError(ValueError):
 
     The command line prints it as one line and exits with 2; everything else is a bug and keeps its traceback.
     """
+
+    code = 2
 
 
 class TracedError(UserError):
@@ -66,3 +70,9 @@ def first_line(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says, without the colors of a terminal."""
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
     return ": ".join(filter(None, (type(error).__name__, *text.splitlines()[:1])))
+
+
+class ProcessError(RuntimeError):
+    """Another process of the run has failed, which says why itself, or was killed and cannot."""
+
+    code = 1

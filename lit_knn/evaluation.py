@@ -28,6 +28,7 @@ from lit_knn.perturbation import normalized_l2
 from lit_knn.replica import Replica
 from lit_knn.report import Row
 from lit_knn.threat import GrayBox, Threat, pair
+from lit_knn.together import meet
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +134,6 @@ class Evaluation(pl.LightningModule):
         """The data module of the run."""
         return cast(ImageData, self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    # ---------------------------------------------------------------- the loop
-
     def setup(self, stage: str) -> None:
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         set_precision(self, self.trainer.precision)
@@ -236,6 +235,7 @@ class Evaluation(pl.LightningModule):
                 self.conclude(*waited)
         if self.gallery is not None:
             self.gallery.finish()
+        meet(self.pause)  # collectives of the metrics do not wait as long
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results = self.tally.accuracy.rows()

@@ -8,6 +8,7 @@ from typing import cast
 import torch.distributed as dist
 
 PATIENCE = timedelta(days=30)  # one process may have hours of work left when another has none
+_groups: list[dist.ProcessGroup] = []
 
 
 def patient_group() -> dist.ProcessGroup:
@@ -15,4 +16,16 @@ def patient_group() -> dist.ProcessGroup:
 
     NCCL would give up sooner, and keep a GPU busy with waiting.
     """
-    return cast(dist.ProcessGroup, dist.new_group(timeout=PATIENCE, backend="gloo"))
+    group = cast(dist.ProcessGroup, dist.new_group(timeout=PATIENCE, backend="gloo"))
+    _groups.append(group)
+    return group
+
+
+def hang_up() -> None:
+    """Drop all connections of gloo: whoever waits for this process is told that it has gone."""
+    if dist.get_backend() == "gloo":
+        dist.destroy_process_group()
+    else:
+        for group in _groups:
+            dist.destroy_process_group(group)
+    _groups.clear()

@@ -22,11 +22,11 @@ class Preempted(SystemExit):
     """The process was asked to stop, and has; the same command goes on where it stopped.
 
     Args:
-        signum: Of the signal that asked.
+        signum: Of the signal that asked; Ctrl-C sends SIGINT, and shells know 130 for it.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(EX_TEMPFAIL)
+        super().__init__(128 + signum if signum == signal.SIGINT else EX_TEMPFAIL)
         self.signum = signum
 
 
@@ -47,7 +47,7 @@ def requeue(environment: Mapping[str, str]) -> bool:
     return answer.returncode == 0
 
 
-def leave(preempted: Preempted, *, first: bool, ask: bool) -> None:
+def leave(preempted: Preempted, *, first: bool, ask: bool, again: str = "the same command goes on") -> None:
     """Say why the process ends, and ask for another turn; one process speaks for all, and the others wait for it.
 
     SIGUSR1 is notice of the end of the job's time, given by ``sbatch --signal`` or a person. On SIGTERM Slurm has
@@ -57,13 +57,14 @@ def leave(preempted: Preempted, *, first: bool, ask: bool) -> None:
         preempted: What it ends with.
         first: Whether this is that process.
         ask: Whether Slurm may be asked to start the job again.
+        again: What goes on where it stopped.
     """
     ask = ask and preempted.signum == signal.SIGUSR1
     if not first:
         if ask and job_id(os.environ):
             time.sleep(ASKING_SECONDS)  # Slurm ends it sooner; if this process left, srun could end the one that asks
         return
-    name = signal.Signals(preempted.signum).name
-    again = "Slurm starts it again" if ask and requeue(os.environ) else "the same command goes on"
+    name = "Ctrl-C" if preempted.signum == signal.SIGINT else signal.Signals(preempted.signum).name
+    again = "Slurm starts it again" if ask and requeue(os.environ) else again
     sys.stderr.write(f"lit-knn: stopped by {name} with nothing lost; {again}\n")
     sys.stderr.flush()

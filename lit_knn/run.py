@@ -10,6 +10,9 @@ from typing import Any
 from pytorch_lightning import Trainer
 
 from lit_knn.slurm import job_id
+from lit_knn.together import join
+
+LEAVING_SECONDS = 10.0  # from the end of the last piece of work to that of the process
 
 
 class RunTrainer(Trainer):
@@ -22,6 +25,7 @@ class RunTrainer(Trainer):
     Attributes:
         run_config: The whole configuration, as YAML would give it.
         seconds: What each command took.
+        grace: Seconds in which this process has to end after another has failed.
     """
 
     def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
@@ -29,6 +33,14 @@ class RunTrainer(Trainer):
         self.run = run
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
+        self.grace = LEAVING_SECONDS
+        self._set_up_environment = self.strategy.setup_environment
+        self.strategy.setup_environment = self._meet_others  # type: ignore[method-assign]
+
+    def _meet_others(self) -> None:
+        """Start the processes, which get to know each other before anything can fail in one of them."""
+        self._set_up_environment()
+        join(self, grace=self.grace)
 
     @cached_property
     def run_folder(self) -> Path:
@@ -39,6 +51,16 @@ class RunTrainer(Trainer):
         if self.is_global_zero:
             folder = _make_folder(root, name)
         return self.strategy.broadcast(folder)
+
+    def what_goes_on(self, command: str) -> str:
+        """Say how to go on with a command that was stopped."""
+        if command in ("verify", "taps"):
+            return "the same command starts again"
+        if command != "test" or self.run or job_id(os.environ):
+            return "the same command goes on"
+        if "run_folder" in self.__dict__:
+            return f"the same command with --trainer.run={self.run_folder.name} goes on"
+        return "the same command starts again"
 
 
 def _make_folder(root: Path, name: str) -> Path:

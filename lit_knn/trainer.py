@@ -18,13 +18,13 @@ from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, Mo
 from lit_knn.building.tap_table import print_taps
 from lit_knn.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
 from lit_knn.data import ImageData
-from lit_knn.errors import UserError
+from lit_knn.errors import ProcessError, UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.part import Part
 from lit_knn.preemption import Preempted, leave
 from lit_knn.run import RunTrainer
 from lit_knn.sealing import remove_abandoned
-from lit_knn.together import together
+from lit_knn.together import meet, together
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class EvalTrainer(RunTrainer):
             enable_model_summary=False,
             **kwargs,
         )
+        self.grace += self.preemption.grace
         verify_precision(self.precision)
 
     def fit(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:  # type: ignore[override]
@@ -94,19 +95,18 @@ class EvalTrainer(RunTrainer):
             fitting = Fitting(classifier, database, datamodule, part, files.kept(part))
             try:
                 self._pass(fitting)
-            except (UserError, Preempted):
+            except (UserError, Preempted, ProcessError):
                 fitting.keep()
                 raise
             fitting.merge()
-            with together(self):
-                if self.is_global_zero:
-                    files.seal(fitting.moments, part)
-        with together(self):
-            if self.is_global_zero and not part.is_whole:
-                if missing := files.missing(part):
-                    log.info("part %s is read; %d of %d parts are missing", part, len(missing), part.count)
-                else:
-                    files.fit(part.count)
+            if self.is_global_zero:
+                files.seal(fitting.moments, part)
+        if self.is_global_zero and not part.is_whole:
+            if missing := files.missing(part):
+                log.info("part %s is read; %d of %d parts are missing", part, len(missing), part.count)
+            else:
+                files.fit(part.count)
+        meet(self.preemption.check)
 
     def extract(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:
         """Extract features, softmax and weights of the database into a store; run again to resume.
@@ -143,9 +143,8 @@ class EvalTrainer(RunTrainer):
             self._pass(extraction)  # by all processes, even if this one finds nothing left to do
         finally:
             extraction.close()
-        with together(self):
-            if self.is_global_zero:
-                finish_store(database, shards)
+        if self.is_global_zero:
+            finish_store(database, shards)
 
     def index(
         self,
@@ -163,7 +162,7 @@ class EvalTrainer(RunTrainer):
                 all elsewhere. Only for ``stage: add``.
             stage: ``train`` on a sample, ``add`` the rows of a part, ``merge`` all parts; or one after the other.
         """
-        with self._command("index", model), together(self):
+        with self._command("index", model):
             if self.is_global_zero:
                 builder = IndexBuilder(model.required_database, model.classifier, datamodule)
                 builder.build(stage, Part.parse(part) if stage == "add" else Part(), model.needed)
@@ -180,7 +179,7 @@ class EvalTrainer(RunTrainer):
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
             self.extract(model, datamodule, str(Part()))  # an array of tests is not one of extractions
             self.index(model, datamodule)
-        with self._command("", model), together(self):
+        with self._command("test", model, timed=False):  # its own record has to say how long it took
             super().test(model, datamodule=datamodule, verbose=False)
 
     def verify(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:
@@ -191,42 +190,41 @@ class EvalTrainer(RunTrainer):
             datamodule: Its database gave the images.
             part: ``3/16`` reads the third of sixteen parts of the shards; as for extract.
         """
-        with self._command("verify", model), together(self):
+        with self._command("verify", model):
             if self.is_global_zero:
                 verify(model.required_database, model.classifier, datamodule, Part.parse(part))
 
     def taps(self, model: Evaluation, datamodule: ImageData) -> None:
         """Print each layer that a tap may name, as the first queries show it; writes nothing, and needs no database."""
-        with self._command("taps", model), together(self):
+        with self._command("taps", model):
             if self.is_global_zero:
                 print_taps(model.classifier, datamodule)
 
     # ---------------------------------------------------------------- what commands have in common
 
     @contextmanager
-    def _command(self, name: str, model: Evaluation) -> Iterator[None]:
-        """Heed signals, and note how long the command took; what is built depends on the precision from the start."""
+    def _command(self, name: str, model: Evaluation, *, timed: bool = True) -> Iterator[None]:
+        """Heed signals, end with all other processes, and note how long it took; what is built depends on the precision."""
         set_precision(model, self.precision)
         started = time.monotonic()
         try:
-            with self.preemption.watching(self):
+            with self.preemption.watching(self), together(self, grace=self.grace):
                 try:
                     yield
                 except RuntimeError as error:  # a signal to all processes ends those that read images, too
                     self.preemption.check(error)
                     raise
         except Preempted as preempted:
-            leave(preempted, first=self.is_global_zero, ask=self.preemption.requeue)
+            leave(preempted, first=self.is_global_zero, ask=self.preemption.requeue, again=self.what_goes_on(name))
             raise
-        if name:
+        if timed:
             self.seconds[name] = round(time.monotonic() - started, 3)
 
     def _pass(self, module: DatabasePass) -> None:
-        with together(self), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")  # all has been done before
             self.predict(module, return_predictions=False)
-            if module.failure is not None:
-                raise module.failure
+        meet(self.preemption.check)
 
     def _forbid_limits(self, command: str) -> None:
         if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):

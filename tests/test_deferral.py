@@ -4,7 +4,6 @@ import io
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -149,13 +148,11 @@ def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(
     """Half was searched for two batches; the process that comes first still sees these two only, and half done."""
     before = [waiting(rank, 3) for rank in range(2)]
     before[0].search({tap: units[:8] for tap, units in before[0].left(Part()).items()})
-    meet, first_is_there = threading.Barrier(2), threading.Event()
+    all_are_there, first_is_there = threading.Barrier(2), threading.Event()
 
-    @contextmanager
-    def together(trainer):
-        yield
+    def meet(pause):
         first_is_there.set()
-        meet.wait(timeout=20)
+        all_are_there.wait(timeout=20)
 
     def process(rank):
         deferral = waiting(0, 3) if rank == 0 else Deferral(before[0].folder, classifier, [gallery], NEEDED)
@@ -165,7 +162,7 @@ def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(
         deferral.look_up(SimpleNamespace(global_rank=rank, world_size=2), tell=str, pause=bool)
         return deferral
 
-    monkeypatch.setattr("lit_knn.deferral.together", together)
+    monkeypatch.setattr("lit_knn.deferral.meet", meet)
     with ThreadPoolExecutor(2) as pool:
         verify(pool.map(process, range(2)), batches, looks, gallery)
 

@@ -22,15 +22,11 @@ class DatabasePass(pl.LightningModule, ABC):
         classifier: Gives logits and tapped activations.
         database: Says which, and where results go.
         data: Gives the images, in batches that never cross a shard: no number of processes changes one.
-
-    Attributes:
-        failure: What has kept this process from reading its share; to be raised when the others are done.
     """
 
     def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
         super().__init__()
         self.classifier, self.database, self.data = classifier, database, data
-        self.failure: UserError | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than processes
 
     @property
@@ -43,14 +39,8 @@ class DatabasePass(pl.LightningModule, ABC):
         """Return this process's share; may look at the trainer and use the device."""
 
     def predict_dataloader(self) -> Iterable[Batch]:
-        """Return the same, or nothing if it cannot be listed: the other processes would wait for this one in vain."""
-        try:
-            loader = self.batches()
-            len(loader)  # opens each shard
-        except UserError as error:
-            self.failure = error
-            return []
-        return loader
+        """Return the same."""
+        return self.batches()
 
     def setup(self, stage: str) -> None:
         """Let the network compute in the Trainer's precision."""

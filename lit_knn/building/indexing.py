@@ -52,7 +52,7 @@ class IndexBuilder:
                 index.merge(store, tap, folder)
                 truth = Truth(store, tap, needed.get(tap, USUAL_K))
                 index.tune(store, tap, folder, truth.recall)
-                recall = truth.recall(index.open(store, tap, folder))
+                recall = truth.recall(index.open(store, tap, folder, alone=True))
                 log.info(
                     "index of %s: finds %.3f of the %d nearest rows, in %d trials", tap, recall, truth.k, len(truth)
                 )

@@ -75,7 +75,7 @@ def findings(database: Database, classifier: Classifier, data: ImageData, part: 
 def _index_findings(database: Database, tap: str) -> Iterator[str]:
     folder = database.index_path(tap)
     try:
-        database.index.open(Store(database.store_path), tap, folder)
+        database.index.open(Store(database.store_path), tap, folder, alone=True)
     except UserError as error:
         yield str(error)
         return

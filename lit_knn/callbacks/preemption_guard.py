@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,13 +15,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lit_knn.errors import UserError
 from lit_knn.preemption import Preempted
+from lit_knn.together import check_others, failed_since, launched
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
 
 
 class PreemptionGuard(Callback):
-    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, or a unit of a scan.
+    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, or a unit of a scan; on Ctrl-C at once.
 
     ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
     asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or cancelled.
@@ -32,15 +34,16 @@ class PreemptionGuard(Callback):
         requeue: Let Slurm start the job again after SIGUSR1; otherwise that is left to somebody else.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self, *, grace: float = 20.0, requeue: bool = True) -> None:
         if not grace >= 0:
             raise UserError(f"PreemptionGuard.grace is {grace}; seconds from 0 are accepted")
         self.grace, self.requeue = grace, requeue
         self._received: int | None = None
-        self._since = 0.0
+        self._since: float | None = None
         self._trainer: Trainer | None = None
+        self._process = 0
 
     @contextmanager
     def watching(self, trainer: Trainer) -> Iterator[None]:
@@ -49,7 +52,7 @@ class PreemptionGuard(Callback):
             yield  # Python lets no other thread handle signals
             return
         before = {signum: signal.getsignal(signum) for signum in self.SIGNALS}
-        self._trainer, self._received = trainer, None
+        self._trainer, self._received, self._since, self._process = trainer, None, None, os.getpid()
         self._install()
         try:
             yield
@@ -65,26 +68,33 @@ class PreemptionGuard(Callback):
 
     def _heed(self, signum: int, frame: FrameType | None) -> None:
         """Take note; what a handler interrupts may hold any lock."""
-        if self._received is None and self._trainer is not None:
+        if self._trainer is None or os.getpid() != self._process:
+            return  # a process that reads images ends with the one that has started it
+        if signum == signal.SIGINT:  # a person waits
+            self._received = signum
+            raise Preempted(signum)
+        if self._received is None:
             self._received, self._since = signum, time.monotonic()
-            if self._trainer.strategy.launcher is not None:
-                self._trainer.strategy.launcher.kill(signum)  # processes that this one has started
+            launched.send(signum)
 
-    def check(self, error: Exception | None = None) -> None:
-        """Stop here if that was asked.
+    def check(self, error: BaseException | None = None) -> None:
+        """Stop here if that was asked, or another process has failed.
 
         Args:
             error: What the signal may have led to.
 
         Raises:
-            Preempted: If so.
+            Preempted: If it was asked.
+            UserError, ProcessError: What another process has failed with.
         """
+        check_others()  # whose end may be what the signal is for
         if self._received is not None:
             raise Preempted(self._received) from error
 
     def _check_after_batch(self, pl_module: Any) -> None:
+        since = min((known for known in (self._since, failed_since()) if known is not None), default=None)
         holds = getattr(pl_module, "holds_unsealed_rows", False)
-        if not holds or time.monotonic() - self._since >= self.grace:
+        if since is not None and (not holds or time.monotonic() - since >= self.grace):
             self.check()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -45,6 +45,7 @@ class Index(ABC):
     _name = "index"  # what messages call it, once it is open
     _store: Store | None = None
     _tap = ""
+    _alone = False  # whether no other process has opened it
     _said = False  # that searches take longer than they need to
 
     @property
@@ -119,7 +120,7 @@ class Index(ABC):
         return [self._search(features, k, part) for part in among]
 
     @final
-    def open(self, store: Store, tap: str, folder: Path, share: Part = WHOLE) -> Self:
+    def open(self, store: Store, tap: str, folder: Path, share: Part = WHOLE, *, alone: bool = False) -> Self:
         """Return a copy that is ready to be searched.
 
         Args:
@@ -127,6 +128,7 @@ class Index(ABC):
             tap: Which features.
             folder: As given to `build`.
             share: Which of the rows this process searches; see `partial`.
+            alone: Whether no other process of the run opens it as well, though there are others.
 
         Raises:
             UserError: If a file is missing, cut, or was built over another store or with other settings.
@@ -134,6 +136,7 @@ class Index(ABC):
         ready = copy.copy(self)
         dimension(store, tap)
         ready._name, ready._store, ready._tap = f"index {folder}", store, tap
+        ready._alone = alone
         ready._open(store, tap, folder, share)
         return ready
 

@@ -7,6 +7,8 @@ question, if they have one. The rounds end when nobody has.
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,12 +25,22 @@ SILENCE = (0, 0, 0, 0, 0, 0, 0)  # the header of who does not ask
 
 
 class Exchange:
-    """What one process knows: its shares, and which parts of the database somebody has asked for."""
+    """What one process knows: its shares, and which parts of the database somebody has asked for.
 
-    def __init__(self) -> None:
+    Args:
+        alone: Whether there is nobody else to ask, though there are other processes.
+    """
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self._alone = alone
         self._shares: list[Index] = []
         self._selections: dict[int, Selection] = {}
-        self._group: dist.ProcessGroup | None = None
+        self._group_reference: weakref.ref[dist.ProcessGroup] | None = None
+
+    @property
+    def _group(self) -> dist.ProcessGroup | None:
+        """The group, not kept here: a process that fails drops its connections by forgetting it."""
+        return self._group_reference() if self._group_reference is not None else None
 
     def join(self, share: Index) -> int:
         """Take this process's share of an index; all processes take theirs, in the same order.
@@ -36,8 +48,8 @@ class Exchange:
         Returns:
             The number by which it is asked.
         """
-        if dist.is_initialized() and self._group is None:
-            self._group = patient_group()
+        if dist.is_initialized() and not self._alone and self._group is None:
+            self._group_reference = weakref.ref(patient_group())
         self._shares.append(share)
         return len(self._shares) - 1
 

@@ -66,7 +66,10 @@ class Sharded(Index):
 
     def _open(self, store: Store, tap: str, folder: Path, share: Part) -> None:
         del share
-        mine = Part(dist.get_rank() + 1, dist.get_world_size()) if dist.is_initialized() else WHOLE
+        if self._alone:
+            self._exchange = Exchange(alone=True)
+        several = dist.is_initialized() and not self._alone
+        mine = Part(dist.get_rank() + 1, dist.get_world_size()) if several else WHOLE
         self._mine = self.index.open(store, tap, folder / PARTS, mine)
         self.built = self._mine.built
         self._number = self._exchange.join(self._mine)

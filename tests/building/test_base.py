@@ -47,10 +47,7 @@ def test_a_database_without_an_image(classifier, database):
         reading(classifier, database, [0, 0]).first_batch()
 
 
-def test_a_share_that_cannot_be_listed_is_empty_and_the_reason_is_kept(classifier, database):
-    """Other processes would otherwise wait in Lightning for one that has left."""
-    damaged, sound = reading(classifier, database, [3, None]), reading(classifier, database, [3, 4])
-    assert list(damaged.predict_dataloader()) == []
-    assert str(damaged.failure) == "this shard is damaged"
-    assert [len(batch["id"]) for batch in sound.predict_dataloader()] == [3, 4]
-    assert sound.failure is None
+def test_a_share_that_cannot_be_listed_is_refused_before_any_batch(classifier, database):
+    with pytest.raises(UserError, match="this shard is damaged"):
+        len(reading(classifier, database, [3, None]).predict_dataloader())
+    assert [len(batch["id"]) for batch in reading(classifier, database, [3, 4]).predict_dataloader()] == [3, 4]

@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -8,20 +9,11 @@ import pytest
 from lit_knn.callbacks import PreemptionGuard
 from lit_knn.errors import UserError
 from lit_knn.preemption import Preempted
+from lit_knn.together import launched
 
 
-class Launcher:
-    """Notes what is passed on to the processes it has started."""
-
-    def __init__(self):
-        self.sent = []
-
-    def kill(self, signum):
-        self.sent.append(signum)
-
-
-def trainer(launcher=None):
-    return SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+def trainer():
+    return SimpleNamespace(strategy=SimpleNamespace(launcher=None))
 
 
 BETWEEN, WITHIN = SimpleNamespace(), SimpleNamespace(holds_unsealed_rows=True)  # shards
@@ -33,16 +25,48 @@ def send(signum):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("hook", ["on_test_batch_end", "on_predict_batch_end"])
-def test_it_stops_after_the_batch_and_passes_the_signal_on(signum, hook):
-    guard, launcher = PreemptionGuard(), Launcher()
-    with guard.watching(trainer(launcher)):
+def test_it_stops_after_the_batch_and_passes_the_signal_on(signum, hook, monkeypatch):
+    guard, sent = PreemptionGuard(), []
+    monkeypatch.setattr(launched, "send", sent.append)
+    with guard.watching(trainer()):
         getattr(guard, hook)(None, BETWEEN, None, None, 0)  # nobody has asked
         send(signum)
         send(signum)  # once from the scheduler, once from the first process
         with pytest.raises(Preempted) as stop:
             getattr(guard, hook)(None, BETWEEN, None, None, 0)
     assert stop.value.signum == signum
-    assert launcher.sent == [signum]
+    assert sent == [signum]
+
+
+def test_ctrl_c_stops_at_once_and_whatever_it_leads_to_is_no_error():
+    guard, error = PreemptionGuard(), RuntimeError("computation interrupted")  # as FAISS says
+    with guard.watching(trainer()):
+        with pytest.raises(Preempted) as stop:
+            send(signal.SIGINT)
+        assert (stop.value.signum, stop.value.code) == (signal.SIGINT, 130)
+        with pytest.raises(Preempted):
+            guard.check(error)
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+
+
+def test_it_stops_when_another_process_has_failed(monkeypatch):
+    """But finishes the shard in hand, if there is time."""
+    guard, failed = PreemptionGuard(grace=20), UserError("of another process")
+
+    def check():
+        raise failed
+
+    monkeypatch.setattr("lit_knn.callbacks.preemption_guard.check_others", check)
+    monkeypatch.setattr("lit_knn.callbacks.preemption_guard.failed_since", lambda: time.monotonic() - since)
+    with guard.watching(trainer()):
+        since = 10
+        guard.on_predict_batch_end(None, WITHIN, None, None, 0)
+        with pytest.raises(UserError, match="of another process"):
+            guard.on_predict_batch_end(None, BETWEEN, None, None, 0)
+        since = 20
+        with pytest.raises(UserError, match="of another process"):
+            guard.on_predict_batch_end(None, WITHIN, None, None, 0)
 
 
 def test_the_shard_in_hand_is_finished_if_there_is_time(monkeypatch):

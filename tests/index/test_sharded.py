@@ -48,6 +48,8 @@ def search(rank, world, port, folder, store_folder, queries, answers):
             if number % world == rank:
                 found = opened[tap].search(features, K, among)
                 np.savez(answers / f"{name}-{number}-{tap}", **found._asdict())
+        if rank == 0:  # as who has built it measures its recall
+            index.open(store, "late", folder / name / "late", alone=True).search(queries, K)
         for share in opened.values():
             share.finish()
     dist.destroy_process_group()

@@ -30,7 +30,8 @@ def network():
     net = digits_resnet()
     def count(module, inputs, output):
         network.batches += 1
-        if network.batches == int(os.environ.get("IN_BATCH", "0")):
+        of = os.environ.get("OF_RANK", os.environ.get("LOCAL_RANK", "0"))
+        if network.batches == int(os.environ.get("IN_BATCH", "0")) and of == os.environ.get("LOCAL_RANK", "0"):
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))
     net.conv1.register_forward_hook(count)
     return net
@@ -325,8 +326,9 @@ def test_an_extraction_that_dies_before_the_projections_are_fitted_starts_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("lit_knn.building.fitting.MomentFiles.seal", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stop:
             run("extract", config)
+        assert stop.value.code == 130
     assert not contents(tmp_path / "database")
     run("extract", config)
     assert len(Store(tmp_path / "database" / "store")) == sum(LENGTHS)

@@ -7,7 +7,7 @@ import pytest
 
 from ..conftest import contents, run, tiny
 from ..data.conftest import samples, write_tar, write_tars
-from .test_interrupted import NETWORK
+from .test_interrupted import CALIBRATION, EXAMINATION, NETWORK
 from .test_processes import finish, refusal, run_two, start
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
@@ -38,7 +38,8 @@ def test_an_image_that_one_process_cannot_read_stops_both_with_one_sentence(conf
 
 def test_a_signal_to_the_first_process_stops_both(config, tmp_path):
     """Without Slurm the first process has started the second, and passes the signal on."""
-    process = start("extract", config, IN_BATCH="8", SIGNAL=str(int(signal.SIGTERM)))
+    in_shard_2 = CALIBRATION + 5 + EXAMINATION + 3 + 1
+    process = start("extract", config, IN_BATCH=str(in_shard_2), SIGNAL=str(int(signal.SIGTERM)))
     _, said = finish(process)
     assert process.returncode == 75, said
     assert said.count("stopped by SIGTERM with nothing lost") == 1
@@ -48,3 +49,34 @@ def test_a_signal_to_the_first_process_stops_both(config, tmp_path):
     config["model"]["database"]["path"] = str(tmp_path / "one")
     run("extract", config)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+@pytest.fixture
+def sharded(built, tmp_path):
+    """A test that two processes can only do together: each batch asks an index of which each has half."""
+    (tmp_path / "mortal.py").write_text(NETWORK)
+    built["model"]["classifier"] |= {"network": f"{tmp_path / 'mortal.py'}:network"}
+    built["model"]["database"] |= {"path": str(tmp_path / "own"), "build_missing": True}
+    built["model"]["database"]["index"] = {"class_path": "Sharded", "init_args": {"index": "Scan", "parts": 2}}
+    built["data"]["batch_size"] = 13
+    return built
+
+
+def test_one_process_is_killed_and_the_other_says_which(sharded):
+    """The second, which the first one has started: after half of the database, in a batch of the test."""
+    process = start("test", sharded, IN_BATCH="75", SIGNAL=str(int(signal.SIGKILL)), OF_RANK="1")
+    _, said = finish(process)
+    assert process.returncode == 1, said
+    (sentence,) = (line for line in said.splitlines() if line.startswith("lit-knn: "))
+    assert sentence.startswith("lit-knn: process 2 of 2 (")
+    assert "was killed by SIGKILL" in sentence
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_stops_both_with_one_line(sharded, tmp_path):
+    """A terminal sends the signal to both; here to the first, while the second one works."""
+    process = start("test", sharded, "--trainer.run=mine", IN_BATCH="75", SIGNAL=str(int(signal.SIGINT)), OF_RANK="0")
+    _, said = finish(process)
+    assert process.returncode == 130, said
+    said = [line for line in said.splitlines() if line.startswith("lit-knn: ")]
+    assert said == ["lit-knn: stopped by Ctrl-C with nothing lost; the same command goes on"]
