@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
+from lit_knn.report.chart import accuracy_chart
 from lit_knn.report.combined import write_combined
 from lit_knn.report.curves import accuracy_curves
 from lit_knn.report.markdown import markdown
@@ -21,6 +22,7 @@ from lit_knn.report.summary import speaking_delta
 from lit_knn.report.web_page import web_page
 from lit_knn.sealing import sealed, writing
 
+MANY = 20  # runs whose figures are drawn with care; those of more take seconds in all
 PAGE, TEXT = "report.html", "report.md"
 
 
@@ -50,10 +52,11 @@ def report(arguments: Sequence[str]) -> None:
     _check(runs.finished, given.delta)
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-    curves = [output / f"accuracy-{name}.png" for name in _file_names([run.label for run in runs.finished])]
+    names, many = _file_names([run.label for run in runs.finished]), len(runs.finished) > MANY
+    curves = [output / f"accuracy-{name}.{'svg' if many else 'png'}" for name in names]
     for run, path in zip(runs.finished, curves, strict=True):
         with writing(path):
-            accuracy_curves(condensed(run.record), path)
+            (accuracy_chart if many else accuracy_curves)(condensed(run.record), path)
     points = size_points(runs.finished)
     if points:
         with writing(output / SIZES_FILE):
@@ -61,11 +64,13 @@ def report(arguments: Sequence[str]) -> None:
     delta = speaking_delta(runs.finished[0].record) if given.delta is None else given.delta
     blocks = page(runs, delta, curves, output / SIZES_FILE if points else None)
     write_combined(runs.finished, output / RESULTS_FILE)
-    for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks))):
+    for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks, output))):
         with sealed(output / name) as unfinished:
             unfinished.write_bytes(text.encode())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
-    print(f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, *.png")
+    print(
+        f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, *.png{', *.svg' if many else ''}"
+    )
 
 
 def _check(runs: Sequence[Run], delta: float | None) -> None:

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lit_knn.errors import UserError
+from lit_knn.report.chart import COLOURS, DARK, LABEL
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.record import Record
 
-# Okabe and Ito's colours can be told apart by colour-blind readers; dashes and markers also in grey print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# dashes and markers can be told apart in grey print
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-NO_DEFENSE = {"color": "#333333", "linestyle": (0, (1, 1.5)), "marker": "x"}
-LABEL = "Δ = ‖x*−x‖₂ / ‖x‖₂"
+NO_DEFENSE = {"color": DARK, "linestyle": (0, (1, 1.5)), "marker": "x"}
 
 Style = dict[str, Any]  # keyword arguments of a Line2D
 

@@ -1,10 +1,13 @@
-"""A document as one HTML file that needs nothing else: pictures inside, no script, nothing fetched."""
+"""A document as one HTML file that needs nothing else, but for many pictures: no script, nothing fetched."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
+from urllib.parse import quote
 
 from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 
@@ -33,25 +36,41 @@ summary { cursor: pointer; color: var(--accent); }
 """
 
 
-def web_page(blocks: Sequence[Block]) -> str:
+MOST = 3_000_000  # bytes of pictures in a page; more are linked
+
+
+def web_page(blocks: Sequence[Block], folder: Path) -> str:
     """Return the page; its title is that of the first heading. All text is escaped.
+
+    Drawings are in it, and so are pictures unless they are too many: then it shows them where they lie.
 
     Args:
         blocks: A document whose figures exist.
+        folder: Where the page will lie.
     """
     title = next((block.text for block in blocks if isinstance(block, Heading)), "report")
+    pictures = sum(path.stat().st_size for path in _pictures(blocks))
+    beside = folder if pictures > MOST else None
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{_all(blocks)}</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{_all(blocks, beside)}</body>\n</html>\n"
     )
 
 
-def _all(blocks: Sequence[Block]) -> str:
-    return "".join(f"{_render(block)}\n" for block in blocks)
+def _pictures(blocks: Sequence[Block]) -> Iterator[Path]:
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from _pictures(block.blocks)
+        elif isinstance(block, Figure) and block.path.suffix != ".svg":
+            yield block.path
 
 
-def _render(block: Block) -> str:
+def _all(blocks: Sequence[Block], beside: Path | None) -> str:
+    return "".join(f"{_render(block, beside)}\n" for block in blocks)
+
+
+def _render(block: Block, beside: Path | None) -> str:
     match block:
         case Heading():
             return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
@@ -61,10 +80,17 @@ def _render(block: Block) -> str:
         case Table():
             return _table(block)
         case Figure():
-            data = base64.b64encode(block.path.read_bytes()).decode()
-            return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(block.text)}"></figure>'
+            return f'<figure><img src="{escape(_source(block.path, beside))}" alt="{escape(block.text)}"></figure>'
         case Folded():
-            return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks)}</details>"
+            return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks, beside)}</details>"
+
+
+def _source(path: Path, beside: Path | None) -> str:
+    if path.suffix == ".svg":
+        return f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=' /:=,;()')}"
+    if beside is not None:
+        return quote(os.path.relpath(path, beside))
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _table(table: Table) -> str:

@@ -50,6 +50,17 @@ def test_names_are_text_on_the_page(runs):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
+def test_many_runs_have_drawings(runs, monkeypatch):
+    monkeypatch.setattr("lit_knn.report.command.MANY", 1)
+    report([str(runs)])
+    assert {path.name for path in (runs / "report").glob("accuracy*")} == {
+        "accuracy-small.svg",
+        "accuracy--b-large-.svg",
+    }
+    assert (runs / "report" / "report.html").read_text().count('src="data:image/svg+xml,') == 2
+    assert "](accuracy-small.svg)" in (runs / "report" / "report.md").read_text()
+
+
 def test_delta(runs):
     report([str(runs), "--delta", "0.02"])
     assert "| 0.02 |" in (runs / "report" / "report.md").read_text()

@@ -15,5 +15,5 @@ def test_every_block_can_be_rendered_both_ways(tmp_path):
     others = [document.Table(["words"], [["cell"]]), document.Folded("words", [document.Paragraph("inner")])]
     assert {type(block) for block in [*blocks, *others]} == set(get_args(document.Block))
     for block in [*blocks, *others]:
-        assert "words" in web_page([block])
+        assert "words" in web_page([block], tmp_path)
         assert "words" in markdown([block], tmp_path)

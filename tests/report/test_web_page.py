@@ -1,5 +1,6 @@
 import base64
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.web_page import web_page
@@ -37,7 +38,7 @@ def read(tmp_path, text=NASTY):
     picture.write_bytes(bytes(range(256)))
     table = Table([text, "n"], [[text, "1"]], caption=text)
     blocks = [Heading(text, 1), Paragraph(text, warning=True), table, Folded(text, [Figure(picture, text)])]
-    return Reader(web_page(blocks))
+    return Reader(web_page(blocks, tmp_path))
 
 
 def test_text_stays_text_wherever_it_stands(tmp_path):
@@ -58,5 +59,23 @@ def test_nothing_is_fetched_and_pictures_are_inside(tmp_path):
 
 
 def test_words_are_told_from_numbers(tmp_path):
-    page = web_page([Table(["a", "b"], [["x", "1"]])])
+    page = web_page([Table(["a", "b"], [["x", "1"]])], tmp_path)
     assert '<td class="word">x</td><td>1</td>' in page
+
+
+def sources(page):
+    return [value for name, value in Reader(page).attributes if name == "src"]
+
+
+def test_many_pictures_stay_where_they_lie_and_drawings_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_knn.report.web_page.MOST", 500)
+    (tmp_path / "runs" / "a&b").mkdir(parents=True)
+    (picture := tmp_path / "runs" / "a&b" / "c.png").write_bytes(bytes(256))
+    (drawing := tmp_path / "d.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><text>Δ "&amp;"</text></svg>')
+    folder = tmp_path / "report"
+    once = [Figure(picture, "a"), Figure(drawing, "b")]
+    first, second = sources(web_page(once, folder))
+    assert first.startswith("data:image/png;base64,")
+    assert unquote(second.removeprefix("data:image/svg+xml,")) == drawing.read_text()
+    twice = [*once, Folded("more", [Figure(picture, "c")])]
+    assert sources(web_page(twice, folder)) == ["../runs/a%26b/c.png", second, "../runs/a%26b/c.png"]

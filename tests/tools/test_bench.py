@@ -25,6 +25,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             ["--rows", "256", "--block", "64", "--dimensions", "32", "--components", "4", *_WIDE],
             [True, True, True, False],
         ),
+        ("bench_report", ["--runs", "2"], [True, True, True]),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
             "bench_defense",
