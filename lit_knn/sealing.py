@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -26,7 +27,7 @@ from lit_knn.errors import DamageError, UserError, WriteError
 # What JSON, NumPy and HDF5 raise for bytes that they did not write, besides what the tests of their content raise.
 DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),
-    *(RuntimeError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, csv.Error),
 )
 
 
@@ -141,23 +142,33 @@ def parse_json(text: str | bytes, form: Any = object) -> Any:
         {'shards': [{'rows': 3}], 'names': {'a': 'b'}}
     """
     value = json.loads(text)
-    _conform(value, form, "content")
+    conform(value, form, "content")
     return value
 
 
-def _conform(value: Any, form: Any, place: str) -> None:
+def conform(value: Any, form: Any, place: str) -> None:
+    """Refuse what has another form than `parse_json` says.
+
+    Args:
+        value: Of JSON.
+        form: What it must be.
+        place: What messages call it.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     kind: Any = type(form) if isinstance(form, (dict, list)) else form
     # Python's True is an int, JSON's is none
     if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
         raise ValueError(f"{place} is {type(value).__name__}, not {getattr(kind, '__name__', kind)}")
     if isinstance(form, list):
         for number, item in enumerate(value):
-            _conform(item, form[0], f"{place}[{number}]")
+            conform(item, form[0], f"{place}[{number}]")
     elif isinstance(form, dict):
         if absent := [key for key in form if key is not str and key not in value]:
             raise ValueError(f"{place} has no {absent[0]!r}")
         for key, item in value.items():
-            _conform(item, form.get(key, form.get(str, object)), f"{place}[{key!r}]")
+            conform(item, form.get(key, form.get(str, object)), f"{place}[{key!r}]")
 
 
 def load_arrays(

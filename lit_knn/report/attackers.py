@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from lit_knn.report.record import Record, Row, variant
+from lit_knn.report.record import Record, Row, mapping, variant
 
 WORST = "all"  # the threat of the worst case of each image over all attacks
 NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
@@ -66,9 +66,10 @@ def knows_defense(record: Record) -> bool:
 def _configured(record: Record) -> dict[str, bool]:
     """Return whether each threat knows the defense, by its name before that of a tap."""
     known = {"gray_box": False, "black_box": False, "white_box": True}
-    for threat in (record.config.get("model") or {}).get("threats") or []:
-        kind = threat.get("class_path", "").rpartition(".")[2]
-        known[(threat.get("init_args") or {}).get("name") or NAMES.get(kind, kind)] = kind == "WhiteBox"
+    threats = mapping(record.config.get("model")).get("threats")
+    for threat in threats if isinstance(threats, list) else []:
+        kind = str(mapping(threat).get("class_path", "")).rpartition(".")[2]
+        known[str(mapping(mapping(threat).get("init_args")).get("name") or NAMES.get(kind, kind))] = kind == "WhiteBox"
     return known
 
 

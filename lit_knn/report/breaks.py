@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lit_knn.errors import UserError
-from lit_knn.sealing import sealed
+from lit_knn.sealing import sealed, undamaged
 
 if TYPE_CHECKING:
     from lit_knn.outcomes import Outcome
@@ -63,15 +62,13 @@ def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:
     Raises:
         UserError: If the file is not one that `write_breaks` writes.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
+    with undamaged(path, "remove the file"), path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file, strict=True)
         id, size, *columns = table.fieldnames or ["", ""]
         counts: dict[str, Counter[str]] = {column: Counter() for column in columns}
         for row in table:
             if (id, size) != ("id", "delta") or None in (*row, *row.values()):
-                raise UserError(
-                    f"{path} line {table.line_num} is not id, delta and {len(columns)} cells; remove the file"
-                )
+                raise ValueError(f"line {table.line_num} is not id, delta and {len(columns)} cells")
             if float(row[size]) == delta:
                 for column in columns:
                     counts[column][row[column]] += 1

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lit_knn.report.record import Record, Row, variant
+from lit_knn.report.record import Record, Row, mapping, variant
 from lit_knn.variant import Variant
 
 DELTA = 0.06
@@ -49,7 +49,7 @@ def beside(record: Record) -> list[Beside]:
         Δ is a hard cap for each image in pixel space; the code that the paper used measures it in normalised space,
         and on average.
     """
-    model, data = record.config.get("model") or {}, record.config.get("data") or {}
+    model, data = mapping(record.config.get("model")), mapping(record.config.get("data"))
     if not _is(model.get("classifier"), "resnet50") or not _built(data.get("queries"), "ImageNet", ("split", "val")):
         return []
     database, stored = _database(record, data), record.database.get("rows")
@@ -80,27 +80,29 @@ def _setting(record: Record, row: Row) -> str:
     if row["delta"] == 0:
         return "clean"
     attack = json.loads(record.fingerprints.get(f"attack {row['attack']}", "{}"))
-    objective = (attack.get("objective") or {}).get("class", "")
+    objective = mapping(attack.get("objective")).get("class", "")
     facts = (attack.get("class"), objective, attack.get("steps"), attack.get("step"), row["delta"])
     if facts != ("lit_knn.attacks.pgd.PGD", "lit_knn.objectives.classifier.CrossEntropy", 10, "sign", DELTA):
         return ""
-    boxes = _built((record.config.get("model") or {}).get("threats"), "BlackBox", ("name", row["threat"]))
-    if boxes and len(boxes[0].get("surrogates") or []) == 1 and _is(boxes[0]["surrogates"][0], "resnet18"):
+    boxes = _built(mapping(record.config.get("model")).get("threats"), "BlackBox", ("name", row["threat"]))
+    surrogates = boxes[0].get("surrogates") if boxes else None
+    if isinstance(surrogates, list) and len(surrogates) == 1 and _is(surrogates[0], "resnet18"):
         return "black box"
     return "gray box" if row["threat"] == "gray_box" else ""
 
 
 def _is_last_tap(model: Mapping[str, Any], row: Row) -> bool:
-    taps = (model.get("database") or {}).get("taps") or []
-    tap: Mapping[str, Any] = next((tap for tap in taps if row["tap"] == (tap.get("name") or tap["layer"])), {})
+    taps = mapping(model.get("database")).get("taps")
+    named = [mapping(tap) for tap in taps] if isinstance(taps, list) else []
+    tap: Mapping[str, Any] = next((tap for tap in named if row["tap"] == (tap.get("name") or tap.get("layer"))), {})
     facts = (tap.get("layer") in LAST, tap.get("dimension", 256), tap.get("pool") or 1, row["k"])
     return row["defense"] == "kNN" and facts == (True, 256, 1, 50)
 
 
-def _is(classifier: Mapping[str, Any] | None, name: str) -> bool:
+def _is(classifier: Any, name: str) -> bool:
     """Return whether a classifier is torchvision's, with the weights that were there when the paper was written."""
-    part = classifier or {}
-    weights = (part.get("arguments") or {}).get("weights")
+    part = mapping(classifier)
+    weights = mapping(part.get("arguments")).get("weights")
     return (part.get("network"), weights, part.get("weights")) == (f"torchvision/{name}", "IMAGENET1K_V1", None)
 
 
@@ -110,7 +112,7 @@ def _built(part: Any, name: str, *arguments: tuple[str, Any]) -> list[dict[str, 
         return [found for inner in part for found in _built(inner, name, *arguments)]
     if not isinstance(part, dict):
         return []
-    own = part.get("init_args") or {}
+    own = mapping(part.get("init_args"))
     here = str(part.get("class_path", "")).rpartition(".")[2] == name and all(
         own.get(key) == value for key, value in arguments
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypedDict
 
 from lit_knn.errors import UserError
-from lit_knn.sealing import sealed
+from lit_knn.sealing import conform, load_json, parse_json, sealed, undamaged
 from lit_knn.variant import Variant
 
 SCHEMA = 3
@@ -43,7 +45,28 @@ class Row(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
+COUNTS = ("k", "rows")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
+REMEDY = "remove it, or run its test again"
+DATABASE = {"rows": int, "skipped": list}  # where there is one
+FORM = {
+    "run": str,
+    "created": str,
+    "seconds": {str: int | float},
+    "config": dict,
+    "versions": {str: str},
+    "git": str,
+    "seed": int,
+    "fingerprints": {str: str},
+    "queries": dict,
+    "warnings": [str],
+    "results": [dict],
+}
+
+
+def mapping(part: Any) -> dict[str, Any]:
+    """Return a part of a configuration if it is a dictionary, and an empty one otherwise: it may be of any shape."""
+    return part if isinstance(part, dict) else {}
 
 
 def variant(row: Row) -> Variant:
@@ -107,26 +130,53 @@ class Record:
             UserError: If there is none, it is damaged, or its layout is another version's.
         """
         path = path / RECORD_FILE if path.is_dir() else path
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: no record can be read there ({error.strerror}); give a run folder") from error
-        except ValueError as error:
-            raise UserError(f"{path} is not a record of a run: not JSON ({error})") from error
-        found = content.get("schema") if isinstance(content, dict) else None
-        if found not in ADDED:
+        if not path.is_file():
+            raise UserError(f"{path}: no record can be read there; give a run folder")
+        content = load_json(path, REMEDY, {"schema": int})
+        if (found := content["schema"]) not in ADDED:
             raise UserError(
                 f"{path} has record schema {found}; this version of lit_knn reads {', '.join(map(str, ADDED))}"
             )
         content |= ADDED[found] | {"schema": SCHEMA}
         if different := set(content) ^ {field.name for field in fields(cls)}:
             raise UserError(f"{path} is not a record of schema {SCHEMA}: missing or unknown {sorted(different)}")
-        results = content["results"]
-        if not isinstance(results, list) or any(not isinstance(row, dict) or tuple(row) != COLUMNS for row in results):
-            raise UserError(f"{path}: results must be rows with the columns {', '.join(COLUMNS)}, in that order")
-        if any(type(row[name]) not in (int, float) for row in results for name in NUMBERS):
-            raise UserError(f"{path}: the columns {', '.join(NUMBERS)} of results must be numbers")
+        with undamaged(path, REMEDY):
+            _verify(content)
         return cls(**content)
+
+
+def _verify(content: dict[str, Any]) -> None:
+    """Refuse what tables and figures could not be made from; a configuration may be anything.
+
+    Raises:
+        ValueError: If a value is not what it has to be.
+    """
+    known = {
+        name: form
+        for name, form in DATABASE.items()
+        if isinstance(content["database"], dict) and name in content["database"]
+    }
+    conform(content, {**FORM, "database": known}, "content")
+    for name, value in content["fingerprints"].items():
+        if name.startswith("attack "):
+            parse_json(value, dict)
+    rows = content["results"]
+    if any(tuple(row) != COLUMNS for row in rows):
+        raise ValueError(f"results must be rows with the columns {', '.join(COLUMNS)}, in that order")
+    for name in COLUMNS:
+        column = [row[name] for row in rows]
+        if name in NUMBERS:
+            if not {*map(type, column)} <= {int, float} or not all(map(isfinite, column)):
+                raise ValueError(f"{name} of results must be numbers")
+        elif not {*map(type, column)} <= ({int, str} if name in COUNTS else {str}) or (
+            name in COUNTS and any(isinstance(value, str) and value for value in column)
+        ):
+            raise ValueError(f"{name} of results must be {'whole numbers or blank' if name in COUNTS else 'text'}")
+    lines = {(variant(row), row["topk"]) for row in rows}
+    cells = Counter((row["threat"], row["attack"], row["delta"]) for row in rows)
+    whole = {(row["threat"], row["attack"], row["delta"], variant(row), row["topk"]) for row in rows}
+    if not len(whole) == len(rows) == len(lines) * len(cells):
+        raise ValueError("results must have each line once for each threat, attack and Δ")
 
 
 def _json(content: object, indent: int | None = None) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from lit_knn.errors import UserError
 from lit_knn.report.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
@@ -15,6 +13,7 @@ from lit_knn.report.runs import Run
 from lit_knn.report.settings import database_sizes
 from lit_knn.report.summary import summary
 from lit_knn.report.table import short
+from lit_knn.sealing import load_json, undamaged
 
 
 def section(run: Run, delta: float, curves: Path) -> list[Block]:
@@ -46,11 +45,12 @@ def _findings(path: Path) -> list[Block]:
     """
     if not path.exists():
         return []
-    try:
-        findings = [Finding(**found) for found in json.loads(path.read_text(encoding="utf-8"))]
-        rows = [[f"{MARKS[found.verdict][0]} {found.verdict}", found.check, found.sentence] for found in findings]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a list of findings ({error}); remove it or run the checks again") from error
+    with undamaged(path, "remove it or run the checks again"):
+        found = load_json(path, "remove it or run the checks again", [dict.fromkeys(Finding._fields, str)])
+        if unknown := {one["verdict"] for one in found} - set(MARKS):
+            raise ValueError(f"a verdict is {min(unknown)!r}")
+        findings = [Finding(**one) for one in found]
+    rows = [[f"{MARKS[one.verdict][0]} {one.verdict}", one.check, one.sentence] for one in findings]
     return [Table(["Is the evaluation honest?", "check", "what was seen"], rows, words=3)]
 
 

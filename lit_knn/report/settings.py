@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lit_knn.report.record import Record
+from lit_knn.report.record import Record, mapping
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
@@ -60,7 +60,7 @@ def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
 def _part_name(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
-    own = {**part, **(part.get("init_args") or {})}
+    own = {**part, **mapping(part.get("init_args"))}
     named = next((str(own[key]) for key in ("name", "layer", "network", "class_path") if own.get(key)), "?")
     return named.rpartition(".")[2] if named == own.get("class_path") else named
 

@@ -35,8 +35,18 @@ def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
     assert read_breaks(tmp_path / "breaks.csv", 0.02) == {"none": {}, "kNN late K=50 CBW-D soft": {}}
 
 
-@pytest.mark.parametrize("text", ["id,delta,none\n7,0.06\n", "id,delta,none\n7,0.06,,more\n", "a,b\n1,2\n"])
-def test_another_file(tmp_path, text):
-    (tmp_path / "breaks.csv").write_text(text)
-    with pytest.raises(UserError, match=r"breaks.csv line 2 is not id, delta and \d cells"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"id,delta,none\n7,0.06\n", r"line 2 is not id, delta and \d cells"),
+        (b"id,delta,none\n7,0.06,,more\n", r"line 2 is not id, delta and \d cells"),
+        (b"a,b\n1,2\n", r"line 2 is not id, delta and \d cells"),
+        (b"id,delta,none\n7,much,\n", "could not convert string to float: 'much'"),
+        (b"id,delta,none\n7,0.06,\xff\n", "codec can't decode"),
+        (b'id,delta,none\n7,0.06,"a', "unexpected end of data"),
+    ],
+)
+def test_another_file(tmp_path, content, reason):
+    (tmp_path / "breaks.csv").write_bytes(content)
+    with pytest.raises(UserError, match=rf"breaks.csv is damaged \(.*{reason}.*\); remove the file"):
         read_breaks(tmp_path / "breaks.csv", 0.06)

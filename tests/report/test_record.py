@@ -1,12 +1,21 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.report import Record
+from lit_knn.report.attackers import condensed
+from lit_knn.report.chart import accuracy_chart
+from lit_knn.report.page import page
 from lit_knn.report.record import COLUMNS
+from lit_knn.report.runs import find_runs
+from lit_knn.report.sizes import size_points
+from lit_knn.report.summary import speaking_delta
+
+from .conftest import make_record
 
 
 def test_round_trip(record, tmp_path):
@@ -39,7 +48,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
         ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
-        ({"results": 3}, "results must be rows"),
+        ({"results": 3}, r"content\['results'\] is int, not list"),
     ],
 )
 def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, message):
@@ -73,5 +82,61 @@ def test_a_missing_record_is_refused(tmp_path):
 def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
     rows = [record.results[0] | {"accuracy": value}, *record.results[1:]]
     dataclasses.replace(record, results=rows).save(tmp_path)
-    with pytest.raises(UserError, match=r"delta, topk, correct, .* must be numbers"):
+    with pytest.raises(UserError, match="accuracy of results must be numbers"):
         Record.load(tmp_path)
+
+
+# ---------------------------------------------------------------- records of another shape
+
+
+def places(content, *path):
+    """Yield the way to each value, of lists to the first."""
+    keys = content if isinstance(content, dict) else range(min(1, len(content))) if isinstance(content, list) else []
+    for key in keys:
+        yield (*path, key)
+        yield from places(content[key], *path, key)
+
+
+CONFIG = {
+    "seed_everything": 0,
+    "model": {
+        "classifier": {"network": "torchvision/resnet50", "arguments": {"weights": "IMAGENET1K_V1"}},
+        "threats": [{"class_path": "BlackBox", "init_args": {"name": "black_box", "surrogates": [{"network": "a"}]}}],
+        "database": {"path": "d", "taps": [{"layer": "layer4.0.add", "name": "layer1"}]},
+        "topk": [1, 5],
+    },
+    "data": {"queries": {"class_path": "ImageNet", "init_args": {"split": "val"}}, "database": None},
+}
+ATTACK = {"class": "lit_knn.attacks.pgd.PGD", "objective": {"class": "CrossEntropy"}, "steps": 10, "step": "sign"}
+WHOLE = dataclasses.replace(
+    make_record(taps=("layer1",)),
+    config=CONFIG,
+    warnings=["3 of 1,000 queries are in the database"],
+    fingerprints={"classifier": "a", "attack PGD": json.dumps(ATTACK)},
+)
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [{}], True])
+def test_a_record_of_another_shape_is_reported_or_refused_by_name(tmp_path, value):
+    """Each value in turn; what is never looked at may be anything."""
+    path = WHOLE.save(tmp_path / "run")
+    content, reported, refused = json.loads(path.read_text()), [], {}
+    for place in places(content):
+        changed = json.loads(path.read_text())
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        (tmp_path / "run" / "record.json").write_text(json.dumps(changed))
+        try:
+            runs = find_runs([tmp_path / "run"])
+            page(runs, speaking_delta(runs.finished[0].record), [Path("a.png")], None)
+            accuracy_chart(condensed(runs.finished[0].record), tmp_path / "chart.svg")
+            size_points(runs.finished)
+            reported.append(place)
+        except UserError as error:
+            refused[place] = str(error)
+        path.write_text(json.dumps(content))
+    assert reported
+    assert all(str(path) in sentence or "record of run run" in sentence for sentence in refused.values()), refused
+    assert ("results",) in refused

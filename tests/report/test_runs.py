@@ -71,7 +71,7 @@ def unfinished(root):
 @pytest.mark.parametrize(
     ("change", "path", "sentence"),
     [
-        (damaged, "digits", "not JSON"),
+        (damaged, "digits", r"run-1/record\.json is damaged .*; remove it, or run its test again"),
         (of_another_schema, "digits", "record schema 7"),
         (without_results, "digits", "run-1 holds no results"),
         (unfinished, "digits", "no run is finished: no record.json in run-1"),

@@ -60,10 +60,20 @@ def test_findings(run):
     assert table.rows == [["! warn", "reaches zero", "It <does> not."]]
 
 
-@pytest.mark.parametrize("text", ["{", "[3]", '[{"check": "a"}]', '[{"check": "a", "verdict": "?", "sentence": "b"}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[3]",
+        "5",
+        '[{"check": 1, "verdict": "pass", "sentence": "b"}]',
+        '[{"check": "a"}]',
+        '[{"check": "a", "verdict": "?", "sentence": "b"}]',
+    ],
+)
 def test_damaged_findings(run, text):
     (run.folder / "checks.json").write_text(text)
-    with pytest.raises(UserError, match=r"checks.json is not a list of findings"):
+    with pytest.raises(UserError, match=r"checks.json is damaged .*; remove it or run the checks again"):
         of(run, Table)
 
 
