@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lit_knn.data.regular_files import read_regular
 from lit_knn.errors import UserError
 
 Given = str | list[str | int] | dict[str, int]  # what `classes:` takes
@@ -90,7 +91,7 @@ def given(classes: Given) -> Classes:
         return imagenet()
     path = Path(classes).expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
         return _parsed(str(path), json.loads(text) if path.suffix.lower() == ".json" else text.splitlines())
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UserError):

@@ -10,8 +10,9 @@ from pathlib import Path
 from lit_knn.data.base import Failure, ImageSource, Sample, Shard
 from lit_knn.data.classes import Classes, Given, assign, given, wordnet_id
 from lit_knn.data.decoding import ImageError
-from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image, read_regular, unread
+from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image, unread
 from lit_knn.data.label_file import LabelFile
+from lit_knn.data.regular_files import read_regular
 from lit_knn.errors import UserError
 
 

@@ -1,9 +1,8 @@
-"""Which files are images by their names, and what only looks like one; nothing but regular files is read."""
+"""Which files are images by their names, and what only looks like one."""
 
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -56,18 +55,6 @@ def images_below(root: Path, folder: str) -> Listing:
         images += [(below / name).as_posix() for name in names if is_image(name)]
         others += [(below / name).as_posix() for name in names if looks_like_image(name) and not is_image(name)]
     return Listing(sorted(images), [unread(name) for name in sorted(others)])
-
-
-def read_regular(path: Path) -> bytes:
-    """Return the bytes of a file; opening a named pipe would wait for ever, and a device may have no end.
-
-    Raises:
-        OSError: If it is no regular file, or cannot be read.
-    """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(None, "it is no regular file", str(path))
-        return file.read()
 
 
 def _extension(name: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lit_knn.data.regular_files import read_regular
 from lit_knn.errors import UserError
 
 _META = "meta.mat"
@@ -30,7 +31,7 @@ class LabelFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = [line for line in read_regular(path).decode("utf-8-sig").splitlines() if line.strip()]
             if all(len(line.split()) == 1 and "," not in line for line in lines):
                 pairs = _in_order(path, [line.strip() for line in lines])
             else:

@@ -147,6 +147,8 @@ def _members(file: BinaryIO) -> Iterator[tuple[Member, bool]]:
             if kind == _SPARSE or any(keyword.startswith(b"GNU.sparse") for keyword in attributes):
                 raise ValueError("a sparse file")
             size = int(attributes.get(b"size", size))
+            if size < 0:  # what follows would be what went before, for ever
+                raise ValueError(f"a size of {size} bytes")
         except ValueError as error:
             raise tarfile.ReadError(f"the header at byte {start} makes no sense: {error}") from error
         name = (attributes.get(b"path") or _name(header)).decode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_knn.data.label_file import image_name
+from lit_knn.data.regular_files import read_regular
 from lit_knn.errors import UserError
 
 _ACCEPTED = "accepted are one id or name of an image per line"
@@ -22,13 +23,17 @@ def listed(subset: str | Sequence[str | int]) -> list[str]:
         UserError: If there is none, one comes twice, or the file cannot be read.
     """
     try:
-        lines = Path(subset).expanduser().read_text("utf-8-sig").splitlines() if isinstance(subset, str) else subset
+        lines = _lines(subset) if isinstance(subset, str) else subset
     except (OSError, ValueError) as error:
         raise UserError(f"data.query_subset {subset} cannot be read ({error}): {_ACCEPTED}") from error
     entries = [entry for line in lines if (entry := str(line).strip())]
     if not entries:
         raise UserError(f"data.query_subset {subset} is empty: {_ACCEPTED}")
     return entries
+
+
+def _lines(path: str) -> list[str]:
+    return read_regular(Path(path).expanduser()).decode("utf-8-sig").splitlines()
 
 
 def positions(entries: Sequence[str], keys: Callable[[], Iterable[str]], count: int) -> NDArray[np.int64]:

@@ -1,10 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image, read_regular
+from lit_knn.data.image_files import READ, images_below, is_image, looks_like_image
 from lit_knn.errors import UserError
 
 
@@ -54,13 +53,3 @@ def test_two_links_that_lead_to_each_other(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere cannot be listed \(No such file"):
         images_below(tmp_path, "nowhere")
-
-
-def test_only_regular_files_are_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
-        with pytest.raises(OSError, match="it is no regular file"):
-            read_regular(path)
-    (tmp_path / "a.png").write_bytes(b"123")
-    (tmp_path / "b.png").symlink_to("a.png")
-    assert read_regular(tmp_path / "b.png") == b"123"

@@ -117,6 +117,20 @@ def test_any_damaged_header_is_noticed(tmp_path: Path) -> None:
             samples(tmp_path / "x.tar")
 
 
+def test_members_that_end_before_they_begin_or_after_the_file(tmp_path: Path) -> None:
+    """The first is crafted: taken as it is, the same header would be read again without end."""
+    header = tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT)
+    for size in (-512, -1024, 10**9):
+        record = b"size=%d\n" % size
+        record = b"%d %s" % (len(record) + 3, record)
+        attributes = tarfile.TarInfo("attributes")
+        attributes.type, attributes.size = tarfile.XHDTYPE, len(record)
+        data = attributes.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0") + header + bytes(1024)
+        (tmp_path / "x.tar").write_bytes(data)
+        with pytest.raises(UserError, match=f"a size of {size} bytes" if size < 0 else "no end mark after a"):
+            listing(tmp_path / "x.tar")
+
+
 def test_images(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"a.txt": b"", "b.webp": b"", "c.jpg": b"", "c.png": b"", "c.txt": b""})
     listed = samples(path)
