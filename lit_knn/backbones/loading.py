@@ -39,7 +39,7 @@ def load_weights(network: nn.Module, path: str | Path, key: str | None = None) -
         wanted = f"{key.rstrip('.')}." if key else ""
         near = {prefix: below for prefix, below in found.items() if prefix.startswith(wanted)}
         if not near:
-            sets = ", ".join(sorted(_name(prefix) for prefix in found)) or "nothing that fits"
+            sets = _listed(found) or "nothing that fits"
             raise UserError(f"weights {path} hold no weights of the network under {key!r}; there is {sets}")
         found = near
     fitting = {prefix: below for prefix, below in found.items() if not _misfit(below, state)}
@@ -48,8 +48,10 @@ def load_weights(network: nn.Module, path: str | Path, key: str | None = None) -
         raise UserError(f"weights {path} do not fit the network: {_misfit(likely, state)}")
     first, *others = fitting
     if any(not _equal(fitting[first], fitting[other]) for other in others):
-        sets = " and ".join(map(repr, map(_name, fitting)))
-        raise UserError(f"weights {path} hold {len(fitting)} sets, {sets}: name one with model.classifier.weights_key")
+        raise UserError(
+            f"weights {path} hold {len(fitting)} sets that differ, {_listed(fitting)}: name one with "
+            "model.classifier.weights_key"
+        )
     network.load_state_dict({**state, **{name: fitting[first][name] for name in state.keys() & fitting[first].keys()}})
 
 
@@ -114,5 +116,6 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def _name(prefix: str) -> str:
-    return prefix.removesuffix(".") or "the outermost names"
+def _listed(prefixes: Iterable[str]) -> str:
+    names = [repr(prefix.removesuffix(".")) if prefix else "the outermost names" for prefix in prefixes]
+    return " and ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

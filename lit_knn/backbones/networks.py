@@ -50,8 +50,9 @@ def unwrapped(network: nn.Module) -> nn.Module:
     if not isinstance(network, torch.jit.ScriptModule):
         if network._compiled_call_impl is not None:  # by module.compile()
             network._compiled_call_impl = None
-        for name, part in network.named_children():
-            network.register_module(name, unwrapped(part))
+        for name, part in list(network._modules.items()):  # named_children leaves out a second name of one module
+            if part is not None:
+                network.register_module(name, unwrapped(part))
     return network
 
 

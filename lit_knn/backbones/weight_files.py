@@ -36,7 +36,8 @@ def read_tensors(path: str | Path) -> object:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"weights {path} do not exist (looked from {Path.cwd()})")
+        problem = "are a folder" if path.is_dir() else f"do not exist (looked from {Path.cwd()})"
+        raise UserError(f"weights {path} {problem}; a file is accepted")
     try:
         with path.open("rb") as file:
             head = file.read(512)

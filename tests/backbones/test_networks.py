@@ -59,3 +59,5 @@ def test_what_only_makes_a_network_faster_is_taken_off():
         assert found is inner
         assert isinstance(found[0], nn.Linear)
         assert found[1]._compiled_call_impl is None
+    twice = nn.ModuleDict({"a": (layer := torch.compile(nn.ReLU())), "b": layer})
+    assert isinstance(unwrapped(twice)["b"], nn.ReLU)

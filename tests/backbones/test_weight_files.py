@@ -99,5 +99,7 @@ def test_nothing_pickled_is_run(tmp_path):
 
 
 def test_missing(tmp_path):
+    with pytest.raises(UserError, match="are a folder"):
+        read_tensors(tmp_path)
     with pytest.raises(UserError, match="do not exist"):
         read_tensors(tmp_path / "none.pth")

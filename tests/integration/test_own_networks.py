@@ -94,3 +94,14 @@ def test_a_file_that_cannot_be_imported(own, mistake, tmp_path):
     sentence = mistake("test", config)
     assert "mine.py cannot be imported: SyntaxError" in sentence
     assert f"mine.py, line 1); the traceback is in {tmp_path / 'runs' / 'error.log'}" in sentence
+
+
+def test_once_a_run_has_begun_the_traceback_is_in_its_folder(own, mistake, tmp_path):
+    config = own(
+        "self.calls = getattr(self, 'calls', 0) + 1; assert self.calls < 9, 'no such thing'; return self.net(x)"
+    )
+    config["model"]["defenses"] = ["NoDefense"]
+    del config["model"]["database"], config["data"]["database"]
+    log = tmp_path / "runs" / "run-001" / "error.log"
+    assert mistake("test", config).endswith(f"the traceback is in {log}")
+    assert "no such thing" in log.read_text()
