@@ -157,9 +157,9 @@ def read_header(path: Path) -> Header:
             raise UserError(
                 f"{place} has schema version {version}, not {SCHEMA_VERSION}; delete the store and extract again"
             )
-        if (name := str(file.attrs["name"])) != path.name:
+        if (name := _noted(file, "name")) != path.name:
             raise DamageError(f"{place} holds the rows of {name}; {remedy}")
-        schema = Schema.from_json(parse_json(file.attrs["schema"], SCHEMA_FORM))
+        schema = Schema.from_json(parse_json(_noted(file, "schema"), SCHEMA_FORM))
         columns, rows = schema.columns(), int(file.attrs["rows"])
         for name, dtype in columns.items():
             if (file[name].dtype, file[name].shape[1:]) != (dtype.base, dtype.shape) or len(file[name]) < rows:
@@ -173,14 +173,21 @@ def read_header(path: Path) -> Header:
             raise ValueError(f"{rows} rows and {left_out} images left out, of {len(file['id'])} in all")
         return Header(
             schema=schema,
-            fingerprint=parse_json(file.attrs["fingerprint"], {str: str}),
+            fingerprint=parse_json(_noted(file, "fingerprint"), {str: str}),
             rows=rows,
-            sha256={name: str(file.attrs[f"sha256/{name}"]) for name in [*columns, "skipped"]},
+            sha256={name: _noted(file, f"sha256/{name}") for name in [*columns, "skipped"]},
             skipped=skipped,
-            keys=str(file.attrs["keys"]),
+            keys=_noted(file, "keys"),
             size=path.stat().st_size,
             offsets=offsets,
         )
+
+
+def _noted(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    if not isinstance(value, bytes):
+        raise TypeError(f"attribute {name} is {type(value).__name__}, not bytes")
+    return value.decode()
 
 
 def changed_columns(path: Path, header: Header, sha256: Mapping[str, str]) -> Iterator[str]:

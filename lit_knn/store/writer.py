@@ -56,17 +56,21 @@ class ShardWriter:
         self._unfinished = unfinished_name(self.path)
         size = capacity * sum(dtype.itemsize for dtype in self._columns.values()) + SLACK
         self._reserve(size)  # before HDF5 has something to flush
-        self._file = h5py.File(self._unfinished, "w", locking=False)  # nobody else knows its name
+        self._file = h5py.File(self._unfinished, "w", locking=False, libver="v110")  # nobody else knows its name
         for name, dtype in self._columns.items():
             early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # a column without rows has an offset, too
             self._file.create_dataset(name, (capacity, *dtype.shape), dtype.base, dcpl=early, fill_time="never")
-        self._file.attrs["name"] = self.path.name
+        self._note("name", self.path.name)
         self._file.attrs["schema_version"] = SCHEMA_VERSION
-        self._file.attrs["schema"] = json.dumps(schema.to_json(), sort_keys=True)
-        self._file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
+        self._note("schema", json.dumps(schema.to_json(), sort_keys=True))
+        self._note("fingerprint", json.dumps(fingerprint, sort_keys=True))
         self._file.flush()
         self._reserve(size)
+
+    def _note(self, name: str, text: str) -> None:
+        """Write an attribute; as bytes, since HDF5 keeps texts in a heap without checksums, and may read it for ever."""
+        self._file.attrs[name] = np.bytes_(text.encode())
 
     def _reserve(self, size: int) -> None:
         """Take the space of the finished file from the disk.
@@ -172,9 +176,9 @@ class ShardWriter:
         skipped = json.dumps(self._skipped).encode()
         self._file["skipped"] = np.frombuffer(skipped, np.uint8)
         for name, digest in {**self._hashes, "skipped": hashlib.sha256(skipped)}.items():
-            self._file.attrs[f"sha256/{name}"] = digest.hexdigest()
+            self._note(f"sha256/{name}", digest.hexdigest())
         self._file.attrs["rows"] = self.rows
-        self._file.attrs["keys"] = hash_keys(self._keys[row] for row in sorted(self._keys))
+        self._note("keys", hash_keys(self._keys[row] for row in sorted(self._keys)))
         self._file.close()
         with h5py.File(self._unfinished, "r+", locking=False) as file:  # opened again, it gives back what was reserved
             file.attrs["complete"] = True

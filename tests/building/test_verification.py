@@ -109,7 +109,7 @@ def test_a_shard_that_is_whole_but_not_the_one_of_the_manifest(database, found):
     assert "column label" in listed(sha256=manifest["shards"][0]["sha256"] | {"label": "0"})
     assert "is listed as shard 3" in listed(shard=3)
     with h5py.File(database.store_path / SHARD, "r+") as file:
-        file.attrs["fingerprint"] = json.dumps({"classifier": "another"})
+        file.attrs["fingerprint"] = np.bytes_(json.dumps({"classifier": "another"}))
     assert "was made from something else: classifier is 'another'" in listed()
 
 
