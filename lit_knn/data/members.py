@@ -171,7 +171,10 @@ def _number(field: bytes) -> int:
     """Parse octal digits, or the binary number that GNU's tar writes where they are too few."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    return int(field.strip(b" \0") or b"0", 8)
+    digits = field.strip(b" \0") or b"0"
+    if not digits.isdigit():  # int() takes signs and underscores as well
+        raise ValueError("letters where a number has to be")
+    return int(digits, 8)
 
 
 def _records(data: bytes) -> dict[bytes, bytes]:
