@@ -25,7 +25,8 @@ class Binary(FaissFiles):
     Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance.
 
     Args:
-        factory: FAISS's name for the index: ``BFlat`` (exact), ``BIVF4096`` or ``BIVF65536_HNSW32``.
+        factory: FAISS's name for the index: ``BFlat`` (exact: what `Scan` finds, to the bit), ``BIVF4096`` or
+            ``BIVF65536_HNSW32``, which cannot search a part of their rows.
         nprobe: How many lists of a ``BIVF`` are read for each query.
         training_rows: Size of the random sample that a ``BIVF`` is trained on; by default 100 for each list, or all rows
             where there are fewer.

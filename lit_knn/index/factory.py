@@ -42,7 +42,8 @@ class Faiss(FaissFiles):
     Product quantizers are trained without polysemous order, so that FAISS's search parameter ``ht`` is of no use.
 
     Args:
-        factory: FAISS's name for the index, such as ``Flat`` (exact), ``IVF4096,PQ32`` or ``HNSW32``. ``auto`` takes
+        factory: FAISS's name for the index, such as ``Flat`` (exact: what `Scan` finds, to the bit, as does ``IVF…,Flat``
+            that reads all lists), ``IVF4096,PQ32`` or ``HNSW32``. ``auto`` takes
             the most exact one that fits, and measures how many lists it has to read.
         search_parameters: FAISS's names and values, such as ``nprobe``, ``efSearch``, ``k_factor_rf``.
         memory_gb: What an ``auto`` index may take, in GiB; half of the machine's memory by default.

@@ -42,6 +42,9 @@ class Milvus(Index):
 
     Any number of jobs may add parts at once. A part that is added again replaces its own rows.
 
+    Which of equally near rows a server gives as the last of k is its own choice, also with ``FLAT``; every other exact index
+    gives those of the lowest ids.
+
     Args:
         uri: Of the server, such as ``http://localhost:19530``; or a file ``….db`` for milvus-lite, which one process at a
             time can open.

@@ -7,6 +7,7 @@ from lit_knn.errors import UserError
 from lit_knn.index import Faiss
 from lit_knn.index.faiss_library import load_faiss
 from lit_knn.index.recall import Truth
+from tests.index.conftest import write_features
 
 K = 50
 TRAINING_ROWS = 2560  # k-means of product quantizers is slow
@@ -177,6 +178,20 @@ def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkey
     assert index.open(store, "late", tmp_path).built["search_parameters"] == {"nprobe": nprobe}
     half = Faiss(factory="auto", search_parameters={"nprobe": nprobe // 2})
     assert truth.recall(half.open(store, "late", tmp_path)) < 0.9  # and not more; the user's own word counts most
+
+
+@pytest.mark.parametrize("bits", [16, 64])
+def test_auto_reads_few_lists_of_bits_though_many_rows_are_equally_far(bits, tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_knn.index.plan.EXACT_UP_TO", 100)
+    rng = np.random.default_rng(0)
+    signs = np.where(rng.normal(size=(4000, 4)) @ rng.normal(size=(4, bits)) > 0, 1, -1)
+    store = write_features(tmp_path / "store", signs.astype(np.float32))
+    truth, index = Truth(store, "late", 50), Faiss(factory="auto", device="cpu")
+    index.build(store, "late", tmp_path)
+    index.tune(store, "late", tmp_path, truth.recall)
+    opened = index.open(store, "late", tmp_path)
+    assert truth.recall(opened) >= 0.95
+    assert opened.built["search_parameters"]["nprobe"] <= 16  # of 256
 
 
 def test_auto_is_exact_for_a_few_rows_and_needs_no_tuning(store, queries, truth, tmp_path):
