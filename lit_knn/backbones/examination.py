@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.hooking import hooked, modules_by_tap
+from lit_knn.backbones.precision import rounded_products
 from lit_knn.backbones.random_state import RandomState
 from lit_knn.backbones.taps import Tap, TappedNetwork
 from lit_knn.backbones.tracing import Trace
 from lit_knn.errors import UserError, first_line
 
 FEW = 2  # images that are compared with the same among all: many networks fail on one
-PLAINLY = 0.02  # of the largest value, at least: TF32 and other kernels for fewer images stay below it
+PLAINLY = 0.02  # of the largest value, at least: other kernels for fewer images stay below it
+TF32 = 2.0**-8  # four steps of its 10 bits
 
 
 class Examination(NamedTuple):
@@ -83,14 +85,20 @@ def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
     Other kernels and orders of summation stay far below that, another network far above.
     """
-    return _close(found, expected, torch.finfo(dtype).eps ** 0.5)
+    return _close(found, expected, tolerance(dtype, found.device))
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+def tolerance(dtype: torch.dtype, device: torch.device) -> float:
+    """Return half of the digits of a dtype, of which TF32 leaves few on a GPU, as a share of the largest value."""
+    half = float(torch.finfo(dtype).eps ** 0.5)
+    return half if rounded_products(device) == "none" else max(half, TF32)
+
+
+def _close(found: Tensor, expected: Tensor, share: float) -> bool:
     if found.shape != expected.shape:
         return False
     scale = float(expected.nan_to_num(posinf=0, neginf=0).abs().max())
-    return torch.allclose(found, expected, rtol=0, atol=scale * tolerance, equal_nan=True)
+    return torch.allclose(found, expected, rtol=0, atol=scale * share, equal_nan=True)
 
 
 class _Run(NamedTuple):
@@ -108,14 +116,14 @@ def _run(function: TappedNetwork, image: Tensor, start: RandomState) -> _Run:
 
 def _alone(few: _Run, all: _Run) -> bool:
     """Return whether the first images have the logits that they have among others; refuse if not their activations."""
-    tolerance = max(PLAINLY, torch.finfo(all.logits.dtype).eps ** 0.5)
+    plainly = max(PLAINLY, tolerance(all.logits.dtype, all.logits.device))
     for name, found in few.features.items():
-        if not _close(found, all.features[name][: len(found)], tolerance):
+        if not _close(found, all.features[name][: len(found)], plainly):
             raise UserError(
                 f"tap {name!r}: the activation of an image depends on the others of its batch, so that it is none of the "
                 "image's; its first dimension has to be that of the images"
             )
-    return _close(few.logits, all.logits[: len(few.logits)], tolerance)
+    return _close(few.logits, all.logits[: len(few.logits)], plainly)
 
 
 def _versions(network: nn.Module) -> dict[str, tuple[int, int]]:

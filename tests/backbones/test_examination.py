@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lit_knn.backbones.examination import agree, examine
+from lit_knn.backbones import examination
+from lit_knn.backbones.examination import agree, examine, tolerance
 from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.tracing import Trace
 from lit_knn.errors import UserError
@@ -51,3 +52,11 @@ def test_as_many_tokens_as_images_are_no_images():
 def test_a_network_that_changes_itself_is_refused():
     with pytest.raises(UserError, match="changes its own 'seen' when it answers"):
         examine(own.Remembering().eval(), None, torch.rand(3, 3, 8, 8), [], None)
+
+
+@pytest.mark.parametrize(("products", "more"), [("convolutions", True), ("none", False)])
+def test_the_few_digits_of_tf32_are_no_difference(products, more, monkeypatch):
+    monkeypatch.setattr(examination, "rounded_products", lambda device: products)
+    share = tolerance(torch.float32, torch.device("cuda"))
+    assert (share > 2**-10) == more  # a step of its digits
+    assert tolerance(torch.bfloat16, torch.device("cuda")) > 2**-8
