@@ -22,6 +22,7 @@ from lit_knn.errors import UserError
 
 Fingerprint = dict[str, str]
 OURS = "lit_knn"
+TOLD = 3  # differences that one sentence names
 INSTALLED = {"site-packages", "dist-packages"}
 MODULE = frozenset(vars(nn.Module()))  # what PyTorch keeps of each module, of which these decide what it does:
 WEIGHTS = ("_parameters", "_buffers", "_modules")
@@ -57,7 +58,7 @@ def architecture(network: nn.Module) -> str:
 
 
 def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
-    """Name each entry in which two fingerprints differ, with both values; "" if they are equal.
+    """Name the first three entries in which two fingerprints differ, with both values; "" if they are equal.
 
     Of entries that are JSON, the leaves are compared.
 
@@ -66,11 +67,12 @@ def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
         "tap is 'b' where 'a' is expected"
     """
     differing = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-    return ", ".join(
+    leaves = [
         f"{leaf} is {there!r} where {wanted!r} is expected"
         for name in differing
         for leaf, wanted, there in _difference(name, expected.get(name, "absent"), found.get(name, "absent"))
-    )
+    ]
+    return ", ".join(leaves[:TOLD]) + (f", and {len(leaves) - TOLD} more" if len(leaves) > TOLD else "")
 
 
 def _describe(part: Any) -> Any:

@@ -174,3 +174,9 @@ def test_an_architecture_is_what_no_state_dict_holds():
     used = network()
     used.last = used(torch.zeros(1, 3, 4, 4))  # what a forward pass leaves
     assert architecture(used) == architecture(network())
+
+
+def test_one_sentence_names_three_differences_and_counts_the_others():
+    told = fingerprint_difference({str(number): "x" for number in range(9)}, {})
+    assert told.count("is expected") == 3
+    assert told.endswith(", and 6 more")
