@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import WandbLogger
 
 from lit_knn.slurm import job_id
 from lit_knn.together import join
@@ -26,6 +27,7 @@ class RunTrainer(Trainer):
         run_config: The whole configuration, as YAML would give it.
         seconds: What each command took.
         grace: Seconds in which this process has to end after another has failed.
+        keeps_record: Whether what it does is a run, and so has a folder.
     """
 
     def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
@@ -34,6 +36,7 @@ class RunTrainer(Trainer):
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.grace = LEAVING_SECONDS
+        self.keeps_record = False
         self._set_up_environment = self.strategy.setup_environment
         self.strategy.setup_environment = self._meet_others  # type: ignore[method-assign]
 
@@ -41,6 +44,10 @@ class RunTrainer(Trainer):
         """Start the processes, which get to know each other before anything can fail in one of them."""
         self._set_up_environment()
         join(self, grace=self.grace)
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger) and logger.save_dir in (None, "."):  # wandb's own choice, nobody's
+                folder = self.run_folder if self.keeps_record else self.default_root_dir
+                logger._save_dir = logger._wandb_init["dir"] = str(folder)
 
     @cached_property
     def run_folder(self) -> Path:

@@ -173,7 +173,16 @@ class EvalTrainer(RunTrainer):
         Args:
             model: Classifier, threats, attacks, defenses and database.
             datamodule: Queries and database.
+
+        Raises:
+            UserError: If nothing would be measured.
         """
+        if self.limit_test_batches == 0:
+            raise UserError(
+                "trainer.limit_test_batches is 0, so that nothing would be measured: a number of batches from 1, or a share "
+                "of them up to 1.0, is accepted"
+            )
+        self.keeps_record = True
         if model.needed:
             datamodule.verify_disjoint()
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():

@@ -143,3 +143,11 @@ def test_queries_of_the_database_are_refused_before_anything_is_extracted(tmp_pa
     with pytest.raises(UserError, match=r"data\.queries are images of data\.database.*one of them is all digits"):
         trainer(tmp_path).test(evaluation(classifier, database), data)
     assert not database.path.exists()
+
+
+@pytest.mark.parametrize("number", ["0", "0.0"])
+def test_a_test_of_nothing_is_refused(built, mistake, number):
+    assert "limit_test_batches is 0, so that nothing" in mistake(
+        "test", built, f"--trainer.limit_test_batches={number}"
+    )
+    assert not list(Path(built["trainer"]["default_root_dir"]).glob("run-*"))

@@ -42,7 +42,7 @@ def logged(tmp_path_factory, database_path):
     config = tiny(database_path, folder / "runs")
     config["trainer"]["logger"] = {
         "class_path": "WandbLogger",
-        "init_args": {"offline": True, "save_dir": str(folder), "project": "tests", "name": "digits"},
+        "init_args": {"offline": True, "project": "tests", "name": "digits"},
     }
     with restored(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
@@ -50,7 +50,7 @@ def logged(tmp_path_factory, database_path):
         found = run("test", config)
         wandb.finish()
         wandb.teardown()  # the process that writes the file has ended: finish() alone leaves it a moment to do so
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    (path,) = found.glob("wandb/offline-run-*/run-*.wandb")  # nobody said where: in the run's folder
     messages = []
     for data in leveldb_log(path.read_bytes()):
         record = wandb_internal_pb2.Record()
