@@ -12,7 +12,7 @@ from lit_knn.backbones import Tap
 from lit_knn.cache.case import CachedCase
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import sealed
+from lit_knn.sealing import load_json, sealed
 
 
 @final  # and so YAML names its arguments without a class path
@@ -45,10 +45,7 @@ class AdversarialCache:
         if not path.exists():
             with sealed(path) as unfinished:
                 unfinished.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path} of the adversarial cache is damaged ({error}); delete {path.parent}") from error
+        found = load_json(path, f"delete {path.parent} of the adversarial cache", {str: str})
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"{path.parent} of the adversarial cache is of another case: {difference}; delete it")
         return CachedCase(path.parent, origin, taps, images=self.images)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import sealed
+from lit_knn.sealing import parse_json, sealed, undamaged
 
 PERTURBATION = "perturbation"
 Columns = dict[str, Tensor]
@@ -76,22 +76,23 @@ class BatchFile:
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:
         place, remedy = f"{self._path} of the adversarial cache", "delete it, and its batch is attacked again"
-        try:
-            with h5py.File(self._path, "r", locking=False) as file:
-                if not file.attrs.get("complete", False):
-                    raise ValueError("never finished")
-                if difference := fingerprint_difference(self._fingerprint, json.loads(file.attrs["fingerprint"])):
-                    raise UserError(f"{place} is of another case: {difference}; {remedy}")
-                for name, column in file.items():
-                    if column.shape != self._shapes.get(name, (len(self._id), *column.shape[1:2])):
-                        raise ValueError(f"{name} has shape {column.shape}")
-                if not np.array_equal(file["id"][()], self._id.cpu().numpy()):
-                    raise UserError(f"{place} is of other queries; {remedy}")
-                yield file
-        except UserError:
-            raise
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{place} is damaged ({error}); {remedy}") from error
+        with (
+            undamaged(self._path, f"{remedy} (it is of the adversarial cache)"),
+            h5py.File(self._path, "r", locking=False) as file,
+        ):
+            if not file.attrs.get("complete", False):
+                raise ValueError("never finished")
+            found = parse_json(file.attrs["fingerprint"], {str: str})
+            if difference := fingerprint_difference(self._fingerprint, found):
+                raise UserError(f"{place} is of another case: {difference}; {remedy}")
+            for name, column in file.items():
+                if column.shape != self._shapes.get(name, (len(self._id), *column.shape[1:2])):
+                    raise ValueError(f"{name} has shape {column.shape}")
+                if column.dtype.kind != ("i" if name == "id" else "f"):
+                    raise ValueError(f"{name} is {column.dtype}")
+            if not np.array_equal(file["id"][()], self._id.cpu().numpy()):
+                raise UserError(f"{place} is of other queries; {remedy}")
+            yield file
 
 
 def batch_digest(image: Tensor, label: Tensor, id: Tensor) -> str:

@@ -135,7 +135,7 @@ def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
     with pytest.raises(UserError, match=rf"{one} .* another case: delta is '0.1' where '0.05' is expected; delete it"):
         evaluate(**gray)
     one.write_bytes(kept[:-100])
-    with pytest.raises(UserError, match=rf"{one} of the adversarial cache is damaged.*delete it"):
+    with pytest.raises(UserError, match=rf"{one} is damaged.*delete it"):
         evaluate(**gray)
     one.unlink()
     evaluate(**gray)
@@ -147,7 +147,7 @@ def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
     with pytest.raises(UserError, match=rf"{folder} .* another case: precision is 'none'"):
         evaluate(**gray)
     origin.write_text("{")
-    with pytest.raises(UserError, match=rf"{origin} of the adversarial cache is damaged.*delete {folder}"):
+    with pytest.raises(UserError, match=rf"{origin} is damaged.*delete {folder}"):
         evaluate(**gray)
 
 

@@ -125,7 +125,12 @@ def reshape(name, shape):
     [
         (lambda file: file.attrs.__delitem__("complete"), "never finished"),
         (lambda file: file.attrs.__delitem__("fingerprint"), "fingerprint"),
+        (lambda file: file.attrs.__setitem__("fingerprint", "[]"), "list, not dict"),
+        (lambda file: file.attrs.__setitem__("fingerprint", '{"delta": 1}'), "int, not str"),
+        (lambda file: file.attrs.__setitem__("fingerprint", 5), "int"),
         (lambda file: file.__delitem__("id"), "id"),
+        (lambda file: file.create_group("more"), "shape"),
+        (lambda file: file.__setitem__("more", ["a"] * 3), "more is"),
         (reshape("logits", (2, 4)), r"logits has shape \(2, 4\)"),
         (reshape("realised", (3, 1)), r"realised has shape \(3, 1\)"),
         (reshape(PERTURBATION, (3, 3, 8, 7)), r"perturbation has shape \(3, 3, 8, 7\)"),
@@ -134,7 +139,7 @@ def reshape(name, shape):
 def test_a_damaged_file_is_named_with_what_to_do(open_file, tmp_path, image, change, reason):
     open_file().write(columns(**{PERTURBATION: halve(image)}))
     edit(tmp_path / "b.h5", change)
-    with pytest.raises(UserError, match=rf"b\.h5 of the adversarial cache is damaged.*{reason}.*delete it"):
+    with pytest.raises(UserError, match=rf"b\.h5 is damaged.*{reason}.*delete it"):
         open_file()
 
 
@@ -143,7 +148,7 @@ def test_a_cut_file_is_damaged(open_file, tmp_path, keep):
     open_file().write(columns())
     path = tmp_path / "b.h5"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"b\.h5 of the adversarial cache is damaged.*delete it"):
+    with pytest.raises(UserError, match=r"b\.h5 is damaged.*delete it"):
         open_file()
 
 
