@@ -109,6 +109,7 @@ class Classifier(nn.Module):
         self._output = output
         self._tapping = Tapping(self.network, output)
         self.num_classes: int | None = None
+        self._hooked = ""  # why, as far as it has been said
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
@@ -133,6 +134,9 @@ class Classifier(nn.Module):
         with self._computing(image):
             found = self._tapping.examine(self._input(image), taps)
         self.num_classes = found.num_classes
+        if self._tapping.objection and self._hooked != self._tapping.objection:
+            self._hooked = self._tapping.objection
+            log.info("network %s is tapped at its modules, since of its graph: %s", self.name, self._hooked)
         if found.randomized:
             self._warn(
                 f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "

@@ -33,7 +33,8 @@ def user_code(doing: str) -> Iterator[None]:
             raise  # a signal has asked this process to stop
         if str(error).startswith("DataLoader worker"):
             raise  # a signal has ended a process that reads images
-        raise TracedError(f"{doing}: {first_line(error)}{_place(error)}", error) from error
+        said = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) else first_line(error)
+        raise TracedError(f"{doing}: {said}{_place(error)}", error) from error
 
 
 def _place(error: BaseException) -> str:

@@ -94,6 +94,6 @@ def _foreign(path: Path, found: str) -> str:
     if any(name.startswith("torch.nn.modules.") for name in types):
         return f"hold a whole pickled network ({found}), and nothing is unpickled: save its state_dict() instead"
     return (
-        f"hold a {found} beside the tensors, and nothing is unpickled: load the file where you trust it and save the "
+        f"hold {found} beside the tensors, and nothing is unpickled: load the file where you trust it and save the "
         "state dict alone"
     )

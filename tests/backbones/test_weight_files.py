@@ -40,11 +40,11 @@ FILES = {
     "an HDF5 file": lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600)),
     "TorchScript program: save the state_dict()": lambda path: torch.jit.script(nn.Linear(3, 2)).save(str(path)),
     "a whole pickled network (torch.nn.modules.linear.Linear)": lambda path: torch.save(nn.Linear(3, 2), path),
-    "hold a argparse.Namespace beside the tensors": lambda path: torch.save(
+    "hold argparse.Namespace beside the tensors": lambda path: torch.save(
         {"model": STATE, "args": argparse.Namespace(lr=0.1)}, path
     ),
-    "hold a numpy": lambda path: torch.save({"model": STATE, "best": np.float64(0.9)}, path),
-    "hold a argparse.Namespace": lambda path: torch.save(
+    "hold numpy": lambda path: torch.save({"model": STATE, "best": np.float64(0.9)}, path),
+    "hold argparse.Namespace": lambda path: torch.save(
         [argparse.Namespace()], path, _use_new_zipfile_serialization=False
     ),
     "or a damaged one: Unsupported operand": lambda path: path.write_bytes(b"nothing that anybody saved"),
