@@ -14,6 +14,7 @@ LAST_UNION = re.compile(  # of the innermost key: its lines are indented alike
     re.DOTALL,
 )
 PLAIN = re.compile(r"(?:<class '(?:int|float|str|bool|NoneType)'>|(?:list|dict)\[[\w |,]+\])(?:, |$)")
+LIST = re.compile(r"(?:Got|Given) value: (\[.*\])")
 KEY = re.compile(r'Parser key "([\w.\[\]]+)":\s*')
 
 
@@ -25,6 +26,7 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
         keys: Every key of the configuration, such as ``model.attacks``.
         contracts: The base class of what a key names, by the last part of the key.
     """
+    whole = message
     inner = LAST_UNION.match(message, max(message.rfind('Parser key "'), 0))
     message = REST_OF_UNION.sub("", UNION.sub("", message))
     where = ".".join(KEY.findall(message))
@@ -32,7 +34,11 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
     known = _subclasses(contracts[last]) if (last := where.rpartition(".")[2]) in contracts else []
 
     if inner and not PLAIN.sub("", inner[2]):
-        types = re.sub(r"<class '(\w+)'>", r"\1", inner[2]).replace("NoneType", "null").replace("None", "null")
+        types = (
+            re.sub(r"<class '(\w+)'>|typing\.Literal\[(.*?)\]", r"\1\2", inner[2])
+            .replace("NoneType", "null")
+            .replace("None", "null")
+        )
         return f"{where} is {inner[3]}; accepted are {types}"
     if found := re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.+]+)", what):
         return f"there is no key {found[1]!r}{_near(found[1], keys)}"
@@ -41,13 +47,18 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
         return f"{where}: there is no option {found[1]!r}{_near(found[1], options or keys)}"
     if known and (found := re.search(r"Expected a (?:dot import path string: |path but )(\w+)", what)):
         names = ", ".join(sorted(cls.__name__ for cls in known))
+        if found[1] in names.split(", ") and "Expected a <class 'list'>" in what:
+            return f"{where} is {found[1]}; a list is accepted, such as [{found[1]}]"
         return f"{where}: there is no class {found[1]!r}; known are {names}, and any other by its import path"
+    if (found := re.search(r"Not a valid subclass of (\w+)", what)) and (value := LIST.search(whole)):
+        return f"{where} is {value[1]}; a single {found[1]} is accepted, not a list"
     if found := re.search(r"Literal\[(.*?)\]\. Got value: (.*)", what):
         return f"{where} is {found[2]}; accepted are {found[1]}"
     if found := re.search(r"Expected a <class '(.*?)'>\. Got value: (.*)", what):
         return f"{where} is {found[2]}; a value of type {found[1]} is accepted"
     if found := re.search(r"arguments are required: (.*)", what):
-        missing = ", ".join(name.partition(".")[2] for name in found[1].split(", "))
+        lacking = found[1].split(" - ")[0].split(", ")
+        missing = ", ".join(f"{where}.{name}" if where else name.partition(".")[2] for name in lacking)
         return f"the configuration lacks {missing}: give a file with --config, such as configs/quickstart.yaml"
     return f"{where}: {what}" if where else what
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lit_knn.errors import UserError
+from lit_knn.slurm import number
 
 T = TypeVar("T")
 
@@ -56,9 +57,9 @@ class Part:
         if "SLURM_ARRAY_TASK_ID" not in environment:
             return cls()
         task, first, last, step, count = (
-            int(environment[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "MAX", "STEP", "COUNT")
+            number(environment, f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "MAX", "STEP", "COUNT")
         )
-        if first + step * (count - 1) != last or (task - first) % step:
+        if not step or not count or first + step * (count - 1) != last or (task - first) % step:
             raise UserError(
                 f"the Slurm array of {count} tasks from {first} to {last} in steps of {step} has gaps: "
                 "set --part, or submit it as FIRST-LAST or FIRST-LAST:STEP"

@@ -9,7 +9,10 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
+from lit_knn.errors import UserError, WriteError
+from lit_knn.sealing import writing
 from lit_knn.slurm import job_id
 from lit_knn.together import join
 
@@ -31,7 +34,15 @@ class RunTrainer(Trainer):
     """
 
     def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
+        if run and (run in (".", "..") or "/" in run or "\0" in run):
+            raise UserError(
+                f"trainer.run is {run!r}; the name of one folder below trainer.default_root_dir is accepted"
+            )
         super().__init__(*args, **kwargs)
+        if isinstance(self.strategy.launcher, _MultiProcessingLauncher):
+            raise UserError(
+                "trainer.strategy lets processes begin in the middle of a command; ddp and auto are accepted"
+            )
         self.run = run
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
@@ -72,15 +83,20 @@ class RunTrainer(Trainer):
 
 def _make_folder(root: Path, name: str) -> Path:
     """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
-    root.mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     if name:
-        (root / name).mkdir(exist_ok=True)
+        with writing(root / name):
+            (root / name).mkdir(exist_ok=True)
         return root / name
     while True:
         numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
         folder = root / f"run-{max(numbers, default=0) + 1:03d}"
         try:
-            folder.mkdir()
-        except FileExistsError:  # another run took the number in between
-            continue
+            with writing(folder):
+                folder.mkdir()
+        except WriteError as error:
+            if isinstance(error.__cause__, FileExistsError):  # another run took the number in between
+                continue
+            raise
         return folder

@@ -17,8 +17,24 @@ SHELLS = ("bash", "interactive")  # jobs of these names are no jobs to Lightning
 def job_id(environment: Mapping[str, str]) -> str:
     """Return what Slurm calls this job, or task of an array, which stays when it is requeued; "" outside of jobs."""
     if array := environment.get("SLURM_ARRAY_JOB_ID"):
-        return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+        return f"{array}_{number(environment, 'SLURM_ARRAY_TASK_ID')}"
     return environment.get("SLURM_JOB_ID", "")
+
+
+def number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """Return the whole number that a variable holds.
+
+    Raises:
+        UserError: If it holds something else, or is not set and there is no default.
+    """
+    if name not in environment and default is not None:
+        return default
+    if not (text := environment.get(name, "")).isdecimal():
+        what = f"is {text!r}" if name in environment else "is not set, but others of Slurm are"
+        raise UserError(
+            f"{name} {what}; Slurm sets it to a whole number: outside of its jobs, unset all SLURM_ variables"
+        )
+    return int(text)
 
 
 def check_request(environment: Mapping[str, str]) -> None:
@@ -29,12 +45,12 @@ def check_request(environment: Mapping[str, str]) -> None:
     """
     name = environment.get("SLURM_JOB_NAME", "")
     if name in SHELLS:
-        if (started := int(environment.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        if (started := number(environment, "SLURM_STEP_NUM_TASKS", 1)) > 1:
             raise UserError(
                 f"SLURM started {started} tasks in a job called {name}, in which PyTorch Lightning does not see them: "
                 "give it another --job-name"
             )
-    elif (asked := int(environment.get("SLURM_NTASKS", "1"))) > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
+    elif (asked := number(environment, "SLURM_NTASKS", 1)) > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
         raise UserError(f"SLURM was asked for --ntasks={asked}: say how many go to a node, with --ntasks-per-node")
 
 
@@ -49,8 +65,8 @@ def check_tasks(environment: Mapping[str, str], devices: int, nodes: int) -> Non
     Raises:
         UserError: If there are more or fewer tasks, or on more or fewer nodes.
     """
-    tasks = int(environment.get("SLURM_NTASKS", "1"))
-    on = int(environment.get("SLURM_NNODES", nodes))
+    tasks = number(environment, "SLURM_NTASKS", 1)
+    on = number(environment, "SLURM_NNODES", nodes)
     if tasks != devices * nodes or on != nodes:
         raise UserError(
             f"SLURM started {tasks} tasks on {on} nodes, but trainer.devices is {devices} and trainer.num_nodes {nodes}: "

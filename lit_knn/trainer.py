@@ -162,6 +162,10 @@ class EvalTrainer(RunTrainer):
                 all elsewhere. Only for ``stage: add``.
             stage: ``train`` on a sample, ``add`` the rows of a part, ``merge`` all parts; or one after the other.
         """
+        if part and stage != "add":
+            raise UserError(
+                f"part is {part!r}, which only `index --stage add` takes: add --stage add, or leave --part out"
+            )
         with self._command("index", model):
             if self.is_global_zero:
                 builder = IndexBuilder(model.required_database, model.classifier, datamodule)

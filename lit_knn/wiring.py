@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentError
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lit_knn.attacks import Attack
+from lit_knn.backbones import Classifier
 from lit_knn.checks import Check
+from lit_knn.configuration import check_environment, check_files, check_nulls
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.defenses import Defense, Weighting
 from lit_knn.errors import TracedError, UserError
@@ -52,6 +56,8 @@ TRAINING_ONLY = {
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
+LARGEST_SEED = 2**32 - 1  # NumPy's
+PREFIX = "LIT_KNN"
 COMMANDS = ("taps", "fit", "extract", "index", "test", "verify")
 
 
@@ -80,11 +86,47 @@ class KNNCLI(LightningCLI):
         Raises:
             UserError: If a key, class or value is wrong.
         """
+        given = sys.argv[1:] if args is None else args
+        command = str(given[0]).upper() if isinstance(given, list) and given else ""
+        check_files(given if isinstance(given, list) else [], os.environ.get(f"{PREFIX}_{command}__CONFIG"))
+        names = [f"{PREFIX}_{action.dest}" for action in parser._actions]
+        for name, inner in self._subcommand_parsers.items():
+            names += [f"{PREFIX}_{name}__{action.dest}" for action in inner._actions]
+        known = [name.replace(".", "__").upper() for name in names]
+        check_environment(os.environ, f"{PREFIX}_", known)
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             keys = {action.dest for command in self._subcommand_parsers.values() for action in command._actions}
             raise UserError(explain(str(error), keys, CONTRACTS)) from error
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Refuse what the parser has accepted and no part will."""
+        if (command := self.config.get("subcommand")) is None:
+            return
+        settings = self.config[command].as_dict()
+        for name, built in (("model", Evaluation), ("data", ImageData), ("model.classifier", Classifier)):
+            part = settings
+            for key in name.split("."):
+                part = part.get(key) or {}
+            check_nulls(part, name, built)
+        seed = settings.get("seed_everything")
+        if not (seed is None or 0 <= seed <= LARGEST_SEED):
+            raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer, and let what Lightning refuses be one sentence.
+
+        Raises:
+            UserError: If it refuses a setting.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except UserError:
+            raise
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
+            raise UserError(f"PyTorch Lightning refuses the trainer: {' '.join(str(error).split())}") from error
 
     def before_instantiate_classes(self) -> None:
         """Refuse a job whose tasks Lightning cannot count."""
@@ -148,7 +190,7 @@ def run(args: ArgsType = None) -> None:
         parser_kwargs={
             **{command: {"exit_on_error": False} for command in KNNCLI.subcommands()},
             "default_env": True,
-            "env_prefix": "LIT_KNN",
+            "env_prefix": PREFIX,
             "exit_on_error": False,
         },
         trainer_defaults={

@@ -52,12 +52,24 @@ def complaint(capsys, *args):
         ({"data": {"queries": "Digitz"}}, "no class 'Digitz'; known are Arrays, CIFAR10, "),
         ({"data": {"queries": {"class_path": "ImageFolder", "init_args": {"root": "/none"}}}}, "/none"),
         ({"trainer": {"inference_mode": True}}, "no key"),
+        ({"trainer": {"accelerator": "cuda:x"}}, "PyTorch Lightning refuses the trainer: "),
+        ({"trainer": {"devices": 0}}, "PyTorch Lightning refuses the trainer: "),
+        ({"trainer": {"strategy": "dpp"}}, "invalid strategy name"),
+        ({"trainer": {"profiler": "x"}}, "profiler"),
+        ({"trainer": {"limit_test_batches": -1}}, "limit_test_batches"),
+        ({"trainer": {"run": "a/b"}}, "the name of one folder"),
+        ({"data": {"batch_size": None}}, "data.batch_size is null; int is accepted"),
+        ({"model": {"attacks": [{"class_path": "PGD", "init_args": {"steps": None}}]}}, "steps is null"),
+        ({"model": {"attacks": "PGD"}}, "model.attacks is PGD; a list is accepted, such as [PGD]"),
+        ({"model": None}, "the configuration lacks model."),
+        ({"seed_everything": -1}, "from 0 to 4294967295"),
+        ({"seed_everything": 2**32}, "from 0 to 4294967295"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path, capsys, overlay, sentence):
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     root = f"--trainer.default_root_dir={tmp_path}"
-    database = [] if "database" in overlay.get("model", {}) else [f"--model.database.path={tmp_path}/database"]
+    database = [] if "database" in (overlay.get("model") or {}) else [f"--model.database.path={tmp_path}/database"]
     assert sentence in complaint(
         capsys, "test", *QUICKSTART, "--config", str(tmp_path / "overlay.yaml"), root, *database
     )
@@ -79,6 +91,35 @@ def test_a_mistake_on_the_command_line(capsys, args, sentence):
 def test_a_variable_of_the_environment_sets_a_key(monkeypatch, capsys):
     monkeypatch.setenv("LIT_KNN_TEST__DATA__NUM_WORKERS", "abc")
     assert "data.num_workers is abc" in complaint(capsys, "test", *QUICKSTART)
+
+
+def test_a_variable_that_sets_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("LIT_KNN_TEST__DATA__NUM_WORKER", "1")
+    assert "near it are LIT_KNN_TEST__DATA__NUM_WORKERS" in complaint(capsys, "test", *QUICKSTART)
+
+
+def test_a_key_twice_in_one_file(tmp_path, capsys):
+    path = tmp_path / "twice.yaml"
+    path.write_text("data: {batch_size: 5}\nmodel: {topk: [1]}\ndata: {batch_size: 7}\n")
+    assert f"{path} has the key data twice, in line 1 and in line 3" in complaint(capsys, "test", "--config", str(path))
+
+
+def test_a_part_of_an_index_is_for_one_stage(tmp_path, capsys):
+    options = [f"--trainer.default_root_dir={tmp_path}", f"--model.database.path={tmp_path}/database"]
+    assert "only `index --stage add` takes" in complaint(capsys, "index", *QUICKSTART, *options, "--part=1/2")
+
+
+def test_ctrl_c_before_anything_has_begun(monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lit_knn.wiring.run", interrupt)
+    for rank, said in (("0", "lit-knn: interrupted; the same command starts again\n"), ("1", "")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit) as stopped:
+            main(["test"])
+        assert stopped.value.code == 130
+        assert capsys.readouterr().err == said
 
 
 def printed(capsys, *args):

@@ -80,6 +80,27 @@ class PGD(Attack):
             "the following arguments are required: test.model.attacks, test.data.queries",
             "the configuration lacks model.attacks, data.queries: give a file with --config",
         ),
+        (
+            (
+                'Parser key "model.attacks":\n  - Expected a path but PGD either not accessible or invalid\n'
+                "  - Expected a <class 'list'>. Got value: PGD"
+            ),
+            "model.attacks is PGD; a list is accepted, such as [PGD]",
+        ),
+        (
+            "Parser key \"data.queries\":\n  Not a valid subclass of ImageSource. Got value: ['Digits']\n  Subclass types",
+            "data.queries is ['Digits']; a single ImageSource is accepted, not a list",
+        ),
+        (
+            (
+                'Parser key "model.database":\n  Does not validate against any of the Union subtypes\n'
+                "  Subtypes: [<class 'lit_knn.database.database.Database'>, <class 'NoneType'>]\n  Errors:\n"
+                "    - Problem with given class_path 'lit_knn.database.Database':\n"
+                "        the following arguments are required: taps\n    - Expected a <class 'NoneType'>\n"
+                "  Given value type: <class 'jsonargparse._namespace.Namespace'>\n  Given value: Namespace(path='x')"
+            ),
+            "the configuration lacks model.database.taps: give a file",
+        ),
         ('Parser key "config": File does not exist: x.yaml', "config: File does not exist: x.yaml"),
     ],
 )

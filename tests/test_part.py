@@ -56,3 +56,8 @@ def test_an_array_with_gaps_is_refused():
     for task in (1, 2, 7):
         with pytest.raises(UserError, match="has gaps"):
             Part.from_environment(array(task, 1, 7, 1, 3))
+
+
+def test_an_array_of_which_only_a_part_is_known():
+    with pytest.raises(UserError, match="SLURM_ARRAY_TASK_MIN is not set"):
+        Part.from_environment({"SLURM_ARRAY_TASK_ID": "3"})

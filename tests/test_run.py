@@ -1,5 +1,6 @@
 import pytest
 
+from lit_knn.errors import UserError, WriteError
 from lit_knn.run import RunTrainer
 
 
@@ -40,3 +41,32 @@ def test_a_requeued_job_finds_its_folder_again(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
     assert trainer(tmp_path).run_folder == tmp_path / "70_7"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "/a"])
+def test_a_run_is_one_folder(tmp_path, name):
+    with pytest.raises(UserError, match="the name of one folder"):
+        trainer(tmp_path, run=name)
+
+
+@pytest.mark.usefixtures("no_slurm")
+@pytest.mark.parametrize("run", ["", "mine"])
+def test_a_folder_that_cannot_be_made(tmp_path, run):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be written"):
+        _ = trainer(tmp_path / "file" / "runs", run=run).run_folder
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_how_a_stopped_command_goes_on(tmp_path):
+    made = trainer(tmp_path)
+    assert made.what_goes_on("extract") == "the same command goes on"
+    assert made.what_goes_on("verify") == made.what_goes_on("test") == "the same command starts again"
+    assert made.run_folder.name == "run-001"
+    assert made.what_goes_on("test") == "the same command with --trainer.run=run-001 goes on"
+    assert trainer(tmp_path, run="mine").what_goes_on("test") == "the same command goes on"
+
+
+def test_processes_that_begin_in_the_middle_of_a_command(tmp_path):
+    with pytest.raises(UserError, match="ddp and auto are accepted"):
+        RunTrainer(default_root_dir=tmp_path, accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False)

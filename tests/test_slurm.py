@@ -43,3 +43,9 @@ def test_a_task_of_an_array_goes_by_the_array_and_its_number():
     assert job_id({}) == ""
     assert job_id({"SLURM_JOB_ID": "77"}) == "77"
     assert job_id({"SLURM_JOB_ID": "78", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "7"}) == "70_7"
+
+
+def test_variables_in_part_or_without_a_number():
+    for call in (lambda: job_id({"SLURM_ARRAY_JOB_ID": "70"}), lambda: check_request({"SLURM_NTASKS": "x"})):
+        with pytest.raises(UserError, match="unset all SLURM_ variables"):
+            call()

@@ -22,9 +22,10 @@ class FixedThreads(Callback):
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise UserError(f"trainer.threads is {threads}; 1 and more are accepted")
-        self.threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
+        cores = os.cpu_count() or 1
+        if threads is not None and not 1 <= threads <= cores:
+            raise UserError(f"trainer.threads is {threads}; 1 to {cores}, the cores of this machine, are accepted")
+        self.threads = threads or _usual()
         self._before: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -41,3 +42,11 @@ class FixedThreads(Callback):
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Give them back."""
         self.teardown(trainer, pl_module, "")
+
+
+def _usual() -> int:
+    """Return the first of the numbers in ``OMP_NUM_THREADS``, which has one for each level of nesting."""
+    text = os.environ.get("OMP_NUM_THREADS") or "1"
+    if not (first := text.partition(",")[0].strip()).isdecimal() or not int(first):
+        raise UserError(f"OMP_NUM_THREADS is {text!r}; a whole number from 1 is accepted")
+    return int(first)

@@ -1,0 +1,58 @@
+"""Values that the parser passes over: variables of the environment that set nothing, and null where there must be one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+from lit_knn.errors import UserError
+
+
+def check_environment(environment: Mapping[str, str], prefix: str, known: Iterable[str]) -> None:
+    """Refuse variables that start like those that set keys, but set none.
+
+    Args:
+        environment: Of the process.
+        prefix: What all of them start with.
+        known: Their names.
+
+    Raises:
+        UserError: If there is one.
+    """
+    names = set(known)
+    for name in environment:
+        if name.startswith(prefix) and name not in names:
+            near = ", ".join(difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.7))
+            raise UserError(f"the variable {name} of the environment sets no key{near and f'; near it are {near}'}")
+
+
+def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
+    """Refuse null for an argument that has no such meaning: it is handed on, and fails late or not at all.
+
+    Args:
+        settings: What YAML says of one part of the configuration, with defaults.
+        where: Its key.
+        built: What is built from it, where ``settings`` does not say so.
+
+    Raises:
+        UserError: If there is a null of that kind.
+    """
+    if isinstance(settings, list):
+        for part in settings:
+            check_nulls(part, where)
+    if not isinstance(settings, dict):
+        return
+    if "class_path" in settings:
+        module, _, name = settings["class_path"].rpartition(".")
+        built, settings = getattr(import_module(module), name), settings.get("init_args") or {}
+    parameters = inspect.signature(built).parameters if built is not None else {}
+    for name, value in settings.items():
+        parameter = parameters.get(name)
+        if value is None and parameter is not None and parameter.default is not None:
+            kind = parameter.annotation
+            if kind is not parameter.empty and "None" not in str(kind) and "Any" not in str(kind):
+                raise UserError(f"{where}.{name} is null; {getattr(kind, '__name__', kind)} is accepted")
+        check_nulls(value, f"{where}.{name}")
