@@ -220,7 +220,8 @@ class ImageData(pl.LightningDataModule):
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-            log.warning("%s", sentence)
+            if self.trainer is None or self.trainer.global_rank == 0:
+                log.warning("%s", sentence)
 
     def _reader(self, source: Literal["queries", "database"]) -> Reader:
         if source not in self._readers:
