@@ -12,10 +12,12 @@ import pytest
 import torch
 import yaml
 
+from lit_knn.backbones import Classifier, Tap
 from lit_knn.cli import main
 from lit_knn.store import Store
 
-from ..conftest import contents, restored, run, tiny
+from ..conftest import NETWORK as DIGITS
+from ..conftest import TAPS, contents, restored, run, tiny
 from ..data.conftest import write_tars
 
 pytestmark = pytest.mark.slow
@@ -37,7 +39,17 @@ def network():
     return net
 network.batches = 0
 """
-EXAMINATION = 3  # forward passes before each pass over the images
+
+
+def examination():
+    """Return how many forward passes the network is looked at for, before each pass over the images."""
+    classifier, calls = Classifier(**DIGITS), []
+    classifier.network.conv1.register_forward_hook(lambda *call: calls.append(call))
+    classifier.examine(torch.rand(5, 3, 8, 8), [Tap(**tap) for tap in TAPS])
+    return len(calls)
+
+
+EXAMINATION = examination()
 CALIBRATION = EXAMINATION + 1
 BATCHES = sum(-(-length // 5) for length in LENGTHS)  # of one pass
 
