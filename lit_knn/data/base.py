@@ -31,10 +31,11 @@ class Failure(NamedTuple):
 class Batch(TypedDict):
     """N images of one shard.
 
-    ``image`` is ``(N, 3, H, W)``: uint8 as it leaves the loader, or float32 where the source has floats; float32 in
-    [0, 1] on the device (that is, after `ImageData.on_after_batch_transfer`). ``label`` and ``id`` are ``(N,)`` int64; a label of −1 is unknown. The id of a
-    query is its position in the whole source, that of a database image is its row in its shard: neither depends on the
-    number of processes. Images in ``failed`` are missing from all other entries, so N may be 0.
+    ``image`` is ``(N, 3, H, W)``: uint8 as it leaves the loader, or float32 where the source has floats; float32 in [0,
+    1] on the device (that is, after `ImageData.on_after_batch_transfer`). ``label`` and ``id`` are ``(N,)`` int64; a
+    label of −1 is unknown. The id of a query is its position in the whole source, that of a database image is its row
+    in its shard: neither depends on the number of processes. Images in ``failed`` are missing from all other entries,
+    so N may be 0.
     """
 
     image: Tensor
@@ -47,7 +48,10 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as it is stored: encoded bytes, or pixels ``(H, W, 3)``, uint8 or float in [0, 1]; a label of −1 is unknown."""
+    """One image as it is stored: encoded bytes, or pixels ``(H, W, 3)``, uint8 or float in [0, 1].
+
+    A label of −1 is unknown.
+    """
 
     key: str
     label: int

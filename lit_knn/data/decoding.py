@@ -25,7 +25,8 @@ def decode(data: bytes) -> Tensor:
     grey keeps its high byte, alpha is dropped, EXIF orientation is not applied (published accuracies do not either).
 
     Raises:
-        ImageError: If the data is empty, no image, damaged, cut short, absurdly large, or its pixels are floats or integers of more than 16 bits.
+        ImageError: If the data is empty, no image, damaged, cut short or absurdly large, or its pixels are floats or
+            integers of more than 16 bits.
     """
     if not data:
         raise ImageError("the image is empty (0 bytes)")
