@@ -19,6 +19,7 @@ from bench import Line, Target, in_turn, parser, report
 from torch import Tensor
 
 from lit_knn.backbones import Tap
+from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database, StoredGallery
 from lit_knn.defenses import KNN, Query, stored_weights
 from lit_knn.index import Faiss
@@ -58,7 +59,7 @@ def build(database: Database, *, rows: int, dimension: int, classes: int) -> Sto
     write_manifest(database.store_path, [0])
     database.index.build(Store(database.store_path), "tap", database.index_path("tap"))
     with mock.patch.object(Database, "fitted", return_value=({}, {})):  # no images, no network, no projections
-        return database.open(None, None)[-1]
+        return database.open(None, ImageData(queries=Digits(split="test"), database=Digits(split="train")))[-1]
 
 
 def compare(folder: Path, classes: int, options: argparse.Namespace) -> Line:

@@ -30,7 +30,7 @@ from PIL import Image
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.building.extraction import Extraction
-from lit_knn.building.fitting import Fitting, MomentFiles
+from lit_knn.building.fitting import Fitting, MomentFiles, remove_moments
 from lit_knn.data import ImageData, Preprocessing, TarShards
 from lit_knn.database import Database
 from lit_knn.part import Part
@@ -76,6 +76,7 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
     classifier = Classifier(network=options.network).to(device)
     database = Database(path=folder / "database", taps=[Tap(layer, pool=1) for layer in options.taps])
     shards = range(len(source.shard_names()))
+    files = MomentFiles(database, classifier, data)
 
     def predict(module: Fitting | Extraction) -> None:
         threads = torch.get_num_threads()  # as many as the bare pass has
@@ -85,11 +86,12 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
         trainer.predict(module, return_predictions=False)
 
     def fit() -> Fitting:
-        fitting = Fitting(classifier, database, data, Part())
+        remove_moments(database)  # what an earlier round has kept would be work that is done
+        fitting = Fitting(classifier, database, data, Part(), files.kept(Part()))
         predict(fitting)
         return fitting
 
-    MomentFiles(database, classifier, data).seal(fit().moments, Part())
+    files.seal(fit().moments, Part())
     projections, fingerprint = database.fitted(classifier, data)
 
     def extract() -> None:
