@@ -74,7 +74,11 @@ def outcome_origin(evaluation: Evaluation) -> Fingerprint:
             for part, value in _copy(copy).items()
         },
         **{f"attack {attack.name}": _json(describe(attack)) for attack in evaluation.attacks},
-        **{f"{name} of {len(view)} rows": value for view in views for name, value in view.identity().items()},
+        **{
+            name + f" of size {number}" * (len(views) > 1): value
+            for number, view in enumerate(views, 1)
+            for name, value in view.identity().items()
+        },
         "defenses": _json(describe(evaluation.defenses)),
         "lines": _json([str(variant) for variant in evaluation.variants]),
         "cases": _json([[threat.name, attack.name] for threat, attack in evaluation.cases]),

@@ -280,7 +280,7 @@ def origin(classifier, data, database):
         ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5], weightings=[CBWD(m=3)])]}, None),
         ({"threats": [GrayBox(), WhiteBox(rows=400)]}, {"copy's rows of white_box late"}),
         ({"threats": [GrayBox(), WhiteBox(rows=400, overlap=0.75)]}, {"copy's rows of white_box late"}),
-        ({"index": Faiss()}, {"index of 1000 rows", "copy's index of white_box late"}),
+        ({"index": Faiss()}, {"index", "copy's index of white_box late"}),
         ({"rows": 900}, None),
         ({"precision": "bf16-mixed"}, {"precision"}),
         ({"data": {"batch_size": 25}}, {"batches"}),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import describe
 from lit_knn.index.exact import scan
 from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.selection import Selection
@@ -52,6 +53,10 @@ class Index(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What its files depend on besides the features, as JSON; files built with other settings are refused."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return, as JSON, what answers depend on besides the store: all public attributes, with `built` of an opened one."""
+        return {name: describe(value) for name, value in vars(self).items() if not name.startswith("_")}
 
     # ---------------------------------------------------------------- building
 

@@ -181,5 +181,5 @@ def test_a_finished_run_completes_what_was_lost_of_it(measure, scanned, tmp_path
     assert measure(database=scanned(), **knn) == first
     assert Record.load(tmp_path / "x").results == first
     assert (tmp_path / "x" / "accuracy.png").is_file()
-    with pytest.raises(UserError, match="rows of 1297 rows is 'all' where 'absent' is expected"):
+    with pytest.raises(UserError, match=r"another run: .*N=1297' where '.*N=300' is expected"):
         measure(database=scanned(300), **knn)

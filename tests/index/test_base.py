@@ -1,7 +1,10 @@
+import threading
+
 import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import describe
 from lit_knn.index import Index, Neighbors, Selection
 
 
@@ -125,3 +128,14 @@ def test_what_an_index_may_not_find_is_an_error(small, tmp_path):
 
     with pytest.raises(UserError, match="found row 300 of 300 rows: it is damaged"):
         Beyond().open(small, "late", tmp_path).search(zeros, 1)
+
+
+def test_an_opened_index_is_told_by_its_settings_and_not_by_what_it_holds(small, tmp_path):
+    class Locked(Numpy):
+        def _open(self, store, tap, folder, share):
+            super()._open(store, tap, folder, share)
+            self._lock = threading.Lock()  # which nothing tells from another
+
+    first, again, other = (Locked(found=found).open(small, "late", tmp_path) for found in (5, 5, 6))
+    assert describe(first) == describe(again) != describe(other)
+    assert describe(first)["identity"]["found"] == 5
