@@ -108,7 +108,7 @@ class Projection(nn.Module):
         """
         with sealed(path) as unfinished, h5py.File(unfinished, "w") as file:
             for name in self.PARTS:
-                file.create_dataset(name, data=getattr(self, name).cpu().numpy())
+                file.create_dataset(name, data=getattr(self, name).cpu().numpy(), fletcher32=True)
             file.attrs["rows"], file.attrs["bits"] = self.rows, self.bits
             file.attrs["origin"] = json.dumps(origin)
 

@@ -139,6 +139,21 @@ def test_a_damaged_file_is_one_sentence(tmp_path, damage):
             Projection.load(path, ORIGIN)
 
 
+def test_a_changed_bit_of_a_file_is_damage(tmp_path):
+    path = tmp_path / "tap.h5"
+    projection = Projection.fit(moments_of(rows(), [slice(None)]), 6)
+    projection.save(path, ORIGIN)
+    content = path.read_bytes()
+    for name in Projection.PARTS:
+        held = getattr(projection, name).numpy().tobytes()
+        assert content.count(held) == 1
+        changed = bytearray(content)
+        changed[content.index(held)] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(DamageError, match="run `lit-knn extract`"):
+            Projection.load(path, ORIGIN)
+
+
 def replace(file, name, value):
     del file[name]
     file[name] = value
