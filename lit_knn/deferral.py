@@ -210,8 +210,9 @@ class Deferral:
         return sorted(self.folder.glob("*.npz"))
 
     def _queries(self) -> str:
-        """Return a name for the batches that wait: a longer run than before looks for all of them again."""
-        return hashlib.sha256("".join(path.name for path in self._batches()).encode()).hexdigest()[:8]
+        """Return a name for the batches that wait: a longer run than before, or another, looks for all of them again."""
+        told = [f"{path.name} {load_arrays(path, ATTACK, BATCH)['batch']}" for path in self._batches()]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
 
     def _found(self, tap: str) -> list[Path]:
         start = f"{tap}-{self._queries()}-"

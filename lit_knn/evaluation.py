@@ -170,14 +170,15 @@ class Evaluation(pl.LightningModule):
         id, label, digest = batch["id"], batch["label"], ""
         if self.outcomes or self.cache:
             digest = batch_digest(batch["image"], label, id)
-        outcome = self.outcomes.load(id, digest) if self.outcomes else None
+        tied = self.outcomes.tied(digest) if self.outcomes else ""
+        outcome = self.outcomes.load(id, tied) if self.outcomes else None
         looks = partial(self.looks, batch["image"], label, id, digest)
         if outcome is not None:
             self.tally.count(id, outcome)
         elif self.deferral is not None:
-            self.deferral.keep(id, label, digest, looks)
+            self.deferral.keep(id, label, tied, looks)
         else:
-            self.conclude(id, label, digest, looks())
+            self.conclude(id, label, tied, looks())
 
     def looks(self, image: Tensor, label: Tensor, id: Tensor, batch: str) -> Iterator[Attacked]:
         """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""

@@ -6,6 +6,7 @@ They belong to one run, database, K and weighting included; :mod:`lit_knn.cache`
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -80,6 +81,7 @@ class Outcomes:
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, shape: tuple[int, int, int, int]) -> None:
         self.folder, self.shape = folder, shape
+        self._fingerprint = json.dumps(fingerprint, sort_keys=True)
         origin = folder / "origin.json"
         if not origin.exists():
             with sealed(origin) as unfinished:
@@ -88,15 +90,23 @@ class Outcomes:
         if difference := fingerprint_difference(fingerprint, found):
             raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
 
+    def tied(self, batch: str) -> str:
+        """Return the hash of a batch for files of this run: one of another run is told, wherever it was put.
+
+        Args:
+            batch: A hash of its images, labels and ids.
+        """
+        return hashlib.sha256(f"{self._fingerprint} {batch}".encode()).hexdigest()[:16]
+
     def load(self, id: Tensor, batch: str) -> Outcome | None:
         """Return what became of a batch, on the device of its ids, or None.
 
         Args:
             id: ``(N,)`` int64.
-            batch: A hash of its images, labels and ids.
+            batch: A hash of its images, labels and ids, and of the run: see `tied`.
 
         Raises:
-            UserError: If the file is damaged, or of other images.
+            UserError: If the file is damaged, or of other images or another run.
         """
         path = batch_path(self.folder, id)
         if not path.exists():
@@ -132,10 +142,13 @@ def batch_path(folder: Path, id: Tensor) -> Path:
 
 
 def require_batch(path: Path, arrays: Mapping[str, NDArray[Any]], batch: str) -> None:
-    """Refuse a file of other images, labels or ids than those of a batch with this hash.
+    """Refuse a file of other images, labels or ids than those of a batch with this hash, or of another run.
 
     Raises:
         UserError: If it is one.
     """
     if str(arrays["batch"]) != batch:
-        raise UserError(f"{path} is of other images, labels or ids than the batch of that name has now; {REMEDY}")
+        raise UserError(
+            f"{path} is of other images, labels or ids than the batch of that name has now, or of another run; delete "
+            "it, or its folder, and the same test attacks again what is missing"
+        )

@@ -2,6 +2,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from importlib import metadata
 
 import pytest
@@ -183,3 +184,25 @@ def test_a_finished_run_completes_what_was_lost_of_it(measure, scanned, tmp_path
     assert (tmp_path / "x" / "accuracy.png").is_file()
     with pytest.raises(UserError, match=r"another run: .*N=1297' where '.*N=300' is expected"):
         measure(database=scanned(300), **knn)
+
+
+def test_files_of_another_run_are_told_without_its_origin(measure, tmp_path):
+    measure(defenses=[Scale(1.0)])
+    (tmp_path / "x" / "outcomes" / "origin.json").unlink()
+    with pytest.raises(UserError, match="or of another run; delete it, or its folder"):
+        measure(defenses=[Scale(0.1)])
+
+
+def test_what_waits_belongs_to_one_run(measure, scanned, tmp_path, monkeypatch):
+    knn = {"defenses": [KNN(taps=["late"], k=[5])]}
+    with monkeypatch.context() as stopping:
+        stopping.setattr("lit_knn.deferral.Deferral.look_up", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            measure(database=scanned(), **knn)
+    shutil.rmtree(tmp_path / "x" / "outcomes")
+    with pytest.raises(UserError, match="or of another run; delete it, or its folder"):
+        measure(database=scanned(), attacks=[PGD(steps=2)], **knn)
+    shutil.rmtree(tmp_path / "x" / "waiting")
+    assert measure(database=scanned(), attacks=[PGD(steps=2)], **knn) == measure(
+        "y", database=scanned(), attacks=[PGD(steps=2)], **knn
+    )
