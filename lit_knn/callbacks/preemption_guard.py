@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,11 +54,13 @@ class PreemptionGuard(Callback):
             return
         before = {signum: signal.getsignal(signum) for signum in self.SIGNALS}
         self._trainer, self._received, self._since, self._process = trainer, None, None, os.getpid()
+        show = sys.unraisablehook
+        sys.unraisablehook = lambda what: None if isinstance(what.exc_value, Preempted) else show(what)
         self._install()
         try:
             yield
         finally:
-            self._trainer = None
+            self._trainer, sys.unraisablehook = None, show
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
@@ -71,7 +74,7 @@ class PreemptionGuard(Callback):
         if self._trainer is None or os.getpid() != self._process:
             return  # a process that reads images ends with the one that has started it
         if signum == signal.SIGINT:  # a person waits
-            self._received = signum
+            self._received, self._since = signum, time.monotonic()  # should a finalizer swallow what is raised
             raise Preempted(signum)
         if self._received is None:
             self._received, self._since = signum, time.monotonic()

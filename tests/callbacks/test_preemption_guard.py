@@ -50,6 +50,23 @@ def test_ctrl_c_stops_at_once_and_whatever_it_leads_to_is_no_error():
         send(signal.SIGINT)
 
 
+@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_predict_batch_end"])
+def test_ctrl_c_that_a_finalizer_swallows_stops_after_the_batch(hook, monkeypatch):
+    class Dies:
+        def __del__(self):
+            send(signal.SIGINT)
+
+    shown = []
+    monkeypatch.setattr("sys.unraisablehook", shown.append)
+    guard, dies = PreemptionGuard(), [Dies()]
+    with guard.watching(trainer()):
+        dies.clear()
+        with pytest.raises(Preempted) as stop:
+            getattr(guard, hook)(None, BETWEEN, None, None, 0)
+    assert stop.value.signum == signal.SIGINT
+    assert shown == []
+
+
 def test_it_stops_when_another_process_has_failed(monkeypatch):
     """But finishes the shard in hand, if there is time."""
     guard, failed = PreemptionGuard(grace=20), UserError("of another process")
