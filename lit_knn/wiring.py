@@ -23,6 +23,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.checks import Check
 from lit_knn.configuration import check_environment, check_files, check_nulls
 from lit_knn.data import ImageData, ImageSource
+from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.defenses import Defense, Weighting
 from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation import Evaluation
@@ -56,7 +57,6 @@ TRAINING_ONLY = {
     *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
-LARGEST_SEED = 2**32 - 1  # NumPy's
 PREFIX = "LIT_KNN"
 COMMANDS = ("taps", "fit", "extract", "index", "test", "verify")
 

@@ -22,6 +22,7 @@ from lit_knn.errors import UserError
 
 log = logging.getLogger(__name__)
 
+LARGEST_SEED = 2**32 - 1  # NumPy's
 LISTED_SHARDS = 16  # at least so many are counted to say how many images a database has
 
 
@@ -71,6 +72,8 @@ class ImageData(pl.LightningDataModule):
         ):
             if value < least:
                 raise UserError(f"data.{name} is {value}: accepted are {least} and more")
+        if not 0 <= query_seed <= LARGEST_SEED:
+            raise UserError(f"data.query_seed is {query_seed}: accepted are 0 to {LARGEST_SEED}")
         for name, choice in (("on_error", on_error), ("on_query_error", on_query_error)):
             if choice not in ("raise", "skip"):
                 raise UserError(f"data.{name} is {choice!r}: accepted are raise and skip")

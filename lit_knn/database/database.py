@@ -63,6 +63,9 @@ class Database:
         self.softmax = softmax
         if projection_rows is not None and projection_rows < 2:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
+        for name, value, least in (("key_width", key_width, 1), ("order_seed", order_seed, 0)):
+            if value < least:
+                raise UserError(f"model.database.{name} is {value}; {least} and more are accepted")
         self.projection_rows = projection_rows
         self.key_width, self.build_missing = key_width, build_missing
         self.rows = rows if isinstance(rows, list) else [rows]

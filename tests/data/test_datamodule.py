@@ -311,3 +311,9 @@ def test_queries_that_are_in_the_database_are_refused_unless_allowed(tars: Calla
     assert [sentence.split(":")[0] for sentence in allowed.warnings] == [
         "data.queries are images of data.database, where retrieval finds them again"
     ]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_beyond_its_range_is_refused(seed: int) -> None:
+    with pytest.raises(UserError, match=f"data.query_seed is {seed}: accepted are 0 to 4294967295"):
+        ImageData(queries=Digits(split="test"), query_seed=seed)

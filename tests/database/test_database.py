@@ -34,6 +34,8 @@ def test_softmax_is_shortened_where_that_is_shorter(tmp_path, softmax, classes, 
         ({"taps": []}, "at least one"),
         ({"taps": [Tap("a"), Tap("b", name="a")]}, "different names"),
         ({"projection_rows": 1}, "projection_rows is 1"),
+        ({"key_width": 0}, "key_width is 0; 1 and more"),
+        ({"order_seed": -1}, "order_seed is -1; 0 and more"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path, changes, sentence):
