@@ -138,6 +138,7 @@ def files(tmp_path):
                 "allow_overlap": True,
                 "batch_size": 32,
                 "num_workers": 1,  # last bits only
+                "on_query_error": "skip",
                 "on_error": "skip",  # images that are left out are in the store
             },
         ),
