@@ -136,7 +136,7 @@ class Classifier(nn.Module):
         self.num_classes = found.num_classes
         if self._tapping.objection and self._hooked != self._tapping.objection:
             self._hooked = self._tapping.objection
-            log.info("network %s is tapped at its modules, since of its graph: %s", self.name, self._hooked)
+            log.info("network %s is tapped at its modules and not in its graph: %s", self.name, self._hooked)
         if found.randomized:
             self._warn(
                 f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "
