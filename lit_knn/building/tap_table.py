@@ -19,7 +19,7 @@ def print_taps(classifier: Classifier, data: ImageData) -> None:
     image = data.first_images(classifier.mean.device)["image"][:2]
     found, objection = classifier.layers(image if len(image) > 1 else image.repeat(2, 1, 1, 1))
     size = "×".join(map(str, image.shape[2:]))
-    source = f"hooked at its modules, since of its graph: {objection}" if objection else "traced"
+    source = f"hooked at its modules and not in its graph: {objection}" if objection else "traced"
     table = Table(
         title=f"{classifier.name}: {len(found)} layers for images of {size} pixels, {source}", title_justify="left"
     )

@@ -24,5 +24,5 @@ def test_the_command_needs_no_database_and_writes_nothing(config, tmp_path, caps
     run("taps", config)
     out = capsys.readouterr().out
     assert "ValueFlow: 3 layers" in out
-    assert "hooked at its modules, since of its graph: it cannot be traced" in out
+    assert "hooked at its modules and not in its graph: it cannot be traced" in out
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["given.yaml"]
