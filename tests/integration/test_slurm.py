@@ -14,6 +14,7 @@ import yaml
 from ..conftest import contents, run, tiny
 from ..data.conftest import write_tars
 from .slurm_sandbox import missing, slurm
+from .test_interrupted import EXAMINATION
 
 ROOT = Path(__file__).parents[2]
 SUBMIT = ROOT / "slurm" / "submit"
@@ -227,8 +228,8 @@ def expected(folder, tmp_path_factory):
 def test_a_chain_that_is_requeued_in_the_middle(cluster, config, expected, tmp_path):
     """Slurm starts an array task of extract again, and the test itself asks for that when it is signalled."""
     interrupt = (
-        "--sbatch=extract=--export=ALL,IN_BATCH=2,ASK=requeue",
-        "--sbatch=test=--export=ALL,IN_BATCH=4,ASK=signal",
+        f"--sbatch=extract=--export=ALL,IN_BATCH={EXAMINATION + 2},ASK=requeue",
+        f"--sbatch=test=--export=ALL,IN_BATCH={EXAMINATION + 4},ASK=signal",
     )
     few = ("--sbatch=fit=--array=1-2", "--sbatch=add=--array=1-2")
     submit(cluster, tmp_path, "--tasks=3", *few, f"--steps={CHAIN}", "--sbatch=test=--ntasks-per-node=2", *interrupt)
