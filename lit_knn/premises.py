@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lit_knn.attacks import Attack
     from lit_knn.backbones import Tap
     from lit_knn.cache import AdversarialCache
-    from lit_knn.data import Batch, ImageSource
+    from lit_knn.data import Batch, ImageData, ImageSource
     from lit_knn.data.preprocessing import Preprocessing
     from lit_knn.database import Database, Gallery
     from lit_knn.defenses import Defense
@@ -139,6 +139,21 @@ def verify_networks(
                         f"{classifier.name}, which has {classifier.num_classes}: both must have the same"
                     )
     return cast(int, classifier.num_classes)
+
+
+def verify_sources(data: ImageData) -> None:
+    """Refuse queries that are in the database, or whose classes were counted through to other numbers than there.
+
+    Nothing says which of the numbers are the network's: one folder of another name is enough to shift all behind it.
+
+    Raises:
+        UserError: If they are.
+    """
+    data.verify_disjoint()
+    mine = data.queries.found_classes
+    theirs = None if data.database is None else data.database.found_classes
+    if mine is not None and theirs is not None and (clash := mine.clash(theirs)):
+        raise UserError(f"data.queries: {clash}")
 
 
 def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) -> None:

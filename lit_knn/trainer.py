@@ -13,6 +13,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from lit_knn import premises
 from lit_knn.backbones import set_precision, verify_precision
 from lit_knn.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, finish_store, verify
 from lit_knn.building.tap_table import print_taps
@@ -188,7 +189,7 @@ class EvalTrainer(RunTrainer):
             )
         self.keeps_record = True
         if model.needed:
-            datamodule.verify_disjoint()
+            premises.verify_sources(datamodule)
         if model.needed and model.required_database.build_missing and not model.required_database.is_complete():
             self.extract(model, datamodule, str(Part()))  # an array of tests is not one of extractions
             self.index(model, datamodule)

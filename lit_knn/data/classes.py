@@ -35,6 +35,7 @@ class Classes:
         names: What people call each number.
         complete: Whether these are all classes that the network can have.
         remedy: What to do if they are not the network's, as the end of a sentence.
+        counted: Whether nothing but the order of the words says their numbers.
     """
 
     origin: str
@@ -42,6 +43,7 @@ class Classes:
     names: Mapping[int, str]
     complete: bool = True
     remedy: str = _HOW
+    counted: bool = False
 
     def number(self, word: str) -> int | None:
         """Return the class that a word stands for, None if there is none.
@@ -65,6 +67,20 @@ class Classes:
         if count == num_classes or (count < num_classes and not self.complete):
             return ""
         return f"{self.origin}, but the network has {num_classes:,} classes: {self.remedy}"
+
+    def clash(self, others: Classes) -> str:
+        """Return which word that was counted through has another number elsewhere, as one sentence; "" if none has.
+
+        Args:
+            others: If they are not as many, it is no contradiction: a network may have been trained on some of them.
+        """
+        if not self.counted or len(self.names) != len(others.names):
+            return ""
+        for word, number in self.numbers.items():
+            if others.numbers.get(word, number) != number:
+                there = f"{others.origin} and it is number {others.numbers[word]}"
+                return f"{self.origin} and {word!r} is number {number} of them, but {there}: {self.remedy}"
+        return ""
 
 
 @cache
@@ -136,6 +152,7 @@ def assign(words: Sequence[str], known: Classes | None, where: str, *, ranked: b
     if known is None:
         ordered = sorted(words, key=lambda word: (int(word) if whole else 0, word))
         known = _ordered(f"{where} are {len(words):,} classes", [(word, word) for word in ordered])
+        known = replace(known, counted=True)
     for word in words:
         if known.number(word) is None:
             some = ", ".join(map(repr, list(known.names.values())[:2]))

@@ -68,6 +68,25 @@ def test_whole_numbers_are_sorted_as_numbers(tmp_path: Path, names: list[str]) -
     assert labels(ImageFolder(root=folders(tmp_path, *names))) == {name: i for i, name in enumerate(names)}
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "word"),
+    [
+        ("abcd", "abcd", ""),
+        ("Abcd", "abcd", ""),  # no number is another one
+        ("aBcd", "abcd", "a"),
+        ("bcde", "abcd", "b"),
+        ("abcd", "abcde", ""),  # perhaps of a network of the four
+        ("abcd", "wxyz", ""),
+    ],
+)
+def test_words_that_were_counted_to_other_numbers(mine: str, theirs: str, word: str) -> None:
+    found, others = assign(list(mine), None, "mine"), assign(list(theirs), None, "theirs")
+    clash = found.clash(others)
+    assert (f"{word!r} is number" in clash) if word else not clash
+    assert not assign(list(mine), given(list(mine)), "mine").clash(others)  # somebody has said them
+    assert not imagenet().clash(imagenet())
+
+
 def test_a_folder_without_images_is_no_class_unless_it_is_listed(tmp_path: Path) -> None:
     root = folders(tmp_path, "a", "b", "c")
     (root / "__MACOSX").mkdir()

@@ -135,3 +135,16 @@ def test_labels_in_a_file_and_queries_in_another(queries, digits, tmp_path, mist
     assert clean(run("test", config, "--trainer.run", "run-1")) == (digits[1][1::2].sum(), COUNT // 2)
     (tmp_path / "list.txt").write_text("000\n001\n")
     assert "queries is" in mistake("test", config, "--trainer.run", "run-1")
+
+
+def test_one_folder_of_another_name_shifts_no_labels(config, tmp_path, mistake):
+    pixels = np.random.default_rng(0).integers(1, 255, (20, 8, 8, 3), dtype=np.uint8)
+    for row, image in enumerate(pixels):
+        side, name = ("q", "C1" if row == 1 else NAMES[row]) if row < 10 else ("b", NAMES[row - 10])
+        (tmp_path / side / name).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / side / name / f"{row}.png")
+    for part, side in (("queries", "q"), ("database", "b")):
+        config["data"][part] = {"class_path": "ImageFolder", "init_args": {"root": str(tmp_path / side)}}
+    sentence = mistake("test", config)
+    assert "'c0' is number 1 of them" in sentence
+    assert "b are 10 classes and it is number 0: give `classes:`" in sentence
