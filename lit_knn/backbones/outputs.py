@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -44,8 +45,10 @@ def logits_of(output: object, key: str | int | None, image: Tensor) -> Tensor:
 def _part(output: object, key: str | int) -> object:
     if isinstance(output, Mapping) and key in output:
         return output[key]
-    if isinstance(output, tuple | list) and isinstance(key, int) and -len(output) <= key < len(output):
-        return output[key]
+    if isinstance(output, tuple | list):
+        position = int(key) if re.fullmatch(r"-?[0-9]{1,9}", str(key)) else len(output)  # a command line gives text
+        if -len(output) <= position < len(output):
+            return output[position]
     if isinstance(key, str) and key.isidentifier() and not isinstance(output, Tensor) and hasattr(output, key):
         return getattr(output, key)
     raise UserError(
