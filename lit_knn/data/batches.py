@@ -99,7 +99,9 @@ class BatchDataset(Dataset["Batch | UserError"]):
                     raise ImageError("every pixel is zero, and the size of a perturbation is relative to their norm")
             except ImageError as error:
                 if not self._skip:
-                    raise UserError(f"{key} of shard {shard.name}: {error}") from error
+                    option = "on_query_error" if self._queries else "on_error"
+                    remedy = f"data.{option}: skip leaves it out"
+                    raise UserError(f"{key} of shard {shard.name}: {error}; {remedy}") from error
                 failed.append(Failure(row, key, str(error)))
                 continue
             label = _whole(sample.label, f"{key} of shard {shard.name}")
