@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from lit_knn.errors import one_sentence
+from lit_knn.errors import INTERRUPTED, one_sentence
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
-INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 HELP = """\
 usage: lit-knn {taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]

@@ -72,6 +72,9 @@ def first_line(error: BaseException) -> str:
     return ": ".join(filter(None, (type(error).__name__, *text.splitlines()[:1])))
 
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT
+
+
 class ProcessError(RuntimeError):
     """Another process of the run has failed, which says why itself, or was killed and cannot."""
 

@@ -72,7 +72,7 @@ class Evaluation(pl.LightningModule):
         self.database = database
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
         self.topk: Sequence[int] = TOPK if topk is None else topk
-        self._default_topk, self.num_classes = topk is None, 0  # C is known when a test has tried the classifier
+        self._default_topk = topk is None  # then it depends on C, which is known when a test has tried the classifier
         premises.verify_parts(
             attacks=attacks,
             deltas=deltas,
@@ -152,11 +152,11 @@ class Evaluation(pl.LightningModule):
         super().on_test_model_eval()
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
         first = self.data.first_images(self.device)["image"]
-        self.num_classes = premises.verify_networks(self.classifier, self.threats, taps, first, self.data.preprocessing)
+        num_classes = premises.verify_networks(self.classifier, self.threats, taps, first, self.data.preprocessing)
         if self._default_topk:
-            self.topk = [k for k in TOPK if k < self.num_classes]
-        premises.verify_topk(self.topk, self.num_classes)
-        premises.verify_attackers(self.cases, self._replicas, self.num_classes)
+            self.topk = [k for k in TOPK if k < num_classes]
+        premises.verify_topk(self.topk, num_classes)
+        premises.verify_attackers(self.cases, self._replicas, num_classes)
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
 
@@ -240,7 +240,7 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results = self.tally.accuracy.rows()
-        self.warnings = cautions(self.tally.clean.counts(), self.num_classes)
+        self.warnings = cautions(self.tally.clean.counts(), cast(int, self.classifier.num_classes))
         for sentence in self.warnings if self.trainer.is_global_zero else []:
             log.warning("%s", sentence)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from lit_knn.errors import INTERRUPTED
 from lit_knn.slurm import job_id
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Preempted(SystemExit):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum if signum == signal.SIGINT else EX_TEMPFAIL)
+        super().__init__(INTERRUPTED if signum == signal.SIGINT else EX_TEMPFAIL)
         self.signum = signum
 
 

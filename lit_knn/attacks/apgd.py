@@ -32,9 +32,9 @@ class APGD(Attack):
         Croce and Hein 2020, Algorithm 1 and Section 3.
 
     Differences from the paper:
-        The first run starts at the image. All others come from the authors' code: random starts lie on the sphere, exactly a share ρ of rising steps is too few, the
-        first step after a return to the best point is compared with the point that was left, and the gaps between
-        checkpoints are rounded down, to 1 at least.
+        The first run starts at the image. All others come from the authors' code: random starts lie on the sphere,
+        exactly a share ρ of rising steps is too few, the first step after a return to the best point is compared with
+        the point that was left, and the gaps between checkpoints are rounded down, to 1 at least.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from .classifier import Classifier, set_precision
 from .ensemble import Ensemble
 from .moments import Moments
-from .precision import outside_networks, rounded_products, verify_precision
+from .precision import full_float32, outside_networks, rounded_products, verify_precision
 from .projection import Projection
 from .taps import Tap
 
@@ -13,6 +13,7 @@ __all__ = [
     "Moments",
     "Projection",
     "Tap",
+    "full_float32",
     "outside_networks",
     "rounded_products",
     "set_precision",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -38,6 +41,18 @@ def network_precision(precision: str, device: torch.device) -> torch.autocast:
 def outside_networks(device: torch.device) -> torch.autocast:
     """Return the context of all that follows networks: Lightning casts whole steps, with distances and votes."""
     return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Multiply float32 as float32, whatever autocast or the precision of matrix products says."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with outside_networks(device):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def rounded_products(device: torch.device) -> str:

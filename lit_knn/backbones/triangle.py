@@ -9,11 +9,11 @@ are multiplied in float64, which has all integers below 2⁵³.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from lit_knn.backbones.precision import full_float32
 
 EXACT_FLOAT32, EXACT = 2.0**24, 2.0**53
 FEWEST = 256  # rows that are rather multiplied in float64 than fewer at once
@@ -42,7 +42,7 @@ class Triangle:
 
     def add(self, rows: Tensor) -> None:
         """Add the outer products of ``(n, D)`` float32 integers."""
-        with _full_precision(rows.device):
+        with full_float32(rows.device):
             self._add(rows)
 
     def _add(self, rows: Tensor) -> None:
@@ -77,15 +77,3 @@ class Triangle:
             result[start:stop].addmm_(block, basis[start:])
             result[stop:].addmm_(block[:, len(block) :].T, basis[start:stop])
         return result
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply float32 as float32, whatever autocast or the precision of matrix products says."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

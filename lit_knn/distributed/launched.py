@@ -14,7 +14,8 @@ from contextlib import suppress
 
 from pytorch_lightning import Trainer
 
-INTERRUPTED = 128 + signal.SIGINT
+from lit_knn.errors import INTERRUPTED
+
 LOOK_SECONDS = 0.2
 
 

@@ -8,8 +8,7 @@ exact products, and need no second look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lit_knn.backbones import full_float32
 from lit_knn.index.neighbors import Neighbors
 from lit_knn.index.selection import Selection
 
@@ -122,7 +122,7 @@ class Running:
         if not len(rows) or not len(self.queries):
             return
         block, number = (torch.from_numpy(part).to(self.queries.device) for part in (rows, ids))
-        with _float32(block.device):
+        with full_float32(block.device):
             squares = torch.einsum("nd,nd->n", block, block)  # ‖x‖²
         longest = squares.max().double().sqrt() + self._squares.sqrt()  # (N,): ‖q‖ + max ‖x‖
         exact = self._whole and bool(longest.max() < LONGEST_WHOLE) and _are_whole(block)
@@ -136,7 +136,7 @@ class Running:
         self, tile: slice, block: Tensor, number: Tensor, squares: Tensor, margin: Tensor, exact: bool
     ) -> None:
         many, k = tile.stop - tile.start, self.ids.shape[1]
-        with _float32(block.device):
+        with full_float32(block.device):
             scores = torch.addmm(squares, self.queries[tile], block.T, alpha=-2)  # (T, n): ‖x‖² − 2 q·x
         farthest = self.distances[tile, -1].double().square()
         if exact:  # whole numbers below it: rows of earlier blocks go first of equally near ones
@@ -182,15 +182,3 @@ class Running:
 def _are_whole(features: Tensor) -> bool:
     """Return whether all are whole numbers."""
     return bool((features[:1] == features[:1].round()).all() and (features == features.round()).all())
-
-
-@contextmanager
-def _float32(device: torch.device) -> Iterator[None]:
-    """Multiply float32 as float32, whatever autocast or the precision of matrix products says."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

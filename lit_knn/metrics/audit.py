@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lit_knn.metrics.sums import Sums
 
 
 class AuditError(RuntimeError):
     """Samples were dropped, padded or repeated, so that no accuracy of the run can be trusted."""
 
 
-class SampleAudit(Metric):
+class SampleAudit(Sums):
     """Three sums over the ids of all processes: how many, their sum, the sum of their hashes.
 
     A distributed sampler pads the last batch by default and nobody notices; here any sample that is missing, repeated
     or swapped changes a sum (two changes cancel in all three with a chance of about 2⁻⁶⁴).
     """
 
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
-
-    sums: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
-
     def update(self, id: Tensor) -> None:
         """Count the ids ``(N,)`` int64 of one batch."""
-        self.sums = self.sums + _sums(id)  # out of place: under ddp_spawn the default state lies in shared memory
-
-    def compute(self) -> Tensor:
-        """Return the three sums, ``(3,)`` int64, over all processes."""
-        return self.sums
+        self.add(_sums(id))
 
     def verify(self, expected: Tensor) -> None:
         """Compare with the ids that should have been seen; every process must take part.

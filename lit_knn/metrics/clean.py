@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lit_knn.metrics.functional import wilson
+from lit_knn.metrics.sums import Sums
 
 
 class CleanCounts(NamedTuple):
@@ -25,27 +25,12 @@ class CleanCounts(NamedTuple):
     stored: int
 
 
-class CleanQueries(Metric):
+class CleanQueries(Sums):
     """The sums of `CleanCounts` over all processes, int64: any number of processes merges to the same numbers."""
-
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
-
-    sums: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, right: Tensor, stored: Tensor) -> None:
         """Count a batch: ``(N,)`` bool, whether the classifier is right and whether the database has the image."""
-        counted = torch.stack([torch.ones_like(right), right, stored]).sum(dim=1)
-        self.sums = self.sums + counted  # out of place: under ddp_spawn the default state lies in shared memory
-
-    def compute(self) -> Tensor:
-        """Return the sums, ``(3,)`` int64."""
-        return self.sums
+        self.add(torch.stack([torch.ones_like(right), right, stored]).sum(dim=1))
 
     def counts(self) -> CleanCounts:
         """Merge the processes and return the sums."""

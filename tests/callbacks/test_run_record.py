@@ -13,7 +13,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.callbacks import run_record
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, Defense, NoDefense, Variant
+from lit_knn.defenses import KNN, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.report import Record
@@ -22,6 +22,7 @@ from lit_knn.store import Store
 from lit_knn.trainer import EvalTrainer
 
 from ..conftest import NETWORK, run, tiny
+from ..test_evaluation import Scale
 
 
 def test_the_record_tells_what_was_run(reference, database_path, classifier):
@@ -125,16 +126,6 @@ def test_a_classifier_that_guesses_is_said_even_if_only_others_answer(tmp_path, 
 
 
 # ---------------------------------------------------------------- going on, from Python
-
-
-class Scale(Defense):
-    variants = [Variant("scaled")]  # noqa: RUF012
-
-    def __init__(self, factor):
-        self._factor = factor
-
-    def __call__(self, query):
-        return query.classify(query.image * self._factor)[None]
 
 
 @pytest.fixture
