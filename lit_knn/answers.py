@@ -50,9 +50,9 @@ def answers(
     """
     pairs = _pairs(defenses, views)
 
-    def answer(look: Attacked) -> tuple[Tensor, Tensor, Tensor]:
+    def answer(look: Attacked) -> tuple[Tensor, ...]:
         scores = [defense(look.query if view is None else look.query.of(view)) for defense, view in pairs]
-        return hits(torch.cat(scores), label, topk), look.realised.float(), look.realised_normalized.float()
+        return hits(torch.cat(scores), label, topk), look.realised.float(), look.realised_normalized.float(), look.flat
 
     looks = iter(looks)
     query = (first := next(looks)).query
@@ -61,10 +61,10 @@ def answers(
         [torch.stack(parts) for parts in zip(clean, *attacked[start : start + sizes], strict=True)]  # (E, N, ...)
         for start in range(0, len(attacked), sizes)
     ]
-    found, realised, normalized = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
+    found, realised, normalized, flat = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
     needed = most_needed(defenses)
     stored = in_database(query, needed) if needed else torch.zeros_like(label, dtype=torch.bool)
-    return Outcome(found, realised, normalized, hits(query.logits[None], label, [1])[:, 0, 0], stored)
+    return Outcome(found, realised, normalized, hits(query.logits[None], label, [1])[:, 0, 0], stored, flat)
 
 
 def _pairs(defenses: Sequence[Defense], views: Sequence[Gallery]) -> list[tuple[Defense, Gallery | None]]:

@@ -4,7 +4,7 @@ Where the store itself is searched, every search reads all of it. Attacks that d
 before the end of the test; so what the defended classifier makes of their images is kept, one sealed file for each
 batch, and is looked up together. It goes on where it was stopped, with any number of processes.
 
-    folder/<first id>-<N>.npz        a batch: logits, features, realised Δ
+    folder/<first id>-<N>.npz        a batch: logits, features, realised Δ, flat gradients
     folder/found/<tap>-<unique>.npz  what one process has found in some units of the database
 """
 
@@ -80,6 +80,7 @@ class Deferral:
         for look in looks():
             parts = {"logits": look.query.logits}
             parts |= {"realised": look.realised.float(), "normalized": look.realised_normalized.float()}
+            parts |= {"flat": look.flat}
             parts |= {f"features/{tap}": look.query.features(tap).float() for tap in self._needed}
             for name, part in parts.items():
                 columns.setdefault(name, []).append(part.detach().cpu())
@@ -165,7 +166,7 @@ class Deferral:
     def _looks(self, path: Path, queries: int, nearby: dict[str, Neighbors], device: torch.device) -> list[Attacked]:
         with undamaged(path, ATTACK):
             arrays = load_arrays(path, ATTACK)
-            names = ["realised", "normalized", "logits", *(f"features/{tap}" for tap in self._needed)]
+            names = ["realised", "normalized", "flat", "logits", *(f"features/{tap}" for tap in self._needed)]
             if {arrays[name].shape[:2] for name in names} != {(arrays["realised"].shape[0], queries)}:
                 raise ValueError(f"its columns are not of {queries} queries")
             columns = {name: torch.from_numpy(arrays[name]).to(device) for name in names}
@@ -193,6 +194,7 @@ class Deferral:
                 ),
                 columns["realised"][look],
                 columns["normalized"][look],
+                columns["flat"][look],
             )
             for look in range(many)
         ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import starmap
 from typing import cast
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 
 from lit_knn import premises
 from lit_knn.answers import answers, variants
-from lit_knn.attacks import Attack
+from lit_knn.attacks import Attack, Attempt
 from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_digest
 from lit_knn.data import Batch, ImageData
@@ -21,7 +23,7 @@ from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_need
 from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
-from lit_knn.metrics import Tally, cautions
+from lit_knn.metrics import Tally
 from lit_knn.origins import case_origins, outcome_origin
 from lit_knn.outcomes import Outcomes
 from lit_knn.perturbation import normalized_l2
@@ -182,7 +184,7 @@ class Evaluation(pl.LightningModule):
 
     def looks(self, image: Tensor, label: Tensor, id: Tensor, batch: str) -> Iterator[Attacked]:
         """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""
-        yield self.look(image, image)
+        yield self.look(image, image, torch.zeros_like(id, dtype=torch.bool))
         for threat, attack in self.cases:
             self.watch(f"{threat.name}: {attack.name}")
             yield from self.sweep(threat, attack, image, label, id, batch)
@@ -200,25 +202,22 @@ class Evaluation(pl.LightningModule):
         """Attack a batch in one case at every Δ, as far as the cache does not know what comes of it."""
         run, look = partial(self.attacked, threat, attack, image, label, id), partial(self.look, image)
         if self.cache is None:
-            return map(look, run(self.deltas[1:]))
+            return starmap(look, run(self.deltas[1:]))
         kept = self._kept[threat.name, attack.name]
         return kept.sweep(batch, image, id, self.deltas[1:], attack=run, look=look, query=self.query)
 
     def attacked(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, id: Tensor, deltas: Sequence[float]
-    ) -> Iterator[Tensor]:
-        """Return a batch attacked in one case: ``(N, 3, H, W)`` for each Δ."""
-        return attack(threat.attacked(self.classifier), image, label, id, deltas, self.replica(threat))
+    ) -> Iterator[Attempt]:
+        """Return a batch attacked in one case at each Δ."""
+        return attack.attempts(threat.attacked(self.classifier), image, label, id, deltas, self.replica(threat))
 
-    def look(self, image: Tensor, adversarial: Tensor) -> Attacked:
-        """Return what defenses may ask of ``adversarial (N, 3, H, W)``, and how far it is from ``image``."""
+    def look(self, image: Tensor, adversarial: Tensor, flat: Tensor) -> Attacked:
+        """Return what defenses may ask of ``adversarial (N, 3, H, W)``, how far it is from ``image``, and `flat`."""
         normalise, query = self.classifier.normalise, self.query(adversarial)
         _ = query.seen  # of one pass, whatever the defenses ask for first
-        return Attacked(
-            query,
-            normalized_l2(image, adversarial),
-            normalized_l2(normalise(image), normalise(adversarial)),
-        )
+        normalized = normalized_l2(normalise(image), normalise(adversarial))
+        return Attacked(query, normalized_l2(image, adversarial), normalized, flat)
 
     def query(self, image: Tensor | None, seen: Seen | None = None) -> Query:
         """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
@@ -240,7 +239,7 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results = self.tally.accuracy.rows()
-        self.warnings = cautions(self.tally.clean.counts(), cast(int, self.classifier.num_classes))
+        self.warnings = self.tally.cautions(cast(int, self.classifier.num_classes))
         for sentence in self.warnings if self.trainer.is_global_zero else []:
             log.warning("%s", sentence)
 

@@ -29,6 +29,7 @@ FORM = {
     "realised_normalized": ("float32", 3),
     "right": ("bool", 1),
     "stored": ("bool", 1),
+    "flat": ("bool", 3),
 }
 
 
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
         realised_normalized: ``(A, E, N)`` float32, Δ in the classifier's normalised space.
         right: ``(N,)`` bool: is the classifier itself right about the clean image?
         stored: ``(N,)`` bool: has the database a row of the image itself?
+        flat: ``(A, E, N)`` bool: was the gradient zero wherever the attack looked?
     """
 
     hits: Tensor
@@ -48,6 +50,7 @@ class Outcome(NamedTuple):
     realised_normalized: Tensor
     right: Tensor
     stored: Tensor
+    flat: Tensor
 
     @property
     def cells(self) -> list[Tensor]:
@@ -130,7 +133,7 @@ class Outcomes:
             cases, sizes, lines, numbers = self.shape
             queries = arrays["id"].shape
             cells = (cases, sizes, *queries)
-            shapes = [(*cells, lines, numbers), cells, cells, queries, queries]
+            shapes = [(*cells, lines, numbers), cells, cells, queries, queries, cells]
             if [arrays[name].shape for name in Outcome._fields] != shapes:
                 raise ValueError("its arrays are not of this run's cases, lines and queries")
         return arrays["id"].tolist(), Outcome(*(torch.from_numpy(arrays[name]) for name in Outcome._fields))

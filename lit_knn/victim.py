@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ class Victim:
         label: ``(N,)`` int64, the true classes.
         id: ``(N,)`` int64.
         replica: The attacker's copy of the defense; None for an attacker who does not know it.
+        highest: Largest value that what is climbed can have.
+
+    Attributes:
+        flat: ``(N,)`` bool of each gradient that was taken: where it was zero, short of the highest value.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -33,6 +38,8 @@ class Victim:
     label: Tensor
     id: Tensor
     replica: Replica | None = None
+    highest: float = math.inf
+    flat: list[Tensor] = field(default_factory=list, init=False)
 
     @cached_property
     def _highest_label(self) -> int:
@@ -63,6 +70,11 @@ class Victim:
         if self.replica is None:
             raise UserError("this attack looks at the defense, which its threat does not know: run it as a WhiteBox")
         return self.replica
+
+    def take_flat(self) -> list[Tensor]:
+        """Return `flat` since this was last called."""
+        taken, self.flat[:] = self.flat[:], []
+        return taken
 
     def require_finite(self, values: Tensor, what: str) -> None:
         """Raise a UserError that names the images whose ``values (N, ...)`` hold NaN or infinity."""

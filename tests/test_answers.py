@@ -23,7 +23,7 @@ def look(predicted, size):
     """Return queries whose logits are for these classes."""
     logits = torch.nn.functional.one_hot(torch.tensor(predicted), 3).float()
     realised = torch.full((len(predicted),), size)
-    return Attacked(Query(None, None, seen=Seen(logits, {})), realised, 2 * realised)
+    return Attacked(Query(None, None, seen=Seen(logits, {})), realised, 2 * realised, realised > 0.25)
 
 
 def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
@@ -45,6 +45,7 @@ def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
     assert outcome.hits[0, 0, :, 2, 0].tolist() == [False, False]
     assert outcome.realised[:, :, 0].tolist() == torch.tensor([[0, 0.1, 0.2], [0, 0.3, 0.4]]).tolist()
     assert torch.equal(outcome.realised_normalized, 2 * outcome.realised)
+    assert torch.equal(outcome.flat, outcome.realised > 0.25)
 
 
 # ---------------------------------------------------------------- databases of several sizes
@@ -63,7 +64,8 @@ def seen(data, classifier, views):
 
     def see(gallery):
         query = Query(batch["image"], classifier, gallery, {"early": 20, "late": 20})
-        return Attacked(query, torch.zeros(len(batch["image"])), torch.zeros(len(batch["image"])))
+        nothing = torch.zeros(len(batch["image"]))
+        return Attacked(query, nothing, nothing, nothing.bool())
 
     return see, batch["label"]
 

@@ -15,7 +15,7 @@ def outcome(n=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     hits = torch.rand(2, 4, n, 5, 1, generator=generator) > 0.5
     realised, normalized = (torch.rand(2, 4, n, generator=generator) for _ in range(2))
-    return Outcome(hits, realised, normalized, realised[0, 0] > 0.5, realised[0, 0] > 0.9)
+    return Outcome(hits, realised, normalized, realised[0, 0] > 0.5, realised[0, 0] > 0.9, realised > 0.7)
 
 
 def test_what_was_saved_is_loaded_by_a_later_process(tmp_path):
@@ -25,7 +25,7 @@ def test_what_was_saved_is_loaded_by_a_later_process(tmp_path):
     kept.save(ids, DIGEST, outcome())
     loaded = Outcomes(tmp_path / "outcomes", {"a": "1"}, SHAPE).load(ids, DIGEST)
     assert all(torch.equal(one, other) for one, other in zip(loaded, outcome(), strict=True))
-    assert [value.dtype for value in loaded] == [torch.bool, torch.float32, torch.float32, torch.bool, torch.bool]
+    assert [value.dtype for value in loaded] == [torch.bool, *[torch.float32] * 2, *[torch.bool] * 3]
 
 
 def test_other_queries_and_another_run_are_refused(tmp_path):
@@ -92,6 +92,6 @@ def test_all_batches_come_back_in_order(tmp_path):
 def test_the_worst_case_keeps_only_what_no_case_breaks():
     hits = torch.tensor([[1, 1, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 3, 1, 1)
     realised, each = torch.tensor([[[0.1, 0.3, 0.2]], [[0.2, 0.1, 0.2]]]), torch.ones(3) > 0
-    worst = Outcome(hits, realised, torch.ones(2, 1, 3), each, each).worst_case()
+    worst = Outcome(hits, realised, torch.ones(2, 1, 3), each, each, hits[..., 0, 0]).worst_case()
     assert worst.hits.flatten().tolist() == [True, False, False]
     assert worst.realised.flatten().tolist() == pytest.approx([0.2, 0.3, 0.2])

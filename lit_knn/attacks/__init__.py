@@ -1,7 +1,7 @@
 """Attacks: images and labels to adversarial images within a budget Δ."""
 
 from .apgd import APGD
-from .base import Attack, BudgetError, Noise, Perturb
+from .base import Attack, Attempt, BudgetError, Noise, Perturb
 from .cw import CWL2
 from .fgsm import FGSM
 from .gradient_descent import GradientDescent
@@ -17,6 +17,7 @@ __all__ = [
     "IFGSM",
     "PGD",
     "Attack",
+    "Attempt",
     "BudgetError",
     "GradientDescent",
     "Noise",

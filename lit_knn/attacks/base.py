@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,18 @@ from lit_knn.victim import Victim, name_ids
 
 if TYPE_CHECKING:
     from lit_knn.replica import Replica
+
+
+class Attempt(NamedTuple):
+    """What came of an attack at one Δ.
+
+    Attributes:
+        image: ``(N, 3, H, W)``, as :meth:`Attack.__call__` gives them.
+        flat: ``(N,)`` bool: was the gradient zero wherever the attack looked, and more to gain? False where it took none.
+    """
+
+    image: Tensor
+    flat: Tensor
 
 
 class BudgetError(RuntimeError):
@@ -131,15 +143,28 @@ class Attack(ABC):
             UserError: If the input, or a value of the model, is none of the above.
             BudgetError: If the variant leaves its budget.
         """
+        return (attempt.image for attempt in self.attempts(model, image, label, id, deltas, replica))
+
+    @final
+    def attempts(
+        self,
+        model: Callable[[Tensor], Tensor],
+        image: Tensor,
+        label: Tensor,
+        id: Tensor,
+        deltas: Sequence[float],
+        replica: Replica | None = None,
+    ) -> Iterator[Attempt]:
+        """Attack a batch as :meth:`__call__` does, and tell of which images the attack never had a gradient."""
         _check(model, image, label, id, deltas)
         # a copy: no variant can move the ball's centre
-        victim = Victim(model, image.detach().clone(), label, id, replica)
+        victim = Victim(model, image.detach().clone(), label, id, replica, self.objective.highest)
         return self._attack(victim, image.detach(), deltas)
 
-    def _attack(self, victim: Victim, image: Tensor, deltas: Sequence[float]) -> Iterator[Tensor]:
+    def _attack(self, victim: Victim, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
         @cache
-        def prepared(target: int) -> Perturb:
-            return self.prepare(victim, self.objective.bind(victim, target))
+        def prepared(target: int) -> tuple[Perturb, list[Tensor]]:
+            return self.prepare(victim, self.objective.bind(victim, target)), victim.take_flat()
 
         @cache
         def choice() -> Score:
@@ -153,26 +178,29 @@ class Attack(ABC):
     def _best(
         self,
         victim: Victim,
-        prepared: Callable[[int], Perturb],
+        prepared: Callable[[int], tuple[Perturb, list[Tensor]]],
         choice: Callable[[], Score],
         image: Tensor,
         delta: float,
-    ) -> Tensor:
+    ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
+        flat = []  # of each gradient of this Δ, those that all Δ share included
         runs = list(product(range(self.objective.targets), range(self.restarts)))
         for number, (target, restart) in enumerate(runs):
             noise = Noise(self.seed, victim.id, number, first=restart == 0)
-            found = prepared(target)(radius(image, delta), noise).detach()
-            found = self._within(victim, found, image, delta)
+            perturb, shared = prepared(target)
+            found = self._within(victim, perturb(radius(image, delta), noise).detach(), image, delta)
+            flat += shared + victim.take_flat()
             if len(runs) == 1:
-                return found
+                best = found
+                break
             with torch.no_grad():
                 value = choice()(found)  # (N,)
             victim.require_finite(value, f"the objective of {self.name}")
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
-        return best
+        return Attempt(best, torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool))
 
     def _within(self, victim: Victim, found: Tensor, image: Tensor, delta: float) -> Tensor:
         """Clip, refuse whatever is not within the budget, and trim the rounding of the rest."""

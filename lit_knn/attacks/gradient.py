@@ -20,6 +20,8 @@ Step = Literal["sign", "l2"]
 def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the objective ``(N,)`` and its gradient ``(N, 3, H, W)`` at ``image``, both detached.
 
+    The victim remembers where it was zero and the objective not at its highest: an attack that found nothing else had nowhere to go.
+
     Raises:
         UserError: If the gradient does not exist or is not finite.
     """
@@ -30,6 +32,7 @@ def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, T
     (ascent,) = torch.autograd.grad(value.sum(), image)  # of the pixels only: .grad of the weights is not touched
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
     victim.require_finite(_maximum(ascent), "the gradient of the attacked model")
+    victim.flat.append(is_flat(ascent) & (value.detach() < victim.highest))
     return value.detach(), ascent
 
 

@@ -3,6 +3,7 @@
     logits                (N, C)   realised             (N,) Δ in pixels
     <layer>, pool <side>  (N, D)   realised_normalized  (N,) Δ in the classifier's normalised space
     id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
+    flat                  (N,) bool: the gradient was zero wherever the attack looked
 
 Numbers are float32, or float64 where the network's are. Each column is contiguous; the attribute ``complete`` is written
 last.
@@ -27,6 +28,7 @@ from lit_knn.fingerprint import Fingerprint, fingerprint_difference
 from lit_knn.sealing import parse_json, sealed, undamaged
 
 PERTURBATION = "perturbation"
+KINDS = {"id": "i", "flat": "b"}  # all others are "f"
 Columns = dict[str, Tensor]
 
 
@@ -49,6 +51,7 @@ class BatchFile:
             "id": id.shape,
             "realised": id.shape,
             "realised_normalized": id.shape,
+            "flat": id.shape,
             PERTURBATION: image.shape,
         }
         self.names: frozenset[str] = frozenset()
@@ -88,7 +91,7 @@ class BatchFile:
             for name, column in file.items():
                 if column.shape != self._shapes.get(name, (len(self._id), *column.shape[1:2])):
                     raise ValueError(f"{name} has shape {column.shape}")
-                if column.dtype.kind != ("i" if name == "id" else "f"):
+                if column.dtype.kind != KINDS.get(name, "f"):
                     raise ValueError(f"{name} is {column.dtype}")
             if not np.array_equal(file["id"][()], self._id.cpu().numpy()):
                 raise UserError(f"{place} is of other queries; {remedy}")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lit_knn.attacks import Attempt
 from lit_knn.backbones import Tap
 from lit_knn.cache.batch import PERTURBATION, BatchFile, Columns, batch_name, halve, move
 from lit_knn.defenses import Query, Seen
@@ -25,11 +26,13 @@ class Attacked(NamedTuple):
         query: What a defense may ask.
         realised: ``(N,)`` float, Δ in pixels.
         realised_normalized: ``(N,)`` float, Δ in the classifier's normalised space.
+        flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
     """
 
     query: Query
     realised: Tensor
     realised_normalized: Tensor
+    flat: Tensor
 
 
 class CachedCase:
@@ -45,7 +48,7 @@ class CachedCase:
     def __init__(self, folder: Path, origin: Fingerprint, taps: Mapping[str, Tap], *, images: bool) -> None:
         self.folder, self._origin, self._images = folder, origin, images
         self._taps = {name: tap.activation for name, tap in taps.items()}
-        self._wanted = {"logits", "realised", "realised_normalized", *self._taps.values()}
+        self._wanted = {"logits", "realised", "realised_normalized", "flat", *self._taps.values()}
         self._wanted |= {PERTURBATION} if images else set()
 
     def sweep(
@@ -55,8 +58,8 @@ class CachedCase:
         id: Tensor,
         deltas: Sequence[float],
         *,
-        attack: Callable[[Sequence[float]], Iterator[Tensor]],
-        look: Callable[[Tensor], Attacked],
+        attack: Callable[[Sequence[float]], Iterator[Attempt]],
+        look: Callable[[Tensor, Tensor], Attacked],
         query: Callable[[Tensor | None, Seen], Query],
     ) -> Iterator[Attacked]:
         """Yield what comes of a batch at each Δ, attacking only where that is not known yet.
@@ -67,7 +70,7 @@ class CachedCase:
             id: ``(N,)`` int64.
             deltas: Each Δ in (0, 1], all different.
             attack: Attacks the batch, lazily.
-            look: Shows attacked images to the defended classifier.
+            look: Shows attacked images to the defended classifier, and passes `flat` on.
             query: Makes a query of attacked images, None if they are not kept, and what has been seen of them.
 
         Raises:
@@ -92,21 +95,23 @@ class CachedCase:
             log.info("%s keeps no images and lacks %s: attacking again", self.folder, "; ".join(sorted(lacking)))
         fresh = attack(missing) if missing else iter(())
         if self._images:
-            fresh = (halve(adversarial - image) for adversarial in fresh)
+            fresh = (attempt._replace(image=halve(attempt.image - image)) for attempt in fresh)
         for delta, file in zip(deltas, files, strict=True):
             if self._wanted <= file.names:
                 columns = file.read(self._wanted)
             else:
-                kept = next(fresh) if delta in missing else file.read({PERTURBATION})[PERTURBATION]
-                columns = self._columns(look(move(image, kept) if self._images else kept))
+                there = {} if delta in missing else file.read({PERTURBATION, "flat"})
+                kept, flat = (there[PERTURBATION], there["flat"]) if there else next(fresh)
+                columns = self._columns(look(move(image, kept) if self._images else kept, flat))
                 columns |= {PERTURBATION: kept} if self._images else {}
                 file.write(columns)
             seen = Seen(columns["logits"], {name: columns[column] for name, column in self._taps.items()})
             shown = move(image, columns[PERTURBATION]) if self._images else None
-            yield Attacked(query(shown, seen), columns["realised"], columns["realised_normalized"])
+            yield Attacked(query(shown, seen), columns["realised"], columns["realised_normalized"], columns["flat"])
 
     def _columns(self, attacked: Attacked) -> Columns:
-        query, realised, realised_normalized = attacked
+        query, realised, realised_normalized, flat = attacked
         columns = {"logits": query.seen.logits, "realised": realised, "realised_normalized": realised_normalized}
         columns |= {self._taps[name]: activation for name, activation in query.seen.activations.items()}
-        return {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in columns.items()}
+        columns = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in columns.items()}
+        return columns | {"flat": flat}

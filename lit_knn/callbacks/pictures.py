@@ -46,7 +46,7 @@ class NeighbourPictures(Callback):
         image, label, id = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
         threat, attack = evaluation.cases[0]
         attacked = evaluation.attacked(threat, attack, image, label, id, sizes)
-        versions = [image if delta == 0 else next(attacked) for delta in deltas]
+        versions = [image if delta == 0 else next(attacked).image for delta in deltas]
         folder = cast(RunTrainer, trainer).run_folder
         for tap in evaluation.needed:
             rows = [

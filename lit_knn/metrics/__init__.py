@@ -2,6 +2,7 @@
 
 from .audit import AuditError, SampleAudit
 from .clean import CleanCounts, CleanQueries, cautions
+from .flat import FlatGradients
 from .functional import hits, wilson
 from .robust_accuracy import RobustAccuracy
 from .tally import WORST_CASE, Tally
@@ -11,6 +12,7 @@ __all__ = [
     "AuditError",
     "CleanCounts",
     "CleanQueries",
+    "FlatGradients",
     "RobustAccuracy",
     "SampleAudit",
     "Tally",

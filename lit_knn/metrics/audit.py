@@ -19,6 +19,9 @@ class SampleAudit(Sums):
     or swapped changes a sum (two changes cancel in all three with a chance of about 2⁻⁶⁴).
     """
 
+    def __init__(self) -> None:
+        super().__init__(3)
+
     def update(self, id: Tensor) -> None:
         """Count the ids ``(N,)`` int64 of one batch."""
         self.add(_sums(id))

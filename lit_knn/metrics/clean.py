@@ -28,6 +28,9 @@ class CleanCounts(NamedTuple):
 class CleanQueries(Sums):
     """The sums of `CleanCounts` over all processes, int64: any number of processes merges to the same numbers."""
 
+    def __init__(self) -> None:
+        super().__init__(3)
+
     def update(self, right: Tensor, stored: Tensor) -> None:
         """Count a batch: ``(N,)`` bool, whether the classifier is right and whether the database has the image."""
         self.add(torch.stack([torch.ones_like(right), right, stored]).sum(dim=1))

@@ -1,4 +1,4 @@
-"""Three sums over all processes."""
+"""Sums over all processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from torchmetrics import Metric
 
 
 class Sums(Metric):
-    """Three sums in int64, which any number of processes merges to the same numbers; a variant says of what."""
+    """Sums in int64, which any number of processes merges to the same numbers; a variant says of what.
+
+    Args:
+        shape: How many there are.
+    """
 
     full_state_update = False
     higher_is_better = None
@@ -16,14 +20,14 @@ class Sums(Metric):
 
     sums: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.add_state("sums", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def add(self, values: Tensor) -> None:
-        """Add ``(3,)`` int64."""
+        """Add whole numbers of that shape."""
         self.sums = self.sums + values  # out of place: under ddp_spawn the default state lies in shared memory
 
     def compute(self) -> Tensor:
-        """Return the sums, ``(3,)`` int64, over all processes."""
+        """Return the sums, int64 of that shape, over all processes."""
         return self.sums

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.metrics.audit import SampleAudit
-from lit_knn.metrics.clean import CleanQueries
+from lit_knn.metrics.clean import CleanQueries, cautions
+from lit_knn.metrics.flat import FlatGradients
 from lit_knn.metrics.robust_accuracy import RobustAccuracy
 
 if TYPE_CHECKING:  # names only, as for the accuracy
@@ -21,7 +22,7 @@ WORST_CASE = ("all", "worst case")  # for each image and variant, the attack tha
 
 
 class Tally(nn.Module):
-    """Accuracies of each case and, of several, of the worst one of each image; that each query was seen; clean queries.
+    """Accuracies of each case and, of several, the worst one of each image; the audit; clean queries; flat gradients.
 
     Args:
         cases: Names (threat, attack).
@@ -41,7 +42,7 @@ class Tally(nn.Module):
         self._several = len(cases) > 1
         self._sizes = len(deltas)
         self.accuracy = RobustAccuracy([*cases, WORST_CASE] if self._several else cases, deltas, variants, topk)
-        self.audit, self.clean = SampleAudit(), CleanQueries()
+        self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
 
     def count(self, id: Tensor, outcome: Outcome) -> None:
         """Count what became of the queries with these ids ``(N,)``, in every case and in the worst one."""
@@ -51,4 +52,10 @@ class Tally(nn.Module):
         for case, size in product(range(len(parts[0])), range(self._sizes)):
             self.accuracy.update(case, size, *(part[case, size] for part in parts))
         self.clean.update(outcome.right, outcome.stored)
+        self.flat.update(outcome.flat)
         self.audit.update(id)
+
+    def cautions(self, num_classes: int) -> list[str]:
+        """Return what to know before the accuracies are believed, in full sentences; every process must take part."""
+        clean = self.clean.counts()
+        return cautions(clean, num_classes) + self.flat.cautions(clean.seen)

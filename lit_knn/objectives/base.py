@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ class Objective(ABC):
         aware: Whether it looks at the defense, and so needs a threat that knows it.
         signed: Whether a value above 0 means that the answer is wrong.
         targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
+        highest: Its largest value, where a gradient of zero is no loss; infinite where it has none.
         flat_at_image: Whether its gradient is weak or zero at the clean image, so that no run should start there.
     """
 
@@ -32,6 +34,7 @@ class Objective(ABC):
     aware: bool = False
     signed: bool = False
     targets: int = 1
+    highest: float = math.inf
     flat_at_image: bool = False
 
     @abstractmethod

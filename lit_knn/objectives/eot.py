@@ -38,7 +38,7 @@ class EOT(Objective):
         self.objective, self.draws, self.evaluations = objective, draws, evaluations
         self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
         self.aware, self.signed, self.targets = objective.aware, objective.signed, objective.targets
-        self.flat_at_image = objective.flat_at_image
+        self.highest, self.flat_at_image = objective.highest, objective.flat_at_image
 
     def verify(self, attack: str, replica: Replica | None, num_classes: int) -> None:
         """Refuse what the averaged objective does."""

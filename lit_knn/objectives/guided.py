@@ -32,6 +32,7 @@ class GuidedNeighbors(StandIn):
     """
 
     suffix = "S&W"
+    highest = 0.0
 
     def __init__(self, *, m: int | None = None) -> None:
         if m is not None and m < 2:

@@ -93,7 +93,7 @@ def evaluate(classifier, queries, database_path, surrogate, tmp_path):
             evaluation, (data or queries())(), verbose=False
         )
         scores = [value for defense in evaluation.defenses for value in getattr(defense, "scores", [])]
-        return evaluation.results, [value.tolist() for value in scores]
+        return evaluation.results, [value.tolist() for value in scores], evaluation.warnings
 
     return call
 

@@ -6,6 +6,7 @@ import pytest
 
 from lit_knn.attacks import PGD
 from lit_knn.defenses import CBWE, UW, NoDefense
+from lit_knn.objectives import CrossEntropy
 from lit_knn.threat import GrayBox
 from tests.conftest import TAPS
 
@@ -132,3 +133,23 @@ def test_rounded_images_are_not_taken_for_exact_ones(evaluate):
     exact = evaluate(**gray)
     assert exact == evaluate(cache=False, **gray) != rounded
     assert evaluate(images=True, **gray) == rounded
+
+
+class Rounded(CrossEntropy):
+    """The loss of rounded images, whose gradient is zero everywhere."""
+
+    def bind(self, victim, target=0):
+        return lambda image: victim.cross_entropy((image * 4).round() / 4)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_a_cached_attack_that_had_no_gradient_is_told_again(images, evaluate, gradients):
+    def again():
+        changes = {"threats": [GrayBox()], "defenses": [NoDefense()], "database": None}
+        return evaluate(images=images, attacks=[PGD(steps=2, objective=Rounded())], **changes)
+
+    first = again()
+    gradients.clear()
+    assert again() == first
+    assert not gradients
+    assert [sentence[:44] for sentence in first[2]] == ["gray_box: PGD had no direction for 30 of 30 "]

@@ -105,3 +105,15 @@ def test_once_a_run_has_begun_the_traceback_is_in_its_folder(own, mistake, tmp_p
     log = tmp_path / "runs" / "run-001" / "error.log"
     assert mistake("test", config).endswith(f"the traceback is in {log}")
     assert "no such thing" in log.read_text()
+
+
+def test_an_attack_without_a_gradient_says_so_and_says_it_again_when_resumed(own, tmp_path, capsys):
+    config = own("return self.net(((x + 1) * 4).round() / 4 - 1)")
+    config["model"]["defenses"] = ["NoDefense"]
+    del config["model"]["database"], config["data"]["database"]
+    for _ in range(2):  # the second time all comes from the first one's outcomes
+        run("test", config, "--trainer.run=rounded")
+        folder = tmp_path / "runs" / "rounded"
+        (warning,) = json.loads((folder / "record.json").read_text())["warnings"]
+        assert warning.startswith("gray_box: PGD had no direction for 130 of 130 queries at Δ = 0.05")
+        assert f"Warning: {warning}." in " ".join(capsys.readouterr().out.split())

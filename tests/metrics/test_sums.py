@@ -9,7 +9,7 @@ class OfValues(Sums):
 
 
 def test_sums_are_whole_numbers_that_start_from_nothing_again():
-    sums = OfValues()
+    sums = OfValues(3)
     before = sums.sums
     for values in ([2**53, 1, 0], [1, -1, 5]):
         sums.update(torch.tensor(values))

@@ -11,7 +11,18 @@ def outcome(cases):
     """Two queries at two sizes; the first case breaks the first query, the second the other one."""
     hits = torch.tensor([[[1, 1], [0, 1]], [[1, 1], [1, 0]]], dtype=torch.bool)[:cases, :, :, None, None]
     size = torch.tensor([[[0.0, 0.0], [0.1, 0.05]]] * 2)[:cases]
-    return Outcome(hits, size, 2 * size, torch.tensor([True, False]), torch.tensor([False, False]))
+    return Outcome(hits, size, 2 * size, torch.tensor([True, False]), torch.tensor([False, False]), size > 0.07)
+
+
+def test_cautions_are_of_clean_queries_and_of_gradients():
+    tally = Tally(CASES, [0.0, 0.1], [Variant("none")], [1])
+    tally.count(torch.tensor([3, 8]), outcome(2)._replace(stored=torch.tensor([True, False])))
+    guesses, stored, *flat = tally.cautions(2)
+    assert "no better than guessing" in guesses
+    assert stored.startswith("1 of 2")
+    assert [sentence.split(" of 2")[0] for sentence in flat] == [
+        f"gray_box: {a} had no direction for 1" for _, a in CASES
+    ]
 
 
 def counted(cases):

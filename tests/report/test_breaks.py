@@ -18,7 +18,8 @@ def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
     hits[1, 1, 0, 1, 0] = False  # the second breaks its defense
     hits[:, :, 2, 1, 0] = False  # the defense is wrong about query 9 from the start
     hits[0, 1, 1, 0, 1] = False  # top-5 alone does not count
-    outcome = Outcome(hits, torch.zeros(2, 2, 3), torch.zeros(2, 2, 3), hits[0, 0, :, 0, 0], ~hits[0, 0, :, 0, 0])
+    nothing, clean = torch.zeros(2, 2, 3), hits[0, 0, :, 0, 0]
+    outcome = Outcome(hits, nothing, nothing, clean, ~clean, nothing.bool())
     write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], outcome)], CASES, [0.0, 0.06], VARIANTS)
     with (tmp_path / "breaks.csv").open() as file:
         rows = list(csv.reader(file))
