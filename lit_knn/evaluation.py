@@ -19,7 +19,7 @@ from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.cache import AdversarialCache, Attacked, CachedCase, batch_digest
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed
+from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed, randomized
 from lit_knn.deferral import Deferral
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint
@@ -159,6 +159,7 @@ class Evaluation(pl.LightningModule):
             self.topk = [k for k in TOPK if k < num_classes]
         premises.verify_topk(self.topk, num_classes)
         premises.verify_attackers(self.cases, self._replicas, num_classes)
+        self.warnings = randomized(self.defenses, self.classifier, first)
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
 
@@ -239,7 +240,7 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results = self.tally.accuracy.rows()
-        self.warnings = self.tally.cautions(cast(int, self.classifier.num_classes))
+        self.warnings += self.tally.cautions(cast(int, self.classifier.num_classes))
         for sentence in self.warnings if self.trainer.is_global_zero else []:
             log.warning("%s", sentence)
 

@@ -9,7 +9,7 @@ from lit_knn.attacks import FGSM, PGD, RandomNoise
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
-from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Variant
+from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Transformed, Variant
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.index import Faiss
@@ -177,6 +177,21 @@ def test_an_attack_leaves_no_trace_in_the_network(classifier, database, data):
     assert all(torch.equal(classifier.state_dict()[name], value) for name, value in before.items())
     assert not any(module.training for module in classifier.modules())
     assert all(parameter.grad is None for parameter in evaluation.parameters())
+
+
+def test_a_defense_that_draws_is_a_warning_of_this_test_only(classifier, data):
+    class Noise(Transformed):
+        name = "noise"
+
+        def transform(self, image):
+            return (image + 0.1 * torch.rand_like(image)).clamp(0, 1)
+
+    evaluation = build(classifier, defenses=[NoDefense(), Noise()])
+    for _ in range(2):
+        test(evaluation, data)
+        assert [sentence.split(":")[0] for sentence in evaluation.warnings] == [
+            "defense noise draws random numbers when it answers"
+        ]
 
 
 # ---------------------------------------------------------------- the audit

@@ -20,7 +20,8 @@ Step = Literal["sign", "l2"]
 def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the objective ``(N,)`` and its gradient ``(N, 3, H, W)`` at ``image``, both detached.
 
-    The victim remembers where it was zero and the objective not at its highest: an attack that found nothing else had nowhere to go.
+    The victim remembers where it was zero and the objective not at its highest: an attack that found nothing else had
+    nowhere to go.
 
     Raises:
         UserError: If the gradient does not exist or is not finite.

@@ -2,6 +2,7 @@
 
 from .base import Defense, Query, Seen, Variant, most_needed
 from .bpda import BPDA
+from .examination import randomized
 from .knn import KNN
 from .none import NoDefense
 from .transformed import BitDepth, Transformed
@@ -22,5 +23,6 @@ __all__ = [
     "Variant",
     "Weighting",
     "most_needed",
+    "randomized",
     "stored_weights",
 ]
