@@ -31,7 +31,7 @@ from lit_knn.index import Neighbors, nearest, rings
 from lit_knn.outcomes import BATCH, batch_path, require_batch
 from lit_knn.outcomes import REMEDY as ATTACK
 from lit_knn.part import Part
-from lit_knn.sealing import load_arrays, seal_arrays, undamaged
+from lit_knn.sealing import load_arrays, seal_arrays, undamaged, unfinished_name
 from lit_knn.together import meet
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
@@ -160,7 +160,7 @@ class Deferral:
     def clear(self) -> None:
         """Remove the folder: every batch has been answered."""
         if self.folder.exists():  # it does not where all of it had been answered before
-            gone = self.folder.rename(self.folder.with_name(f".{self.folder.name}-{uuid.uuid4().hex}"))
+            gone = self.folder.rename(unfinished_name(self.folder))
             shutil.rmtree(gone)  # half of the folder under its name would be looked up by another test
 
     def _looks(self, path: Path, queries: int, nearby: dict[str, Neighbors], device: torch.device) -> list[Attacked]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import tokenize
 import uuid
@@ -201,11 +202,14 @@ def unfinished_files(folder: Path) -> list[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove unfinished files whose writers have certainly ended; of other machines nobody here can tell."""
+    """Remove unfinished files and folders whose writers have certainly ended; of other machines nobody can tell here."""
     for path in unfinished_files(folder):
         match = re.search(r"\.([0-9a-f]+)-(\d+)-[0-9a-f]+\.tmp$", path.name)
         if match and match[1] == _machine() and not _is_running(int(match[2])):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)  # another process may be at it
+            else:
+                path.unlink(missing_ok=True)
 
 
 @cache

@@ -222,7 +222,7 @@ class EvalTrainer(RunTrainer):
         set_precision(model, self.precision)
         started = time.monotonic()
         try:
-            with self.preemption.watching(self), together(self, grace=self.grace):
+            with self.preemption.watching(self, name), together(self, grace=self.grace):
                 try:
                     yield
                 except RuntimeError as error:  # a signal to all processes ends those that read images, too

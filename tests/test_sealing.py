@@ -73,13 +73,16 @@ def dead():
 
 
 def test_what_a_dead_process_has_left_goes_and_nothing_else(tmp_path, dead):
-    abandoned = left_by(tmp_path, dead)
+    abandoned, folder = left_by(tmp_path, dead), left_by(tmp_path, dead)
+    folder.unlink()
+    (folder / "found").mkdir(parents=True)
     mine, of_another_user = left_by(tmp_path, os.getpid()), left_by(tmp_path, 1)
     elsewhere = tmp_path / f".shard.h5.0123456789ab-{dead}-{'0' * 32}.tmp"
     for path in (elsewhere, tmp_path / ".other.tmp", tmp_path / "shard.h5"):
         path.write_text("kept")
     remove_abandoned(tmp_path)
     assert not abandoned.exists()
+    assert not folder.exists()
     assert unfinished_files(tmp_path) == sorted([mine, of_another_user, elsewhere, tmp_path / ".other.tmp"])
     assert (tmp_path / "shard.h5").exists()
     remove_abandoned(tmp_path / "none")

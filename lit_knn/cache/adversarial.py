@@ -12,7 +12,7 @@ from lit_knn.backbones import Tap
 from lit_knn.cache.case import CachedCase
 from lit_knn.errors import UserError
 from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import load_json, sealed
+from lit_knn.sealing import load_json, remove_abandoned, sealed
 
 
 @final  # and so YAML names its arguments without a class path
@@ -48,4 +48,6 @@ class AdversarialCache:
         found = load_json(path, f"delete {path.parent} of the adversarial cache", {str: str})
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"{path.parent} of the adversarial cache is of another case: {difference}; delete it")
+        for folder in (path.parent, *path.parent.glob("delta-*")):
+            remove_abandoned(folder)
         return CachedCase(path.parent, origin, taps, images=self.images)

@@ -21,9 +21,14 @@ from lit_knn.together import check_others, failed_since, launched
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
 
+AT_ONCE = ("index", "verify", "taps")  # commands without batches that it could stop between
+
 
 class PreemptionGuard(Callback):
     """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, or a unit of a scan; on Ctrl-C at once.
+
+    So do index, verify and taps on any of them: what they have sealed stays, and a signal is heard between two calls
+    of FAISS.
 
     ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
     asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or cancelled.
@@ -45,15 +50,22 @@ class PreemptionGuard(Callback):
         self._since: float | None = None
         self._trainer: Trainer | None = None
         self._process = 0
+        self._at_once = False
 
     @contextmanager
-    def watching(self, trainer: Trainer) -> Iterator[None]:
-        """Heed the signals, also between the passes of a command; give the handlers back afterwards."""
+    def watching(self, trainer: Trainer, command: str = "") -> Iterator[None]:
+        """Heed the signals, also between the passes of a command; give the handlers back afterwards.
+
+        Args:
+            trainer: Whose command it is.
+            command: Which it is.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # Python lets no other thread handle signals
             return
         before = {signum: signal.getsignal(signum) for signum in self.SIGNALS}
         self._trainer, self._received, self._since, self._process = trainer, None, None, os.getpid()
+        self._at_once = command in AT_ONCE
         show = sys.unraisablehook
         sys.unraisablehook = lambda what: None if isinstance(what.exc_value, Preempted) else show(what)
         self._install()
@@ -73,7 +85,7 @@ class PreemptionGuard(Callback):
         """Take note; what a handler interrupts may hold any lock."""
         if self._trainer is None or os.getpid() != self._process:
             return  # a process that reads images ends with the one that has started it
-        if signum == signal.SIGINT:  # a person waits
+        if signum == signal.SIGINT or self._at_once:  # a person waits, or nobody would ask
             self._received, self._since = signum, time.monotonic()  # should a finalizer swallow what is raised
             raise Preempted(signum)
         if self._received is None:

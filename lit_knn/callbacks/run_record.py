@@ -24,6 +24,7 @@ from lit_knn.report.record import RESULTS_FILE
 from lit_knn.report.runs import Run
 from lit_knn.report.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.run import RunTrainer
+from lit_knn.sealing import remove_abandoned
 
 if TYPE_CHECKING:
     from lit_knn.evaluation import Evaluation
@@ -48,6 +49,8 @@ class RunRecord(Callback):
                 folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed
             )
         if trainer.is_global_zero:
+            for place in (folder, evaluation.outcomes.folder):
+                remove_abandoned(place)
             (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

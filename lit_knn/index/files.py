@@ -36,7 +36,7 @@ from lit_knn.index.sidecar import (
     whole,
 )
 from lit_knn.part import Part
-from lit_knn.sealing import publish, unfinished_name
+from lit_knn.sealing import publish, remove_abandoned, unfinished_name
 from lit_knn.store import Store
 
 TRAINED, MERGED, LISTS = "trained.faiss", "merged.faiss", "merged.ivfdata"
@@ -101,6 +101,7 @@ class FileIndex(Index):
         Raises:
             UserError: If the store does not have the tap, or too few rows for the settings.
         """
+        remove_abandoned(folder)
         expected = self.belonging(store, tap)
         if self._is_good(folder / MERGED, expected, len(store)):
             return
@@ -145,7 +146,9 @@ class FileIndex(Index):
             UserError: If a part is missing, damaged, of another training, or parts cannot be merged.
         """
         belonging, merged = self.belonging(store, tap), folder / MERGED
+        remove_abandoned(folder)
         if self._is_merged(folder, belonging):
+            _remove_steps(folder)  # which whoever merged them was killed before
             return
         common = self._common(folder, belonging)
         parts = sealed_parts(folder, common, len(store), whole)
@@ -165,9 +168,7 @@ class FileIndex(Index):
                 self._read_back(path, merged, len(store))
         finally:
             lists.unlink(missing_ok=True)
-        for path in (folder / TRAINED, *(path for path, _ in parts)):
-            path.unlink()
-            describe_file(path).unlink()
+        _remove_steps(folder)
 
     def _is_good(self, path: Path, expected: Description, rows: int) -> bool:
         """Return whether a file is what was sealed, to the byte, and can be read."""
@@ -239,3 +240,9 @@ class FileIndex(Index):
             vectors=partial(store.features, tap),
             scan=lambda features, k: scan(store.feature_blocks(tap, within=rows), features, k, [among])[0],
         )
+
+
+def _remove_steps(folder: Path) -> None:
+    """Remove what a merged index has been made from."""
+    for path in (*folder.glob(f"{TRAINED}*"), *folder.glob("part-*.faiss*")):
+        path.unlink(missing_ok=True)  # another process may be at it

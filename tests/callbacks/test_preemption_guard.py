@@ -38,6 +38,14 @@ def test_it_stops_after_the_batch_and_passes_the_signal_on(signum, hook, monkeyp
     assert sent == [signum]
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_it_stops_at_once_where_nothing_would_ask_later(signum):
+    guard = PreemptionGuard()
+    with guard.watching(trainer(), "index"), pytest.raises(Preempted) as stop:
+        send(signum)
+    assert (stop.value.signum, stop.value.code) == (signum, 75)
+
+
 def test_ctrl_c_stops_at_once_and_whatever_it_leads_to_is_no_error():
     guard, error = PreemptionGuard(), RuntimeError("computation interrupted")  # as FAISS says
     with guard.watching(trainer()):

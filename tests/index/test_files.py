@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -113,6 +114,37 @@ def test_a_step_that_is_done_is_not_done_again(small, tmp_path, monkeypatch):
     in_parts(Numpy(), small, tmp_path, 3)
     Numpy().merge(small, "late", tmp_path)
     assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again(small, tmp_path, monkeypatch, moment):
+    """The moments are those at which files get and lose their names; the whole is as good as never interrupted."""
+
+    class Killed(BaseException):
+        pass
+
+    in_parts(Numpy(), small, tmp_path, 2)
+    calls = []
+
+    def mortal(change):
+        def call(*args, **options):
+            calls.append(args)
+            if len(calls) > moment:  # nothing is tidied up on the way out, either
+                raise Killed
+            return change(*args, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "unlink"):
+            patch.setattr(f"os.{name}", mortal(getattr(os, name)))
+        with pytest.raises(Killed):
+            Numpy().merge(small, "late", tmp_path)
+    for path in tmp_path.glob(".*.tmp"):  # as if by a process that has ended
+        path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", "-4194305-")))
+    Numpy().build(small, "late", tmp_path)
+    assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
+    Numpy().open(small, "late", tmp_path)
 
 
 def test_other_settings_replace_the_index(folder, small):

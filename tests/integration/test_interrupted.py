@@ -14,6 +14,7 @@ import yaml
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.cli import main
+from lit_knn.sealing import unfinished_name
 from lit_knn.store import Store
 
 from ..conftest import NETWORK as DIGITS
@@ -274,6 +275,14 @@ def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, comm
     assert contents(database_of(config)) == uninterrupted
 
 
+def test_a_signal_stops_an_index_that_is_built(config, whole, tmp_path, monkeypatch):
+    """It has no batches after which it could ask; the training may take hours."""
+    config["model"]["database"] |= {"path": str(shutil.copytree(whole, tmp_path / "own")), "index": "auto"}
+    monkeypatch.setattr("lit_knn.index.Faiss._train", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    assert end(start(config, "index")) == 75, said(config)
+    assert said(config) == "lit-knn: stopped by SIGTERM with nothing lost; the same command goes on\n"
+
+
 def test_a_shard_that_takes_longer_than_the_notice_is_dropped(config, uninterrupted):
     config["trainer"]["callbacks"] = [{"class_path": "PreemptionGuard", "init_args": {"grace": 0}}]
     first_of_shard_1 = CALIBRATION + BATCHES + EXAMINATION + 3 + 1
@@ -318,11 +327,16 @@ def test_a_test_goes_on_after_the_last_finished_batch(config, whole):
     run("index", config)
     expected = run("test", config)
     runs, again = expected.parent, "--trainer.run=again"
-    assert end(start(config, "test", again, IN_BATCH=40, SIGNAL=int(signal.SIGTERM))) == 75, said(config)
+    child = start(config, "test", again, IN_BATCH=40, SIGNAL=int(signal.SIGTERM))
+    assert end(child) == 75, said(config)
     finished = {path: path.stat().st_mtime_ns for path in (runs / "again" / "outcomes").glob("*.npz")}
     assert 0 < len(finished) < 26
     assert not (runs / "again" / "results.csv").exists()
+    for path in (runs / "again" / "record.json", runs / "again" / "outcomes" / "origin.json"):
+        path = unfinished_name(path)  # as if it had been killed in that moment
+        path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{child}-")).write_text("half")
     run("test", config, again)
+    assert not list((runs / "again").rglob(".*.tmp"))
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
     assert (runs / "again" / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()
 
