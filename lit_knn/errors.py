@@ -72,6 +72,11 @@ def first_line(error: BaseException) -> str:
     return ": ".join(filter(None, (type(error).__name__, *text.splitlines()[:1])))
 
 
+def counted(count: int, one: str, more: str) -> str:
+    """Return a number with what is counted, such as ``1 query is`` or ``2 queries are``."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT
 
 

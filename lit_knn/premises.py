@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from lit_knn.backbones import Classifier
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,8 @@ def verify_neighbors(needed: Mapping[str, int], views: Sequence[Gallery], whose:
     rows = min((len(view) for view in views), default=0)
     for tap, k in needed.items():
         if k > rows:
-            raise UserError(f"{whose} wants {k} neighbours at {tap}, but the database has {rows} rows")
+            wanted, there = counted(k, "neighbour", "neighbours"), counted(rows, "row", "rows")
+            raise UserError(f"{whose} wants {wanted} at {tap}, but the database has {there}")
 
 
 def verify_topk(topk: Sequence[int], num_classes: int) -> None:
@@ -173,4 +174,7 @@ def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) ->
         raise UserError(f"data.queries: {problem}")
     for key, label in zip(batch["key"], batch["label"].tolist(), strict=True):
         if label >= num_classes:
-            raise UserError(f"query {key} has label {label}, but the network's classes are 0 to {num_classes - 1}")
+            shifted = f": where yours are 1 to {num_classes}, subtract 1" if batch["label"].max() == num_classes else ""
+            raise UserError(
+                f"query {key} has label {label}, but the network's classes are 0 to {num_classes - 1}{shifted}"
+            )

@@ -52,8 +52,8 @@ class EvalTrainer(RunTrainer):
     ) -> None:
         if SLURMEnvironment.detect() and not kwargs.get("plugins"):
             kwargs["plugins"] = [SLURMEnvironment(auto_requeue=False)]
-        chosen = callbacks or []
-        chosen = chosen if isinstance(chosen, list) else [chosen]
+        verify_precision(kwargs.get("precision"))  # Lightning makes another one of 16-mixed on a CPU, and says so aside
+        chosen = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
         kept = {type(callback) for callback in chosen}
         if kwargs.get("enable_progress_bar") is False:
             kept.add(Progress)

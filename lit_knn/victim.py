@@ -61,6 +61,16 @@ class Victim:
         return F.cross_entropy(self.logits(image), self.label, reduction="none")
 
     @property
+    def described(self) -> str:
+        """What is attacked, in words."""
+        network = f"network {getattr(self.model, 'name', type(self.model).__name__)}"
+        return (
+            network
+            if self.replica is None
+            else f"{network}, or defense {self.replica.defense.variants[0].defense} of it,"
+        )
+
+    @property
     def defense(self) -> Replica:
         """The copy of the defense.
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_knn.errors import UserError, WriteError, one_sentence
+from lit_knn.errors import UserError, WriteError, counted, one_sentence
 
 
 @pytest.mark.parametrize("kind", [UserError, WriteError])
@@ -9,6 +9,11 @@ def test_what_a_user_can_mend_is_one_line_and_code_2(kind, capsys):
         raise kind("this is\n  wrong")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "lit-knn: this is wrong\n"
+
+
+def test_one_is_not_several():
+    found = [counted(number, "query is", "queries are") for number in (0, 1, 1000)]
+    assert found == ["0 queries are", "1 query is", "1,000 queries are"]
 
 
 def test_a_bug_keeps_its_traceback(capsys):

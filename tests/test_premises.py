@@ -36,11 +36,12 @@ class Named(Digits):
     [
         (list("abc"), 0, "data.queries: Named has 3 classes, but the network has 10"),
         ([str(number) for number in range(1000)], 0, "data.queries: Named has 1,000 classes"),
-        (None, 1, r"query digits/\d+ has label 10, but the network's classes are 0 to 9"),
+        (None, 1, r"query digits/\d+ has label 10, but the network's classes are 0 to 9: where yours are 1 to 10, sub"),
+        (None, 2, r"query digits/\d+ has label 1[01], but the network's classes are 0 to 9$"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused_before_an_attack(classifier, monkeypatch, names, added, sentence):
-    monkeypatch.setattr(PGD, "__call__", lambda *_: pytest.fail("attacked"))
+    monkeypatch.setattr(PGD, "attempts", lambda *_: pytest.fail("attacked"))
     with pytest.raises(UserError, match=sentence):
         test(build(classifier), ImageData(queries=Named(names, added=added), batch_size=200))
 
@@ -62,7 +63,7 @@ def test_settings_that_make_no_sense(classifier, changes, sentence):
 
 
 def test_more_neighbours_than_rows(classifier, data, database):
-    with pytest.raises(UserError, match="1298 neighbours at early, but the database has 1297 rows"):
+    with pytest.raises(UserError, match="1,298 neighbours at early, but the database has 1,297 rows"):
         test(build(classifier, database, defenses=[KNN(taps=["early"], k=[1298])]), data)
 
 

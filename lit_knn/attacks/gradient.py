@@ -28,9 +28,10 @@ def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, T
     """
     image = image.detach().requires_grad_()
     value = objective(image)
-    if not value.requires_grad:
-        raise UserError("what is attacked has no gradient; take an attack that needs none, such as Square")
-    (ascent,) = torch.autograd.grad(value.sum(), image)  # of the pixels only: .grad of the weights is not touched
+    # of the pixels only: .grad of the weights is not touched
+    ascent = torch.autograd.grad(value.sum(), image, allow_unused=True)[0] if value.requires_grad else None
+    if ascent is None:
+        raise UserError(f"{victim.described} has no gradient; take an attack that needs none, such as Square")
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
     victim.require_finite(_maximum(ascent), "the gradient of the attacked model")
     victim.flat.append(is_flat(ascent) & (value.detach() < victim.highest))

@@ -208,7 +208,7 @@ class Classifier(nn.Module):
         called = (
             f"network {self.name} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
         )
-        with network_precision(self.precision, image.device), user_code(called):
+        with network_precision(self.precision, image.device), user_code(called, f"network {self.name}"):
             yield
 
     def train(self, mode: bool = True) -> Self:

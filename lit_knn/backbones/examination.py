@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,14 +53,16 @@ def examine(
         UserError: If the network does not return logits, or a tap has no activations; if an activation depends on the
             other images of the batch, or the network changes its own weights when it answers.
     """
-    start, weights = RandomState(image.device), _versions(network)
+    start, weights = RandomState(image.device), _versions(network.state_dict(keep_vars=True).items())
     modules = modules_by_tap(network, [tap.layer for tap in taps])
     tapped = [tap for tap in taps if tap.layer in modules]
     read = _run(hooked(network, tapped, output), image, start)
+    buffers = _versions(network.named_buffers())  # a first pass may fill those that are in no file, as a cache
     again = _run(hooked(network, [], output), image, start)
     repeats = agree(again.logits, read.logits, read.logits.dtype)
     randomized = not (repeats and read.end.same(start))
-    if changed := [name for name, version in _versions(network).items() if version != weights.get(name)]:
+    changed = _changed(weights, network.state_dict(keep_vars=True).items())
+    if changed := changed or ([] if repeats else _changed(buffers, network.named_buffers())):
         raise UserError(
             f"the network changes its own {changed[0]!r} when it answers, so that an answer depends on those before it: "
             "let it be as it is in evaluation mode"
@@ -126,14 +128,17 @@ def _alone(few: _Run, all: _Run) -> bool:
     return _close(few.logits, all.logits[: len(few.logits)], plainly)
 
 
-def _versions(network: nn.Module) -> dict[str, tuple[int, int]]:
+def _versions(tensors: Iterable[tuple[str, object]]) -> dict[str, tuple[int, int]]:
     """Return what changes when a parameter or buffer is replaced, or written to."""
-    state = network.state_dict(keep_vars=True)
     return {
         name: (id(value), value._version)
-        for name, value in state.items()
+        for name, value in tensors
         if isinstance(value, Tensor) and not value.is_inference()
     }
+
+
+def _changed(before: Mapping[str, tuple[int, int]], tensors: Iterable[tuple[str, object]]) -> list[str]:
+    return [name for name, version in _versions(tensors).items() if version != before.get(name)]
 
 
 def _objection(traced: _Run, read: _Run) -> str:

@@ -11,16 +11,20 @@ from torch import Tensor
 from lit_knn.errors import UserError
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "64-true": None}  # what networks are cast to
+SHORT = {"None": "32-true", "32": "32-true", "64": "64-true", "bf16": "bf16-mixed"}  # names that Lightning takes, too
 
 
-def verify_precision(precision: str) -> None:
+def verify_precision(precision: str | int | None) -> None:
     """Refuse a Trainer's precision in which attacks or votes would be something else.
+
+    Args:
+        precision: As the Trainer has it, or as it is asked for.
 
     Raises:
         UserError: For float16, which rounds the small gradients that attacks climb to zero, and for networks that are
             cast as a whole, with all that they read.
     """
-    if precision not in AUTOCAST:
+    if SHORT.get(str(precision), precision) not in AUTOCAST:
         raise UserError(
             f"trainer.precision is {precision}; accepted are 32-true, 64-true and bf16-mixed (networks in bfloat16, all "
             "that follows them in float32)"

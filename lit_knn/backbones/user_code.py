@@ -15,19 +15,25 @@ OTHERS = (Path(torch.__file__).parent, Path(__file__).parents[1])  # PyTorch and
 
 
 @contextmanager
-def user_code(doing: str) -> Iterator[None]:
+def user_code(doing: str, whose: str = "") -> Iterator[None]:
     """Turn whatever is raised within, ``sys.exit`` included, into an error that names file and line.
 
     Args:
         doing: What the sentence starts with, such as "network NAME cannot be built".
+        whose: What a sentence starts with that says already what is wrong, but not where.
 
     Raises:
         TracedError: With the error as its cause.
+        UserError: What was raised as one, with its start.
     """
     try:
         yield
-    except UserError:
+    except TracedError:
         raise
+    except UserError as error:
+        if not whose:
+            raise
+        raise UserError(f"{whose}: {error}") from error
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal has asked this process to stop

@@ -143,6 +143,8 @@ class Arrays(ImageSource):
     def _rows(self) -> tuple[int, int]:
         count = len(self._all)
         first, stop = self.rows or (0, count)
+        if not count:
+            raise UserError(f"{self.images} of shape {self._stored.shape} holds 0 images: at least one is needed")
         if not 0 <= first < stop <= count:
             raise UserError(f"{self.images} holds {count} images: accepted are rows of these, not {first} to {stop}")
         return first, stop

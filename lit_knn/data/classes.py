@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_knn.data.regular_files import read_regular
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 
 Given = str | list[str | int] | dict[str, int]  # what `classes:` takes
 IMAGENET = Path(__file__).with_name("imagenet_classes.txt")  # ids and words of WordNet, as torchvision chose them
@@ -151,7 +151,7 @@ def assign(words: Sequence[str], known: Classes | None, where: str, *, ranked: b
         return _by_number(words, known, where, ranked)
     if known is None:
         ordered = sorted(words, key=lambda word: (int(word) if whole else 0, word))
-        known = _ordered(f"{where} are {len(words):,} classes", [(word, word) for word in ordered])
+        known = _ordered(f"{where} are {counted(len(words), 'class', 'classes')}", [(word, word) for word in ordered])
         known = replace(known, counted=True)
     for word in words:
         if known.number(word) is None:
@@ -184,7 +184,7 @@ def _parsed(where: str, found: Any) -> Classes:
         if all(map(_is_number, found)) and sorted(map(int, found)) == list(range(len(found))):
             found = [found[key] for key in sorted(found, key=int)]
     if isinstance(found, list) and (pairs := [pair for item in found if (pair := _pair(item)) is not None]):
-        return _ordered(f"{where} lists {len(pairs):,} classes", pairs)
+        return _ordered(f"{where} lists {counted(len(pairs), 'class', 'classes')}", pairs)
     raise UserError(f"{where} holds no classes: accepted are a list of names, {{name: number}} and {{number: name}}")
 
 

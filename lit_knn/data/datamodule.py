@@ -18,7 +18,7 @@ from lit_knn.data.decoding import ImageError
 from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.data.queries import Chosen, choose, examples
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,8 @@ class ImageData(pl.LightningDataModule):
         sampler = self._chosen.batches(self.batch_size, rank=rank, world_size=world_size)
         if sampler.total < world_size:
             raise UserError(
-                f"{self.num_queries_total} queries make {sampler.total} batches of {self.batch_size}, too few for "
+                f"{counted(self.num_queries_total, 'query makes', 'queries make')} "
+                f"{counted(sampler.total, 'batch', 'batches')} of {self.batch_size}, too few for "
                 f"{world_size} processes: use fewer processes or a smaller data.batch_size"
             )
         return self._loader(BatchDataset(self._reader("queries"), skip=False, queries=True), sampler)
@@ -180,7 +181,8 @@ class ImageData(pl.LightningDataModule):
             skipped: What its shards have left out, as far as they have been read.
         """
         if lost := [*self.database_source.unread(), *skipped]:
-            self._warn(f"{len(lost):,} that are images, or look like some, are not in the database: {examples(lost)}")
+            which = counted(len(lost), "that looks like an image is", "that are images, or look like some, are")
+            self._warn(f"{which} not in the database: {examples(lost)}")
 
     @cached_property
     def about_database_rows(self) -> int:
@@ -244,5 +246,5 @@ class ImageData(pl.LightningDataModule):
             everything = BatchDataset(reader, skip=True, queries=True)
             chosen, self.left_out = chosen.readable(self._loader(everything, chosen.batches(self.batch_size)))
         if self.left_out:
-            self._warn(f"{len(self.left_out):,} queries are left out: {examples(self.left_out)}")
+            self._warn(f"{counted(len(self.left_out), 'query is', 'queries are')} left out: {examples(self.left_out)}")
         return chosen

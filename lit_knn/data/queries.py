@@ -10,7 +10,7 @@ import numpy as np
 from lit_knn.data.base import Batch, Failure, ImageSource
 from lit_knn.data.batches import Reader, WholeBatches
 from lit_knn.data.subset import listed, positions
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 
 
 class Chosen(NamedTuple):
@@ -49,7 +49,8 @@ class Chosen(NamedTuple):
         rows = [[row for row in rows if (shard, row) not in left_out] for shard, rows in enumerate(self.rows)]
         failures = [failure for _, failure in failed]
         if not any(rows):
-            raise UserError(f"none of the {len(failures):,} queries can be read: {examples(failures)}")
+            which = "the only query cannot" if len(failures) == 1 else f"none of the {len(failures):,} queries can"
+            raise UserError(f"{which} be read: {examples(failures)}")
         return Chosen(self.starts, rows), failures
 
 
@@ -74,10 +75,10 @@ def choose(
         lengths.append(len(shard))
         unread += shard.unread()
     if unread:
-        raise UserError(
-            f"{len(unread):,} that look like images of data.queries are not read: {examples(unread)}; rename, convert or "
-            "remove them"
+        found = counted(
+            len(unread), "that looks like an image of data.queries is", "that look like images of data.queries are"
         )
+        raise UserError(f"{found} not read: {examples(unread)}; rename, convert or remove them")
 
     def keys() -> Iterator[str]:
         for shard in shards:
@@ -89,7 +90,8 @@ def choose(
         chosen = positions(listed(subset), keys, len(chosen))
     if count is not None:
         if count > len(chosen):
-            raise UserError(f"data.num_queries is {count}, but there are only {len(chosen)} queries")
+            found = counted(len(chosen), "query is", "queries are")
+            raise UserError(f"data.num_queries is {count}, but only {found} there")
         # NumPy froze this generator: the subset stays the same with any later version
         chosen = np.sort(np.random.RandomState(seed).permutation(chosen)[:count])
     if not len(chosen):

@@ -18,7 +18,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 from lit_knn.fingerprint import describe
 from lit_knn.index.exact import scan
 from lit_knn.index.neighbors import Neighbors
@@ -193,7 +193,7 @@ class Index(ABC):
         """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
         rows = len(self._required_store()) if among is None else len(among)
         if not 1 <= k <= rows:
-            raise UserError(f"{self._name} has {rows} rows and cannot find k = {k} neighbours")
+            raise UserError(f"{self._name} has {counted(rows, 'row', 'rows')} and cannot find k = {k} neighbours")
         (neighbors,) = self.partials(features, k, [among])
         return neighbors
 

@@ -1,9 +1,16 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
 from lit_knn.attacks.gradient import direction, gradient, require_step
+from lit_knn.backbones import Classifier
+from lit_knn.defenses import BitDepth
 from lit_knn.errors import UserError
+from lit_knn.replica import Replica
 from lit_knn.victim import Victim
+from tests.conftest import NETWORK
 
 
 @pytest.fixture
@@ -27,6 +34,17 @@ def test_what_has_no_gradient_or_an_infinite_one_is_refused(victim):
     poles = torch.tensor([1.0, torch.inf, 1.0], dtype=torch.float64)
     with pytest.raises(UserError, match=r"not finite for the images with id 6$"):
         gradient(victim, lambda image: image.sum((1, 2, 3)) * poles, victim.image)
+
+
+def test_the_network_without_a_gradient_is_named(victim):
+    named = replace(victim, model=Classifier(**NETWORK, name="mine"))
+    behind = replace(named, replica=Replica(named.model, BitDepth(bits=3)))
+    for weight in (torch.ones(()), torch.ones((), requires_grad=True)):  # which has a gradient, but the image has none
+        objective = partial(lambda weight, image: image.detach().sum((1, 2, 3)) * weight, weight)
+        with pytest.raises(UserError, match=r"^network mine has no gradient; .*Square"):
+            gradient(named, objective, victim.image)
+        with pytest.raises(UserError, match=r"^network mine, or defense 3-bit of it, has no gradient"):
+            gradient(behind, objective, victim.image)
 
 
 def test_directions_have_length_one_and_zero_stays_zero():

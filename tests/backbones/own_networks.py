@@ -205,6 +205,29 @@ class Together(Small):
         return self.logits(5 * (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True))
 
 
+class Growing(Small):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("n", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.n += 1
+        return self.logits(x) * self.n
+
+
+class Caching(Small):
+    """Fills a buffer that is in no file when it answers first, as rotary embeddings do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("n", None, persistent=False)
+
+    def forward(self, x):
+        if self.n is None:
+            self.n = torch.ones(())
+        return self.logits(x) * self.n
+
+
 class Remembering(Small):
     def __init__(self):
         super().__init__()

@@ -216,3 +216,11 @@ def test_what_no_tensor_holds_is_in_the_fingerprint(tmp_path):
 
     assert fingerprint([1, {"a": 2}]) == fingerprint([1, {"a": 2}])
     assert len({fingerprint(1), fingerprint([1, {"a": 2}]), fingerprint([1, {"a": 3}]), fingerprint(1, output=0)}) == 4
+
+
+def test_a_refusal_of_what_a_network_does_names_it():
+    remembering = Classifier(
+        network="tests.backbones.own_networks.Remembering", mean=[0.5] * 3, std=[0.5] * 3, name="mine"
+    )
+    with pytest.raises(UserError, match=r"^network mine: the network changes its own 'seen'"):
+        remembering.examine(torch.rand(3, 3, 8, 8))

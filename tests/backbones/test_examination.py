@@ -52,6 +52,9 @@ def test_as_many_tokens_as_images_are_no_images():
 def test_a_network_that_changes_itself_is_refused():
     with pytest.raises(UserError, match="changes its own 'seen' when it answers"):
         examine(own.Remembering().eval(), None, torch.rand(3, 3, 8, 8), [], None)
+    with pytest.raises(UserError, match="changes its own 'n' when it answers"):  # and draws no random numbers
+        examine(own.Growing().eval(), None, torch.rand(3, 3, 8, 8), [], None)
+    assert not examine(own.Caching().eval(), None, torch.rand(3, 3, 8, 8), [], None).randomized
 
 
 @pytest.mark.parametrize(("products", "more"), [("convolutions", True), ("none", False)])

@@ -93,10 +93,17 @@ def test_what_attacks_cannot_use_is_refused(precision, classifier):
     assert classifier.precision == "32-true"
 
 
-@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true", 16, "16-mixed", "transformer-engine", "half"])
 def test_a_trainer_refuses_it_before_anything_is_read(precision):
     with pytest.raises(UserError, match=f"trainer.precision is {precision}; accepted are"):
         EvalTrainer(accelerator="cpu", devices=1, logger=False, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"), [(32, "32-true"), ("bf16-mixed", "bf16-mixed"), ("64", "64-true"), (None, "32-true")]
+)
+def test_a_trainer_takes_lightnings_shorter_names(given, precision):
+    assert EvalTrainer(accelerator="cpu", devices=1, logger=False, precision=given).precision == precision
 
 
 def test_tf32_is_told():

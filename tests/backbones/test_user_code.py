@@ -79,5 +79,5 @@ def test_being_asked_to_stop_is_no_mistake(network):
 
 
 def test_a_refusal_within_stays_one(network):
-    with pytest.raises(UserError, match=r"^my own sentence$"):
+    with pytest.raises(UserError, match=r"^network net: my own sentence$"):
         called(network(line="from lit_knn.errors import UserError; raise UserError('my own sentence')"))

@@ -23,7 +23,7 @@ def test_queries_that_would_be_lost_are_refused(tmp_path: Path) -> None:
     for name in ("x.png", "y.gif"):
         (tmp_path / "a" / name).write_bytes(IMAGE)
     with pytest.raises(
-        UserError, match=r"^1 that look like images of .* read: a/y\.gif \(this format is not read\); rename"
+        UserError, match=r"^1 that looks like an image of .* is not read: a/y\.gif \(this format is not read\); rename"
     ):
         ImageData(queries=ImageFolder(root=tmp_path)).test_dataloader()
 
@@ -69,6 +69,16 @@ def test_a_run_without_a_readable_query_is_refused(bad: str) -> None:
     module = ImageData(queries=TarShards(urls=bad), query_subset=["s001", "s004"], on_query_error="skip")
     with pytest.raises(UserError, match=r"^none of the 2 queries can be read: s001 \(the image is empty"):
         module.test_dataloader()
+
+
+def test_one_query_is_one(bad: str) -> None:
+    module = ImageData(queries=TarShards(urls=bad), query_subset=["s000", "s001"], on_query_error="skip")
+    module.test_dataloader()
+    assert [sentence[:26] for sentence in module.warnings] == ["1 query is left out: s001 "]
+    with pytest.raises(UserError, match=r"^the only query cannot be read: s001"):
+        ImageData(queries=TarShards(urls=bad), query_subset=["s001"], on_query_error="skip").test_dataloader()
+    with pytest.raises(UserError, match=r"num_queries is 2, but only 1 query is there$"):
+        ImageData(queries=TarShards(urls=bad), query_subset=["s000"], num_queries=2).test_dataloader()
 
 
 def test_no_queries_are_none(tmp_path: Path) -> None:

@@ -248,8 +248,8 @@ def test_a_missing_index_names_the_command_that_builds_it(copied, mistake):
 def test_fewer_rows_than_neighbours(built, mistake):
     built["model"]["defenses"][1]["init_args"]["k"] = [5, 1298]
     sentence = mistake("test", built)
-    assert "1297" in sentence
-    assert "1298" in sentence
+    assert "1,297" in sentence
+    assert "1,298" in sentence
 
 
 def test_more_queries_than_there_are(built, mistake):

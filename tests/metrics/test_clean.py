@@ -34,3 +34,4 @@ def test_a_classifier_that_guesses_is_told_by_its_interval(seen, right, classes,
 def test_queries_in_the_database():
     (sentence,) = cautions(CleanCounts(1000, 990, 3), 10)
     assert sentence.startswith("3 of 1,000 queries are in the database")
+    assert cautions(CleanCounts(1000, 990, 1), 10)[0].startswith("1 of 1,000 queries is in the database")
