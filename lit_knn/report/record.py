@@ -7,7 +7,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import isclose, isfinite
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -46,6 +46,7 @@ class Row(TypedDict):
 
 COLUMNS = tuple(Row.__annotations__)
 COUNTS = ("k", "rows")
+COUNTED = ("delta", "correct", "n", "accuracy")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
 REMEDY = "remove it, or run its test again"
 DATABASE = {"rows": int, "skipped": list}  # where there is one
@@ -172,11 +173,18 @@ def _verify(content: dict[str, Any]) -> None:
             name in COUNTS and any(isinstance(value, str) and value for value in column)
         ):
             raise ValueError(f"{name} of results must be {'whole numbers or blank' if name in COUNTS else 'text'}")
+    if wrong := next((row for row in rows if not _is_possible(row)), None):
+        raise ValueError(f"no count gives {', '.join(f'{name} {wrong[name]!r}' for name in COUNTED)}")
     lines = {(variant(row), row["topk"]) for row in rows}
     cells = Counter((row["threat"], row["attack"], row["delta"]) for row in rows)
     whole = {(row["threat"], row["attack"], row["delta"], variant(row), row["topk"]) for row in rows}
     if not len(whole) == len(rows) == len(lines) * len(cells):
         raise ValueError("results must have each line once for each threat, attack and Δ")
+
+
+def _is_possible(row: Row) -> bool:
+    correct, n = row["correct"], row["n"]
+    return row["delta"] >= 0 and 0 <= correct <= n > 0 and isclose(row["accuracy"], correct / n, abs_tol=1e-6)
 
 
 def _json(content: object, indent: int | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lit_knn.errors import UserError
 from lit_knn.report.record import RECORD_FILE, Record
+from lit_knn.sealing import undamaged
 
 STARTED = ("config.yaml", "outcomes")  # what a test writes into its folder before it has a record
 
@@ -87,7 +88,8 @@ def _runs(path: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / RECORD_FILE).is_file() or any((folder / name).exists() for name in STARTED)
+    with undamaged(folder, "remove it"):
+        return (folder / RECORD_FILE).is_file() or any((folder / name).exists() for name in STARTED)
 
 
 def _label(run: Path, base: Path) -> str:

@@ -86,6 +86,13 @@ def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
         Record.load(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"n": 0}, {"correct": 1001}, {"correct": -1}, {"accuracy": 0.5}, {"delta": -0.1}])
+def test_numbers_that_no_count_gives_are_refused(record, tmp_path, change):
+    dataclasses.replace(record, results=[*record.results[:-1], record.results[-1] | change]).save(tmp_path)
+    with pytest.raises(UserError, match=r"record\.json is damaged \(no count gives .*; remove it"):
+        Record.load(tmp_path)
+
+
 # ---------------------------------------------------------------- records of another shape
 
 

@@ -1,5 +1,7 @@
 import dataclasses
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +85,17 @@ def test_what_cannot_be_reported(root, change, path, sentence):
     change(root)
     with pytest.raises(UserError, match=sentence):
         find_runs([root / path])
+
+
+def test_a_folder_that_may_not_be_searched(root, monkeypatch):
+    """As a user meets it to whom another's runs are closed; root may search all."""
+    closed, stat = root / "imagenet" / "run-10", Path.stat
+
+    def refuse(path, **options):
+        if closed in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UserError, match=r"run-10 cannot be read: Permission denied"):
+        find_runs([root / "imagenet"])
