@@ -45,7 +45,18 @@ CASES = [
     PGD(steps=3, objective=ASK()),
     PGD(steps=2, objective=EOT(objective=CrossEntropy(), draws=2, evaluations=10)),
 ]
-CONTRACTS = {"Attack", "BudgetError", "Noise", "Perturb", "Objective", "Score", "StandIn", "margin", "with_gradient"}
+CONTRACTS = {
+    "Attack",
+    "Attempt",
+    "BudgetError",
+    "Noise",
+    "Perturb",
+    "Objective",
+    "Score",
+    "StandIn",
+    "margin",
+    "with_gradient",
+}
 
 
 def test_no_attack_and_no_objective_is_left_out():
