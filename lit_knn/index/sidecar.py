@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_knn.errors import UserError
-from lit_knn.sealing import load_json, sealed
+from lit_knn.sealing import load_json, sealed, undamaged
 
 Description = dict[str, Any]
 REMEDY = "run `lit-knn index`"
@@ -77,7 +77,9 @@ def checked(path: Path, expected: Description, form: Description | None = None) 
         if name in ("store", "training"):
             raise UserError(f"index {path} is of another {name}; {REMEDY} again")
         raise UserError(f"index {path} has {name} {found.get(name)!r}, not {expected[name]!r}; {REMEDY} again")
-    for part, sealed_as in _files(path, found):
+    with undamaged(sidecar, f"{REMEDY} again"):
+        files = _files(path, found)
+    for part, sealed_as in files:
         size = part.stat().st_size if part.exists() else 0
         if size != sealed_as["size"]:
             raise UserError(f"index {part} has {size} of {sealed_as['size']} bytes; {REMEDY} again")

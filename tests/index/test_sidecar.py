@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.index.sidecar import changed_files, checked, describe_file, described, is_described, whole
+from lit_knn.index.sidecar import changed_files, checked, describe_file, described, identity, is_described, whole
 
 
 def write(path, text="content", **entries):
@@ -114,3 +114,15 @@ def test_what_has_changed_or_gone_since_is_named(tmp_path):
     assert "a.faiss has changed since it was sealed; run `lit-knn index` again" in changed
     assert "b.faiss is missing" in missing
     assert "c.faiss has 3 of 7 bytes" in cut
+
+
+@pytest.mark.parametrize("name", ["", ".", "../other", "/other"])
+def test_a_file_beside_it_that_lies_elsewhere_is_damage(name, tmp_path):
+    path, lists = tmp_path / "file", tmp_path / "lists"
+    lists.write_text("lists")
+    write(path, lists={"lists": identity(lists)})
+    checked(path, {})
+    sidecar = describe_file(path)
+    sidecar.write_text(sidecar.read_text().replace('"lists": {\n  "lists"', f'"lists": {{\n  "{name}"'))
+    with pytest.raises(UserError, match=r"file\.json is damaged \(.*\); run `lit-knn index` again"):
+        checked(path, {})
