@@ -227,15 +227,18 @@ class Deferral:
         """Return the neighbours of all queries in each view, ``(V, L·N, K)``, once each row has been compared with each."""
         k = self._needed[tap]
         shape = (len(self._rings), queries, k)
-        units: list[int] = []
-        files: list[Neighbors] = []
+        found: list[tuple[list[int], Neighbors]] = []
         for path in self._found(tap):
             with undamaged(path, SEARCH):
                 arrays = load_arrays(path, SEARCH, FOUND)
                 if not arrays["ids"].shape == arrays["distances"].shape == shape:
                     raise ValueError(f"neighbors are {arrays['ids'].shape}, not {shape}")
-            units += arrays["units"].tolist()
-            files.append(Neighbors(arrays["ids"], arrays["distances"]))
+            found.append((arrays["units"].tolist(), Neighbors(arrays["ids"], arrays["distances"])))
+        units, files = list[int](), list[Neighbors]()
+        for more, neighbors in sorted(found, key=lambda one: len(one[0]), reverse=True):
+            if not {*more} & {*units}:  # or else the same test, started twice, has searched them at the same time
+                units += more
+                files.append(neighbors)
         if sorted(units) != [unit.number for unit in self._units]:
             lost = sorted({unit.number for unit in self._units} - set(units)) or "some twice"
             raise UserError(
