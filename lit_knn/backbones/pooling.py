@@ -91,12 +91,17 @@ def rmac_regions(height: int, width: int) -> Iterator[tuple[int, int, int]]:
     """Yield top, left and side of the square regions of R-MAC, in pixels of the map.
 
     At scale l they have side ``2·min(W, H)/(l + 1)`` and there are ``l × (l + m − 1)`` of them, spread evenly; m
-    largest ones overlap by about 40 % along the longer side, and a square map has m = 1.
+    largest ones overlap by about 40 % along the longer side, and a square map has m = 1. These are the regions of Tolias et
+    al.'s code but for maps longer than 1:4.8: that has m ≤ 7, which leaves gaps from 1:7 on, and the paper has no limit.
     """
     short, long = sorted((height, width))
     more = 0  # m − 1
     if short < long:
-        more = min(range(1, long), key=lambda gaps: abs(1 - (long - short) / gaps / short - OVERLAP))
+        # in the order of their code: its rounding decides between two that are equally near, as of 3 × 11
+        more = min(
+            range(1, 2 * long),
+            key=lambda gaps: abs((short**2 - short * ((long - short) / gaps)) / short**2 - OVERLAP),
+        )
     for scale in range(1, SCALES + 1):
         if side := 2 * short // (scale + 1):
             for top in _starts(height, side, scale + more * (height > width)):

@@ -99,6 +99,37 @@ def test_regions_cover_the_map_and_the_largest_overlap_by_about_two_fifths(shape
         assert np.abs(1 - np.diff(largest).mean() / min(shape) - 0.4).item() < 0.2
 
 
+def published(height, width, most=7):
+    """The regions of Tolias et al.'s `rmac_regionvec_act.m`, from its formulas; no rounding takes a pixel of the border."""
+    short = min(height, width)
+    gaps = np.arange(1, most)
+    apart = (max(height, width) - short) / gaps
+    more = 1 + int(np.argmin(np.abs((short**2 - short * apart) / short**2 - 0.4)))
+    more_down, more_right = more * (height > width), more * (width > height)
+    for scale in (1, 2, 3):
+        side = int(2 * short / (scale + 1))
+        starts = [
+            np.floor(np.arange(scale + extra) * (length - side) / max(scale + extra - 1, 1) + 1e-9).astype(int).tolist()
+            for length, extra in ((height, more_down), (width, more_right))
+        ]
+        yield from ((top, left, side) for top in starts[0] for left in starts[1] if side)
+
+
+def test_regions_are_those_of_the_published_code():
+    for short in range(1, 41):
+        for long in range(short, int(4.8 * short) + 1):
+            assert sorted(rmac_regions(short, long)) == sorted(published(short, long)), (short, long)
+            assert sorted(rmac_regions(long, short)) == sorted(published(long, short)), (long, short)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (2, 14), (7, 60), (40, 3)])
+def test_of_longer_maps_no_part_is_left_out(shape):
+    assert sorted(rmac_regions(*shape)) == sorted(published(*shape, most=1000))
+    for size, starts in ((shape[0], 0), (shape[1], 1)):
+        covered = {region[starts] + step for region in rmac_regions(*shape) for step in range(region[2])}
+        assert covered == set(range(size))
+
+
 def test_rmac_has_exact_gradients_and_no_scale():
     maps = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda maps: pool(maps, "rmac"), maps)
