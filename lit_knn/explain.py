@@ -44,6 +44,8 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
         return f"there is no key {found[1]!r}{_near(found[1], keys)}"
     if found := re.search(r"Option '(\w+)' is not accepted", what):
         options = {name for cls in known for name in inspect.signature(cls).parameters}
+        if takers := sorted(cls.__name__ for cls in known if found[1] in inspect.signature(cls).parameters):
+            return f"{where}: there is no option {found[1]!r} of the class that is named, but of {', '.join(takers)}"
         return f"{where}: there is no option {found[1]!r}{_near(found[1], options or keys)}"
     if known and (found := re.search(r"Expected a (?:dot import path string: |path but )(\w+)", what)):
         names = ", ".join(sorted(cls.__name__ for cls in known))

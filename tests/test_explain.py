@@ -44,6 +44,10 @@ class PGD(Attack):
             "model.attacks: there is no option 'step'; near it are steps",
         ),
         (
+            "Parser key \"model.attacks\":\n  Option 'steps' is not accepted",
+            "model.attacks: there is no option 'steps' of the class that is named, but of PGD",
+        ),
+        (
             "Parser key \"model.attacks\": Parser key \"step\": Expected a typing.Literal['sign', 'l2']. Got value: l3",
             "model.attacks.step is l3; accepted are 'sign', 'l2'",
         ),
