@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lit_knn.backbones.listing import Layer, layers
 from lit_knn.backbones.loading import load_weights
-from lit_knn.backbones.networks import build
+from lit_knn.backbones.networks import build, require_values
 from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
 from lit_knn.backbones.preparation import Preparation, has_random_weights, own_preparation
@@ -88,6 +88,7 @@ class Classifier(nn.Module):
                 f"network {self.name} has random weights, and no number of it means anything: give "
                 "model.classifier.weights a file, or the library's own in model.classifier.arguments"
             )
+        require_values(self.network, self.name)
         self._own = own_preparation(network, arguments, self.network)
         if self._own is None and (mean is None or std is None):
             self._warn(
@@ -137,15 +138,8 @@ class Classifier(nn.Module):
         if self._tapping.objection and self._hooked != self._tapping.objection:
             self._hooked = self._tapping.objection
             log.info("network %s is tapped at its modules and not in its graph: %s", self.name, self._hooked)
-        if found.randomized:
-            self._warn(
-                f"network {self.name} draws random numbers when it answers: attacks, answers and stored features see "
-                "different draws, and results depend on the batch size and on the number of processes"
-            )
-        if not found.alone:
-            self._warn(
-                f"network {self.name} answers for an image by the others of its batch, too: results depend on the batch size"
-            )
+        for caution in found.cautions():
+            self._warn(f"network {self.name} {caution}")
         if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
             self._warn(
                 f"network {self.name} sees other images than {self._own.source} says ({differences}): set "

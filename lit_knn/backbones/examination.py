@@ -27,13 +27,26 @@ class Examination(NamedTuple):
         num_classes: C.
         randomized: Whether its answer is another one each time.
         alone: Whether an image's answer is the same without the others of its batch.
+        probabilities: Whether each answer has no negative value and the sum 1, as behind a softmax.
         objection: Why its graph, with these taps, is not the network; empty if it is, or if there is none.
     """
 
     num_classes: int
     randomized: bool
     alone: bool
+    probabilities: bool
     objection: str
+
+    def cautions(self) -> list[str]:
+        """Return what to know before its numbers are believed, as sentences that lack who."""
+        known = {
+            "draws random numbers when it answers: attacks, answers and stored features see different draws, and results "
+            "depend on the batch size and on the number of processes": self.randomized,
+            "answers for an image by the others of its batch, too: results depend on the batch size": not self.alone,
+            "returns probabilities, and their softmax is taken as that of logits: its gradients and confidences are "
+            "flatter than the network's own; return what is before the softmax, or the logarithm": self.probabilities,
+        }
+        return [caution for caution, holds in known.items() if holds]
 
 
 def examine(
@@ -79,7 +92,9 @@ def examine(
             raise
         except Exception as error:  # noqa: BLE001 - what was frozen may fit no batch
             objection = f"it raises {first_line(error)}"
-    return Examination(read.logits.shape[1], randomized, alone, objection)
+    sums = read.logits.sum(dim=1)
+    probabilities = bool((read.logits >= 0).all()) and agree(sums, torch.ones_like(sums), read.logits.dtype)
+    return Examination(read.logits.shape[1], randomized, alone, probabilities, objection)
 
 
 def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lit_knn.backbones.user_code import user_code
 from lit_knn.errors import TracedError, UserError
@@ -36,6 +37,22 @@ def build(network: str, arguments: dict[str, Any]) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise UserError(f"network {network!r} gives a {type(built).__name__}, not a torch.nn.Module")
     return unwrapped(built)
+
+
+def require_values(network: nn.Module, name: str) -> None:
+    """Refuse a network with parameters or buffers that have no values: those of lazy modules, or on the meta device.
+
+    Args:
+        network: With its weights, if there is a file of them.
+        name: What it is called.
+
+    Raises:
+        UserError: If it has any.
+    """
+    for key, value in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(value) or value.is_meta:
+            how = "lazy modules get theirs in a first forward pass" if is_lazy(value) else "it is on the meta device"
+            raise UserError(f"network {name}: {key!r} has no values ({how}): give it them before it is returned")
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

@@ -24,10 +24,20 @@ def test_rounding_agrees_and_another_answer_does_not(dtype):
 
 def test_classes_are_counted_and_a_graph_that_fails_is_no_network():
     network, image = own.Small().eval(), torch.rand(3, 3, 8, 8)
-    assert examine(network, None, image, [], None) == (10, False, True, "")
+    assert examine(network, None, image, [], None) == (10, False, True, False, "")
     trace = Trace(network)
     trace._root.network.fc = torch.nn.Linear(7, 10)
     assert "raises RuntimeError" in examine(network, trace, image, [], None).objection
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_probabilities_are_told_from_logits(dtype):
+    image, head = torch.randn(3, 3, 8, 8, dtype=dtype), torch.nn.Linear(192, 1000, dtype=dtype)
+    for last, expected in ((torch.nn.Softmax(1), True), (torch.nn.LogSoftmax(1), False), (torch.nn.Sigmoid(), False)):
+        network = torch.nn.Sequential(torch.nn.Flatten(), head, last)
+        found = examine(network, None, image, [], None)
+        assert found.probabilities is expected
+        assert any("returns probabilities" in caution for caution in found.cautions()) is expected
 
 
 @pytest.mark.parametrize("batch", [2, 3, 6])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.backbones.networks import build, unwrapped
+from lit_knn.backbones.networks import build, require_values, unwrapped
 from lit_knn.errors import UserError
 
 FILE = """
@@ -49,6 +49,16 @@ def test_a_function_that_gives_no_network(file):
         build(f"{file}:number", {})
     with pytest.raises(UserError, match="no function 'tinny'; near it are tiny"):
         build(f"{file}:tinny", {})
+
+
+def test_a_network_without_values_is_refused():
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(UserError, match=r"network mine: '1\.weight' has no values \(lazy modules"):
+        require_values(lazy, "mine")
+    lazy(torch.zeros(1, 3, 2, 2))
+    require_values(lazy, "mine")
+    with pytest.raises(UserError, match=r"'1\.weight' has no values \(it is on the meta device"):
+        require_values(lazy.to("meta"), "mine")
 
 
 def test_what_only_makes_a_network_faster_is_taken_off():
