@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 
+LISTED = 8  # names of arrays in a sentence
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 _NAMES = [*(f"{kind}{bits}" for kind in "UI" for bits in (8, 16, 32, 64)), "F16", "F32", "F64"]  # of safetensors
 _DTYPES = {name: np.dtype(f"<{name[0].lower()}{int(name[1:]) // 8}") for name in _NAMES}
@@ -70,8 +71,10 @@ def _name(known: Any, path: Path, key: str | None) -> str:
         return str(key)
     if key is None and len(names) == 1:
         return str(names[0])
-    holds = ", ".join(map(repr, names)) if names != [""] else "one array without a name"
-    raise UserError(f"{path} holds {holds or 'no array'}: " + (f"there is no {key!r}" if key else "name one of them"))
+    some = [*map(repr, names[:LISTED]), *(["…"] if len(names) > LISTED else [])]
+    holds = ", ".join(some) if names != [""] else "one array without a name"
+    wanted = f"there is no {key!r}" if key else "name one of them by images_key or labels_key"
+    raise UserError(f"{path} holds {holds or 'no array'}: {wanted}")
 
 
 def _tensors(path: Path) -> dict[str, NDArray[Any]]:

@@ -37,7 +37,8 @@ def pixels(image: bytes | NDArray[Any], name: str) -> Tensor:
     # a copy: arrays may be read-only, mirrored or of the other byte order
     copy = torch.from_numpy(np.array(image, np.float32 if floats else np.uint8, order="C"))
     if floats and not bool(((copy >= 0) & (copy <= 1)).all()):
-        raise ImageError(f"its pixels reach from {image.min():g} to {image.max():g}: accepted are floats in [0, 1]")
+        least, most = float(image.min()), float(image.max())
+        raise ImageError(f"its pixels reach from {least:.9g} to {most:.9g}: accepted are floats in [0, 1]")
     return copy.permute(2, 0, 1)  # (3, H, W)
 
 

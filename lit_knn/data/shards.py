@@ -211,10 +211,14 @@ def _text_label(where: str, text: bytes) -> int | str:
         UserError: If it is no text.
     """
     try:
-        word = text.decode().strip()
-        return int(word) if re.fullmatch(r"[+-]?\d+", word) else word
+        return _number_or_word(text.decode())
     except ValueError as error:
         raise UserError(f"{where} holds no class but {text[:40]!r}") from error
+
+
+def _number_or_word(text: str) -> int | str:
+    word = text.strip()
+    return int(word) if re.fullmatch(r"[+-]?\d+", word) else word
 
 
 def _json_label(where: str, text: bytes) -> int | str | None:
@@ -230,4 +234,7 @@ def _json_label(where: str, text: bytes) -> int | str | None:
     if not isinstance(fields, dict):
         raise ImageError(f"{where} holds no object but {text[:40]!r}")
     label = fields.get("label", fields.get("cls"))
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    label = _number_or_word(label) if isinstance(label, str) else label
     return label if type(label) in (int, str) and label != -1 else None

@@ -66,6 +66,10 @@ def test_single_arrays_and_lists(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_array(tmp_path / "x.pt", "1"), Y)
     with pytest.raises(UserError, match="holds '0', '1': name one"):
         read_array(tmp_path / "x.pt")
+    torch.save(list(torch.from_numpy(X)) * 1000, tmp_path / "x.pt")  # a tensor for each image
+    with pytest.raises(UserError, match="'7', …: name one of them by images_key") as caught:
+        read_array(tmp_path / "x.pt")
+    assert len(str(caught.value)) < 100 + len(str(tmp_path))
 
 
 class Payload:

@@ -73,3 +73,8 @@ def test_other_floats_are_refused(value: float) -> None:
     array[4, 2, 1] = value
     with pytest.raises(ImageError, match=r"its pixels reach from .* to .*: accepted are floats in \[0, 1\]"):
         pixels(array, "x")
+
+
+def test_a_pixel_just_above_one_is_not_called_one() -> None:
+    with pytest.raises(ImageError, match=r"to 1\.00000012: accepted"):
+        pixels(np.full((2, 2, 3), np.nextafter(np.float32(1), np.float32(2))), "x")

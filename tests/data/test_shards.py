@@ -52,10 +52,17 @@ def test_json_labels(tmp_path: Path) -> None:
         "e": {"label": True},
         "f": {"label": None, "cls": 3},
         "g": {"label": -1},
+        "h": {"label": "7"},
+        "i": {"label": 8.0},
+        "j": {"label": 8.5},
     }
     members = {f"{key}.json": json.dumps(value).encode() for key, value in fields.items()}
     write_tar(tmp_path / "x.tar", members | {f"{key}.webp": IMAGE for key in fields})
-    assert [sample.label for sample in read_all(TarShards(urls=[str(tmp_path / "x.tar")]))] == [4, 5] + [-1] * 5
+    assert [sample.label for sample in read_all(TarShards(urls=[str(tmp_path / "x.tar")]))] == [4, 5] + [-1] * 5 + [
+        7,
+        8,
+        -1,
+    ]
 
 
 def test_shards_are_named_after_their_files(tmp_path: Path) -> None:
