@@ -195,7 +195,10 @@ class Moments:
             raise UserError(f"PCA needs at least 2 images in the database, there are {count}")
         self._multiply()
         if not self._outer.is_exact():
-            raise UserError(f"PCA over {count} rows leaves exact arithmetic: set database.projection_rows to fewer")
+            raise UserError(
+                f"PCA over {count} rows leaves exact arithmetic: set model.database.projection_rows to fewer, or see to it "
+                "that the first images of the database differ as the others do"
+            )
         return count
 
     def _multiply(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import final
 
 import pytorch_lightning as pl
@@ -80,8 +80,13 @@ class DatabasePass(pl.LightningModule, ABC):
         Raises:
             UserError: If there is none.
         """
+        for batch in self.first_batches():
+            return batch
+        raise UserError("no image of the database can be read")
+
+    def first_batches(self) -> Iterator[Batch]:
+        """Yield the batches of the database with an image in them, on the device: the same in all processes."""
         for shard in self.shards:  # one by one: a loader over all would list them all
             for batch in self.data.database_batches([shard]):
                 if len(batch["id"]):
-                    return self.on_after_batch_transfer(self.transfer_batch_to_device(batch, self.device, 0), 0)
-        raise UserError("no image of the database can be read")
+                    yield self.on_after_batch_transfer(self.transfer_batch_to_device(batch, self.device, 0), 0)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lit_knn.backbones import Classifier, Moments, Projection
 from lit_knn.building.base import DatabasePass
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # Steps of float16 are never finer than 2⁻²⁴, so that 256 of them are wrong by 2⁻⁹ of the smaller spread at most; beyond
 # the larger one, a quarter of the largest number, hardly a database has no outlier that is infinite.
 SPREADS = (2.0**-12, 2.0**14)
+
+CALIBRATION = 64  # images, at least, whose spread the grid of the sums suits: that of one is nothing
 
 
 class Fitting(DatabasePass):
@@ -84,8 +87,14 @@ class Fitting(DatabasePass):
 
     def _calibrate(self) -> None:
         """Fix origin and grid on the first images of the database: the same everywhere, without a word between them."""
-        rows = self.tapped(self.first_batch())[1]
-        self.moments = {name: Moments(calibration, self.device) for name, calibration in rows.items()}
+        rows: dict[str, list[Tensor]] = {name: [] for name in self.database.taps}
+        count = 0
+        for batch in self.first_batches():
+            for name, pooled in self.tapped(batch)[1].items():
+                rows[name].append(pooled)
+            if (count := count + len(batch["id"])) >= CALIBRATION:
+                break
+        self.moments = {name: Moments(torch.cat(parts), self.device) for name, parts in rows.items()}
 
     def take(self, batch: Batch) -> None:
         """Add the activations of a batch."""

@@ -35,8 +35,10 @@ def moments(classifier, database, data, part, tmp_path):
     return fitting.moments
 
 
-def test_the_projection_is_pca_of_all_rows(tmp_path, classifier, database, data):
-    """The independent reference: NumPy's covariance of activations from a plain loop."""
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_the_projection_is_pca_of_all_rows(tmp_path, classifier, database, batch_size):
+    """The independent reference: NumPy's covariance of activations from a plain loop. One image has no variance."""
+    data = ImageData(queries=Digits(split="test"), database=Lengths(LENGTHS), batch_size=batch_size)
     whole = moments(classifier, database, data, Part(), tmp_path)
     batches = [data.on_after_batch_transfer(batch) for batch in data.database_batches(range(4))]
     image = torch.cat([batch["image"] for batch in batches])
