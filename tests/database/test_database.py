@@ -259,6 +259,13 @@ def test_sizes_are_numbers_or_shares(rows, sizes, tmp_path):
     assert Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows).sizes(1297) == sizes
 
 
+@pytest.mark.parametrize("rows", [1.0, [0.1, 0.5, 1.0]])
+def test_a_share_of_one_is_not_one_row(rows, tmp_path):
+    with pytest.raises(UserError, match=r"has 1\.0, which may be one row or all of them: write 1, or null for all"):
+        Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows)
+    assert Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=[1, 10]).sizes(1297) == [1, 10]
+
+
 @pytest.mark.parametrize("rows", [[], [0], [10, -1], [1.5], 0])
 def test_sizes_that_are_neither(rows, tmp_path):
     with pytest.raises(UserError, match=r"rows is .*; whole numbers from 1, shares in \(0, 1\) and null for all"):
