@@ -83,7 +83,7 @@ def _picture(image: Tensor, predicted: int, confidence: float, label: int, names
 
 
 def _name(label: int, names: list[str]) -> str:
-    return names[label] if label < len(names) else str(label)
+    return names[label].split(",")[0] if label < len(names) else str(label)  # the first of ImageNet's synonyms
 
 
 def _title(attack: str, delta: float) -> str:

@@ -76,7 +76,9 @@ class Database:
                 f"model.database.rows is {rows}; whole numbers from 1, shares in (0, 1) and null for all are accepted"
             )
         if any(isinstance(size, float) and size == 1 for size in self.rows):
-            raise UserError("model.database.rows has 1.0, which may be one row or all of them: write 1, or null for all")
+            raise UserError(
+                "model.database.rows has 1.0, which may be one row or all of them: write 1, or null for all"
+            )
         self.order_seed = order_seed
 
     def open(self, classifier: Classifier, data: ImageData) -> list[StoredGallery]:

@@ -92,7 +92,7 @@ def _show(axes: Axes, picture: Picture) -> None:
     colour = RIGHT if picture.correct else WRONG
     for spine in axes.spines.values():
         spine.set(edgecolor=colour, linewidth=3)
-    name = picture.predicted.split(",")[0]  # ImageNet lists synonyms
+    name = picture.predicted
     name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
     mark = "✓" if picture.correct else "✗"
     axes.set_xlabel(f"{mark} {name}\n{picture.confidence:.2f}", fontsize="small", color=colour, parse_math=False)

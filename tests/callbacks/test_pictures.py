@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 from pytorch_lightning import Trainer
 
 from lit_knn.attacks import PGD
 from lit_knn.callbacks import NeighbourPictures
+from lit_knn.data import Arrays, Digits, ImageData, ImageFolder
+from lit_knn.data.classes import IMAGENET
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
 from lit_knn.perturbation import normalized_l2
+from lit_knn.report.neighbours import LONGEST
 
 
 class Run(Trainer):
@@ -20,6 +25,23 @@ class Run(Trainer):
         self.run_folder = folder
 
 
+def evaluated(classifier, database, data, folder, callback, deltas=(0.05, 0.1), defenses=None):
+    """Call the callback at the end of a test that did nothing, and return its evaluation."""
+    evaluation = Evaluation(
+        classifier=classifier,
+        attacks=[PGD(steps=2)],
+        deltas=list(deltas),
+        database=database,
+        defenses=defenses or [NoDefense(), KNN(taps=["early", "late"], k=[5])],
+    )
+    trainer = Run(folder, callback)
+    evaluation.trainer = trainer
+    trainer.datamodule = data
+    evaluation.views = database.open(classifier, data)
+    callback.on_test_end(trainer, evaluation)
+    return evaluation
+
+
 @pytest.fixture
 def draw(monkeypatch, tmp_path, classifier, database, data):
     """Run the callback and return {file name: rows} instead of drawing them."""
@@ -29,18 +51,7 @@ def draw(monkeypatch, tmp_path, classifier, database, data):
         monkeypatch.setattr(
             "lit_knn.callbacks.pictures.neighbour_picture", lambda rows, path: drawn.update({path.name: rows})
         )
-        evaluation = Evaluation(
-            classifier=classifier,
-            attacks=[PGD(steps=2)],
-            deltas=list(deltas),
-            database=database,
-            defenses=defenses or [NoDefense(), KNN(taps=["early", "late"], k=[5])],
-        )
-        trainer = Run(tmp_path, callback)
-        evaluation.trainer = trainer
-        trainer.datamodule = data
-        evaluation.views = database.open(classifier, data)
-        callback.on_test_end(trainer, evaluation)
+        evaluated(classifier, database, data, tmp_path, callback, deltas, defenses)
         return drawn
 
     return call
@@ -77,6 +88,47 @@ def test_what_is_drawn_is_what_the_test_saw(draw, data, gallery, classifier):
             assert picture.predicted == str(int(softmax.argmax()))
             assert picture.confidence == pytest.approx(float(softmax.max()), abs=1e-5)
             assert picture.correct is (int(softmax.argmax()) == label)
+
+
+def in_folders(root, images, labels, words):
+    """Images in a folder for each class, as people have them."""
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (root / words[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(root / words[label] / f"{number}.png")
+    return ImageFolder(root=root)
+
+
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+IDS, NAMES = zip(*(line.split(" ", 1) for line in IMAGENET.read_text().splitlines()[:10]), strict=True)
+SOURCES = {  # what makes a source of images and labels, and what its classes are called
+    "own folders": (lambda *of: in_folders(*of, WORDS), sorted(WORDS)),
+    "WordNet ids": (lambda *of: in_folders(*of, IDS), [name.split(",")[0] for name in NAMES]),
+    "arrays and a list": (lambda root, *of: Arrays.of(*of, classes=[f"{word}, synonym" for word in WORDS]), WORDS),
+    "arrays": (lambda root, *of: Arrays.of(*of), [str(number) for number in range(10)]),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_classes_are_called_by_their_names(kind, monkeypatch, tmp_path, classifier, database, data):
+    """What is drawn is read from the figure itself."""
+    shard = Digits(split="test").open_shard(0)
+    samples = [shard.read(row) for row in range(24)]
+    make, names = SOURCES[kind]
+    source = make(tmp_path / "images", np.stack([s.image for s in samples]), np.array([s.label for s in samples]))
+    shown = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: shown.append(figure))
+    named = ImageData(queries=source, database=data.database, batch_size=24)
+    evaluation = evaluated(classifier, database, named, tmp_path, NeighbourPictures(queries=4, neighbours=1))
+    batch = named.first_images(evaluation.device)
+    answers = classifier(batch["image"]).argmax(1)
+    order = (answers != batch["label"]).long().argsort(stable=True)[:4]
+    short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    for figure in shown:
+        titles = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.texts]
+        assert titles[::3] == [f"{names[label]}, clean" for label in batch["label"][order]]
+        below = [axes.get_xlabel().splitlines()[0] for axes in figure.axes if axes.get_xlabel()]  # a query, a neighbor
+        assert [text[2:] for text in below[::6]] == [short[answer] for answer in answers[order]]
+        assert {text[2:] for text in below} <= {*short}
 
 
 def test_deltas_may_be_chosen(draw, data):
