@@ -9,7 +9,7 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,17 @@ def describe(part: Any) -> Any:
 
 
 def architecture(network: nn.Module) -> str:
-    """Return a hash of what the state dict of a network does not hold: its modules, their numbers and their text.
+    """Return a hash of what the state dict of a network does not hold: its modules, their numbers, text and constants.
 
-    What else a module holds is left out: networks hold functions, caches and hooks.
+    What else a module holds is left out: networks hold functions, caches and hooks, and other names of their weights.
     """
+    weights = {_memory(value) for value in (*network.parameters(), *network.buffers())}
     modules = [
-        [name, _code(type(module)), {key: value for key, value in vars(module).items() if _is_setting(key, value)}]
+        [
+            name,
+            _code(type(module)),
+            {key: _describe(value) for key, value in vars(module).items() if _is_setting(key, value, weights)},
+        ]
         for name, module in network.named_modules()
     ]
     return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()[:16]
@@ -104,8 +109,8 @@ def _describe(part: Any) -> Any:
 def _array(part: Tensor | np.ndarray[Any, Any]) -> str:
     if isinstance(part, Tensor):
         part = part.detach().cpu()
-        if part.dtype == torch.bfloat16:  # NumPy has none
-            return f"bfloat16, {_array(part.float())}"
+        if part.dtype == torch.bfloat16 or part.is_quantized:  # NumPy has none
+            return f"{part.dtype}, {_array(part.dequantize() if part.is_quantized else part.float())}"
         part = part.numpy()
     if part.dtype.hasobject:
         return f"{part.dtype}{part.shape}-{_describe(part.tolist())}"
@@ -146,11 +151,19 @@ def _decides(part: Any, name: str) -> bool:
     return not name.startswith("_") or not _is(type(part), OURS)
 
 
-def _is_setting(name: str, value: Any) -> bool:
-    plain = (bool, int, float, str, type(None))
+def _is_setting(name: str, value: Any, weights: Collection[int]) -> bool:
+    plain = (bool, int, float, str, type(None), np.ndarray)
     return name not in MODULE and all(
-        isinstance(part, plain) for part in (value if isinstance(value, tuple | list) else [value])
+        isinstance(part, plain)
+        or (isinstance(part, Tensor) and part.grad_fn is None and not part.is_meta and _memory(part) not in weights)
+        for part in (value if isinstance(value, tuple | list) else [value])
     )
+
+
+def _memory(value: Tensor) -> int:
+    """Return where the numbers of a tensor lie, which are also those of its views; 0 for one that has none."""
+    strided = value.layout == torch.strided and not nn.parameter.is_lazy(value)
+    return value.untyped_storage().data_ptr() if strided else 0
 
 
 def _code(part: Any) -> dict[str, Any]:

@@ -176,6 +176,33 @@ def test_an_architecture_is_what_no_state_dict_holds():
     assert architecture(used) == architecture(network())
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize("hold", [lambda value: value, lambda value: [value, 1], lambda value: (2, value)])
+def test_constants_that_are_no_buffers_are_part_of_an_architecture(hold):
+    def network(value):
+        made = torch.nn.Linear(3, 2)
+        made.shift = hold(value)
+        return architecture(made)
+
+    for constant in (torch.tensor([0.1, 0.2]), np.array([0.1, 0.2]), torch.tensor([0.1, 0.2], dtype=torch.bfloat16)):
+        assert network(constant * 1) == network(constant * 1)
+        assert network(constant * 2) != network(constant * 1)
+    quantized = [torch.quantize_per_tensor(torch.full((2,), value), 0.1, 0, torch.qint8) for value in (1.0, 2.0)]
+    assert network(quantized[0]) != network(quantized[1])
+
+
+def test_another_name_of_a_weight_is_none():
+    """Weights are loaded later, and are in the state dict."""
+
+    def network(value):
+        made = torch.nn.Linear(3, 2)
+        torch.nn.init.constant_(made.weight, value)
+        made.rows, made.same = [made.weight.data[0], made.weight.detach()], made.bias
+        return architecture(made)
+
+    assert network(1.0) == network(2.0)
+
+
 def test_one_sentence_names_three_differences_and_counts_the_others():
     told = fingerprint_difference({str(number): "x" for number in range(9)}, {})
     assert told.count("is expected") == 3

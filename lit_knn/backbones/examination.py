@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from lit_knn.backbones.hooking import hooked, modules_by_tap
 from lit_knn.backbones.precision import rounded_products
@@ -66,15 +68,22 @@ def examine(
         UserError: If the network does not return logits, or a tap has no activations; if an activation depends on the
             other images of the batch, or the network changes its own weights when it answers.
     """
-    start, weights = RandomState(image.device), _versions(network.state_dict(keep_vars=True).items())
+    start, weights = RandomState(image.device), _versions(_saved(network))
     modules = modules_by_tap(network, [tap.layer for tap in taps])
     tapped = [tap for tap in taps if tap.layer in modules]
     read = _run(hooked(network, tapped, output), image, start)
     buffers = _versions(network.named_buffers())  # a first pass may fill those that are in no file, as a cache
-    again = _run(hooked(network, [], output), image, start)
+    with _Used() as used:
+        again = _run(hooked(network, [], output), image, start)
+    own = set(map(id, network.parameters()))
+    if foreign := [tuple(value.shape) for value in used.parameters if id(value) not in own]:
+        raise UserError(
+            f"the network computes with a parameter {foreign[0]} that is not registered, such as one of a module "
+            "in a plain list, which is neither saved, moved nor told from another: hold it in an nn.ModuleList or attribute"
+        )
     repeats = agree(again.logits, read.logits, read.logits.dtype)
     randomized = not (repeats and read.end.same(start))
-    changed = _changed(weights, network.state_dict(keep_vars=True).items())
+    changed = _changed(weights, _saved(network))
     if changed := changed or ([] if repeats else _changed(buffers, network.named_buffers())):
         raise UserError(
             f"the network changes its own {changed[0]!r} when it answers, so that an answer depends on those before it: "
@@ -141,6 +150,32 @@ def _alone(few: _Run, all: _Run) -> bool:
                 "image's; its first dimension has to be that of the images"
             )
     return _close(few.logits, all.logits[: len(few.logits)], plainly)
+
+
+class _Used(TorchFunctionMode):
+    """Notes the parameters that PyTorch's functions are given.
+
+    Attributes:
+        parameters: Some of them more than once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: list[nn.Parameter] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function."""
+        given = kwargs or {}
+        self.parameters += [value for value in tree_leaves((args, given)) if isinstance(value, nn.Parameter)]
+        return func(*args, **given)
+
+
+def _saved(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return the parameters and buffers of the state dict; what else it has may be made anew each time."""
+    own = set(map(id, (*network.parameters(), *network.buffers())))
+    return [(name, value) for name, value in network.state_dict(keep_vars=True).items() if id(value) in own]
 
 
 def _versions(tensors: Iterable[tuple[str, object]]) -> dict[str, tuple[int, int]]:

@@ -228,6 +228,33 @@ class Caching(Small):
         return self.logits(x) * self.n
 
 
+class Saving(Small):
+    """Its state dict has what it makes anew each time, as that of a quantized network."""
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}scale"] = torch.ones(())
+
+
+class InAList(Small):
+    def __init__(self):
+        super().__init__()
+        self.parts = [nn.Conv2d(3, 3, 1)]
+
+    def forward(self, x):
+        return self.logits(self.parts[0](x))
+
+
+class InAClosure(Small):
+    def __init__(self):
+        super().__init__()
+        part = nn.LSTM(3, 3, batch_first=True)
+        self.part = lambda x: part(x.flatten(2).movedim(1, 2))[0].movedim(2, 1).unflatten(2, x.shape[2:])
+
+    def forward(self, x):
+        return self.logits(self.part(x))
+
+
 class Remembering(Small):
     def __init__(self):
         super().__init__()

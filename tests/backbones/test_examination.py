@@ -67,6 +67,17 @@ def test_a_network_that_changes_itself_is_refused():
     assert not examine(own.Caching().eval(), None, torch.rand(3, 3, 8, 8), [], None).randomized
 
 
+def test_what_a_state_dict_makes_anew_is_no_change():
+    assert examine(own.Saving().eval(), None, torch.rand(3, 3, 8, 8), [], None).num_classes == 10
+
+
+@pytest.mark.parametrize("hidden", [own.InAList, own.InAClosure])
+def test_parameters_that_are_not_registered_are_refused(hidden):
+    """No fingerprint has them: a store of other weights would be searched without a word."""
+    with pytest.raises(UserError, match=r"computes with a parameter \(.*\) that is not registered"):
+        examine(hidden().eval(), None, torch.rand(3, 3, 8, 8), [], None)
+
+
 @pytest.mark.parametrize(("products", "more"), [("convolutions", True), ("none", False)])
 def test_the_few_digits_of_tf32_are_no_difference(products, more, monkeypatch):
     monkeypatch.setattr(examination, "rounded_products", lambda device: products)
