@@ -99,7 +99,10 @@ class Classifier(nn.Module):
         mean, std = mean or own.mean, std or own.std
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
+        self._layout = (
+            torch.channels_last if channels_last and rank <= 4 else torch.contiguous_format
+        )  # of 2-d networks
         self.network.to(memory_format=self._layout)
         self.mean: Tensor
         self.std: Tensor

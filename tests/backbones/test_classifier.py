@@ -67,6 +67,16 @@ def test_the_memory_layout_changes_nothing_but_speed(file):
     assert fast.fingerprint() == plain.fingerprint()
 
 
+def test_a_network_with_weights_of_volumes_has_no_channels_last(tmp_path):
+    layers = "nn.Unflatten(1, (1, 3)), nn.Conv3d(1, 10, (3, 6, 6)), nn.Flatten()"
+    code = f"from torch import nn\ndef net(): return nn.Sequential({layers})"
+    (tmp_path / "nets.py").write_text(code)
+    classifier = Classifier(network=f"{tmp_path}/nets.py:net", mean=[0.5] * 3, std=[0.5] * 3)
+    image = torch.rand(2, 3, 6, 6)
+    expected = torch.einsum("nchw,ochw->no", (image - 0.5) / 0.5, classifier.network[1].weight[:, 0])
+    torch.testing.assert_close(classifier(image), expected + classifier.network[1].bias)
+
+
 def test_it_is_frozen_and_nothing_puts_it_into_training(classifier):
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
