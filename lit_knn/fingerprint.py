@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.errors import UserError
+from lit_knn.sealing import parse_json
 
 Fingerprint = dict[str, str]
 OURS = "lit_knn"
+CHECKSUM = "checksum of the above"
 TOLD = 3  # differences that one sentence names
 INSTALLED = {"site-packages", "dist-packages"}
 MODULE = frozenset(vars(nn.Module()))  # what PyTorch keeps of each module, of which these decide what it does:
@@ -78,6 +80,27 @@ def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
         for leaf, wanted, there in _difference(name, expected.get(name, "absent"), found.get(name, "absent"))
     ]
     return ", ".join(leaves[:TOLD]) + (f", and {len(leaves) - TOLD} more" if len(leaves) > TOLD else "")
+
+
+def to_text(fingerprint: Fingerprint) -> str:
+    """Return JSON with a checksum, so that `from_text` tells damage from difference."""
+    return json.dumps(fingerprint | {CHECKSUM: _checksum(fingerprint)}, indent=1, sort_keys=True) + "\n"
+
+
+def from_text(text: str | bytes) -> Fingerprint:
+    """Return what `to_text` was given.
+
+    Raises:
+        ValueError: If the text has changed since.
+    """
+    fingerprint: Fingerprint = parse_json(text, {str: str})
+    if fingerprint.pop(CHECKSUM, "") != _checksum(fingerprint):
+        raise ValueError("its checksum is another")
+    return fingerprint
+
+
+def _checksum(fingerprint: Fingerprint) -> str:
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _describe(part: Any) -> Any:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import load_arrays, load_json, seal_arrays, sealed, undamaged
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.sealing import load_arrays, seal_arrays, sealed, undamaged
 
 REMEDY = "delete it, and the same test attacks its batch again"
 BATCH = {"batch": ("U16", 0)}
@@ -88,8 +88,9 @@ class Outcomes:
         origin = folder / "origin.json"
         if not origin.exists():
             with sealed(origin) as unfinished:
-                unfinished.write_text(json.dumps(fingerprint, indent=1, sort_keys=True) + "\n")
-        found = load_json(origin, f"delete {folder} and run the same test again", {str: str})
+                unfinished.write_text(to_text(fingerprint))
+        with undamaged(origin, f"delete {folder} and run the same test again"):
+            found = from_text(origin.read_bytes())
         if difference := fingerprint_difference(fingerprint, found):
             raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
 

@@ -81,6 +81,15 @@ def test_a_damaged_origin_is_named_with_what_to_do(tmp_path, content):
         Outcomes(folder, {"a": "1"}, SHAPE)
 
 
+def test_a_flipped_byte_of_an_origin_is_damage_and_not_another_run(tmp_path):
+    folder = Outcomes(tmp_path / "outcomes", {"a": "1", "b": "two"}, SHAPE).folder
+    whole = (folder / "origin.json").read_bytes()
+    for place in (place for place, byte in enumerate(whole) if byte not in b" \n"):  # JSON may have other white space
+        (folder / "origin.json").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"origin\.json is damaged"):
+            Outcomes(folder, {"a": "1", "b": "two"}, SHAPE)
+
+
 def test_all_batches_come_back_in_order(tmp_path):
     kept = Outcomes(tmp_path / "outcomes", {}, SHAPE)
     for ids in ([20, 21, 22], [3, 5, 9]):

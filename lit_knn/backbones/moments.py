@@ -8,6 +8,7 @@ column's variance at most, and the components explain the same share of held-out
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from lit_knn.backbones.triangle import Triangle
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import parse_json, sealed, undamaged
+from lit_knn.fingerprint import Fingerprint, describe, fingerprint_difference, from_text, to_text
+from lit_knn.sealing import sealed, undamaged
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them
@@ -145,7 +146,8 @@ class Moments:
         for start in range(0, len(outer), PART):
             written[start : start + PART] = outer[start : start + PART].cpu().numpy()
         group.attrs["rows"] = int(self.rows)
-        group.attrs["fingerprint"] = json.dumps(origin)
+        group.attrs["fingerprint"] = to_text(origin)
+        group.attrs["sealed"] = self._hash()
 
     @classmethod
     def load(cls, path: Path, origin: Fingerprint, device: torch.device | str = "cpu") -> Moments:
@@ -174,7 +176,7 @@ class Moments:
             ValueError: If its shapes do not fit each other.
             UserError: If it is of another origin.
         """
-        if difference := fingerprint_difference(origin, parse_json(group.attrs["fingerprint"], {str: str})):
+        if difference := fingerprint_difference(origin, from_text(group.attrs["fingerprint"])):
             raise UserError(
                 f"moments {group.file.filename} are of another origin: {difference}; set another model.database.path"
             )
@@ -186,7 +188,13 @@ class Moments:
         for start in range(0, len(moments.outer), PART):
             moments.outer[start : start + PART] = torch.from_numpy(group["outer"][start : start + PART])
         moments.rows.fill_(int(group.attrs["rows"]))
+        if moments._hash() != group.attrs["sealed"]:
+            raise ValueError("sums are not what was sealed")
         return moments
+
+    def _hash(self) -> str:
+        parts = [self.origin, self.steps, self.total, int(self.rows), *self.outer.split(PART)]
+        return hashlib.sha256(json.dumps(list(map(describe, parts))).encode()).hexdigest()[:16]
 
     def _count(self) -> int:
         """Return the number of rows if there can be a covariance."""

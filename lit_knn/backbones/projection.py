@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import h5py
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from lit_knn.backbones.moments import Moments
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import parse_json, sealed, undamaged
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.sealing import sealed, undamaged
 
 FULL_DECOMPOSITION = 4096  # dimensions up to which `eigh` takes seconds
 
@@ -110,7 +109,7 @@ class Projection(nn.Module):
             for name in self.PARTS:
                 file.create_dataset(name, data=getattr(self, name).cpu().numpy(), fletcher32=True)
             file.attrs["rows"], file.attrs["bits"] = self.rows, self.bits
-            file.attrs["origin"] = json.dumps(origin)
+            file.attrs["origin"] = to_text(origin)
 
     @classmethod
     def load(cls, path: Path, origin: Fingerprint) -> Projection:
@@ -144,7 +143,7 @@ class Projection(nn.Module):
                 raise ValueError(f"shapes {', '.join(str(tuple(part.shape)) for part in parts.values())}")
             if not all(part.dtype == torch.float32 and part.isfinite().all() for part in parts.values()):
                 raise ValueError("numbers that are not finite float32")
-            found = parse_json(file.attrs["origin"], {str: str})
+            found = from_text(file.attrs["origin"])
             return cls(**parts, rows=int(file.attrs["rows"]), bits=bool(file.attrs["bits"])), found
 
 

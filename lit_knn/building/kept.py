@@ -15,7 +15,7 @@ import torch
 
 from lit_knn.backbones import Moments
 from lit_knn.errors import UserError, WriteError
-from lit_knn.fingerprint import Fingerprint
+from lit_knn.fingerprint import Fingerprint, describe
 from lit_knn.part import Part
 from lit_knn.sealing import remove_abandoned, sealed, undamaged
 
@@ -70,7 +70,8 @@ class KeptMoments:
         started = time.monotonic()
         try:
             with sealed(self._path) as unfinished, h5py.File(unfinished, "w") as file:
-                file["batches"] = np.array(sorted(batches), np.int64)
+                file["batches"] = numbers = np.array(sorted(batches), np.int64)
+                file.attrs["sealed"] = describe(numbers)
                 for tap, sums in moments.items():
                     sums.write(file.create_group(f"taps/{tap}"), self._origins[tap])
         except WriteError as error:
@@ -110,7 +111,10 @@ class KeptMoments:
     def _read(self, path: Path, device: torch.device) -> tuple[set[int], dict[str, Moments]]:
         with self._opened(path) as file:
             moments = {tap: Moments.read(file[f"taps/{tap}"], origin, device) for tap, origin in self._origins.items()}
-            return set(file["batches"][:].tolist()), moments
+            batches = file["batches"][:]
+            if describe(batches) != file.attrs["sealed"]:
+                raise ValueError("batches are not what was sealed")
+            return set(batches.tolist()), moments
 
     @staticmethod
     @contextmanager

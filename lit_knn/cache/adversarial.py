@@ -11,8 +11,8 @@ from typing import final
 from lit_knn.backbones import Tap
 from lit_knn.cache.case import CachedCase
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import load_json, remove_abandoned, sealed
+from lit_knn.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.sealing import remove_abandoned, sealed, undamaged
 
 
 @final  # and so YAML names its arguments without a class path
@@ -44,8 +44,9 @@ class AdversarialCache:
         path = self.path / digest / "origin.json"
         if not path.exists():
             with sealed(path) as unfinished:
-                unfinished.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
-        found = load_json(path, f"delete {path.parent} of the adversarial cache", {str: str})
+                unfinished.write_text(to_text(origin))
+        with undamaged(path, f"delete {path.parent} of the adversarial cache"):
+            found = from_text(path.read_bytes())
         if difference := fingerprint_difference(origin, found):
             raise UserError(f"{path.parent} of the adversarial cache is of another case: {difference}; delete it")
         for folder in (path.parent, *path.parent.glob("delta-*")):

@@ -5,14 +5,13 @@
     id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
     flat                  (N,) bool: the gradient was zero wherever the attack looked
 
-Numbers are float32, or float64 where the network's are. Each column is contiguous; the attribute ``complete`` is written
-last.
+Numbers are float32, or float64 where the network's are. Each column is contiguous, and its attribute
+``sealed`` is a hash of it; the attribute ``complete`` is written last.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ import torch
 from torch import Tensor
 
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import Fingerprint, fingerprint_difference
-from lit_knn.sealing import parse_json, sealed, undamaged
+from lit_knn.fingerprint import Fingerprint, describe, fingerprint_difference, from_text, to_text
+from lit_knn.sealing import sealed, undamaged
 
 PERTURBATION = "perturbation"
 KINDS = {"id": "i", "flat": "b"}  # all others are "f"
@@ -62,7 +61,11 @@ class BatchFile:
     def read(self, names: AbstractSet[str] | None = None) -> Columns:
         """Return columns, all by default, on the device of the ids."""
         with self._opened() as file:
-            return {name: torch.from_numpy(file[name][()]).to(self._id.device) for name in names or file}
+            columns = {name: torch.from_numpy(file[name][()]) for name in names or file}
+            for name, value in columns.items():
+                if describe(value) != file[name].attrs["sealed"]:
+                    raise ValueError(f"{name} is not what was sealed")
+            return {name: value.to(self._id.device) for name, value in columns.items()}
 
     def write(self, columns: Columns) -> None:
         """Seal columns, and with them those that are there already, if they are of the same images to the last bit."""
@@ -72,7 +75,8 @@ class BatchFile:
         with sealed(self._path) as unfinished, h5py.File(unfinished, "x", locking=False) as file:
             for name, value in sorted((columns | {"id": self._id}).items()):
                 file[name] = value.cpu().numpy()
-            file.attrs["fingerprint"] = json.dumps(self._fingerprint, sort_keys=True)
+                file[name].attrs["sealed"] = describe(value)
+            file.attrs["fingerprint"] = to_text(self._fingerprint)
             file.flush()
             file.attrs["complete"] = True
 
@@ -85,7 +89,7 @@ class BatchFile:
         ):
             if not file.attrs.get("complete", False):
                 raise ValueError("never finished")
-            found = parse_json(file.attrs["fingerprint"], {str: str})
+            found = from_text(file.attrs["fingerprint"])
             if difference := fingerprint_difference(self._fingerprint, found):
                 raise UserError(f"{place} is of another case: {difference}; {remedy}")
             for name, column in file.items():

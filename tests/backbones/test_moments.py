@@ -143,6 +143,22 @@ def replace(file, name, value):
     file[name] = value
 
 
+def test_no_flipped_byte_becomes_another_sum(tmp_path):
+    path, sums = tmp_path / "moments.h5", moments_of(rows())
+    sums.save(path, ORIGIN)
+    whole = path.read_bytes()
+    for name in ("origin", "steps", "total", "outer"):
+        place = whole.find(getattr(sums, name).numpy().tobytes()[:64])
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"moments\.h5 is damaged .*not what was sealed"):
+            Moments.load(path, ORIGIN)
+    with h5py.File(path, "w") as file:
+        sums.write(file, ORIGIN)
+        file.attrs["rows"] = int(sums.rows) + 1
+    with pytest.raises(UserError, match="not what was sealed"):
+        Moments.load(path, ORIGIN)
+
+
 def test_equal_rows_make_equal_files(tmp_path):
     features = rows()
     moments_of(features).save(tmp_path / "a.h5", ORIGIN)

@@ -14,6 +14,7 @@ from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.errors import UserError
 from lit_knn.evaluation import Evaluation
+from lit_knn.fingerprint import to_text
 from lit_knn.part import Part
 from lit_knn.trainer import EvalTrainer
 
@@ -143,7 +144,7 @@ def test_what_is_damaged_or_of_other_settings_is_passed_over(fit, expected, data
         again("is damaged")
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
-        file["taps/late"].attrs["fingerprint"] = '{"classifier": "another"}'
+        file["taps/late"].attrs["fingerprint"] = to_text({"classifier": "another"})
     again("of another origin")
 
 

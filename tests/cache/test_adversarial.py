@@ -9,6 +9,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Preprocessing
 from lit_knn.defenses import KNN, UW, NoDefense
 from lit_knn.errors import UserError
+from lit_knn.fingerprint import from_text, to_text
 from lit_knn.objectives import Objective
 from lit_knn.threat import GrayBox, WhiteBox
 from tests.conftest import NETWORK, contents, run
@@ -144,6 +145,9 @@ def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
     origin = folder / "origin.json"
     whole = json.loads(origin.read_text())
     origin.write_text(json.dumps(whole | {"precision": "none"}))
+    with pytest.raises(UserError, match=rf"{origin} is damaged \(its checksum is another\).*delete {folder}"):
+        evaluate(**gray)
+    origin.write_text(to_text(from_text(json.dumps(whole)) | {"precision": "none"}))
     with pytest.raises(UserError, match=rf"{folder} .* another case: precision is 'none'"):
         evaluate(**gray)
     origin.write_text("{")

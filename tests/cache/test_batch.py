@@ -1,3 +1,5 @@
+import contextlib
+
 import h5py
 import pytest
 import torch
@@ -66,6 +68,22 @@ def test_what_was_written_is_read_by_a_later_process(open_file):
     assert {name: value.tolist() for name, value in found.items()} == {
         name: kept[name].tolist() for name in ("logits", "layer, pool 2")
     }
+
+
+def test_no_flipped_byte_becomes_another_number(open_file, tmp_path):
+    kept = columns(flat=torch.tensor([False, True, False]))
+    open_file().write(kept)
+    whole = (tmp_path / "b.h5").read_bytes()
+    parts = [kept[name].numpy().tobytes() for name in ("logits", "realised", "realised_normalized")]
+    for place in (whole.find(part) + end for part in parts for end in (0, len(part) - 1)):
+        (tmp_path / "b.h5").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"b\.h5 is damaged \(.* is not what was sealed\); delete it"):
+            open_file().read()
+    for place in range(0, len(whole), 97):  # the rest of the file as well
+        (tmp_path / "b.h5").write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        with contextlib.suppress(UserError):
+            file = open_file()
+            assert all(torch.equal(value, kept[name]) for name, value in file.read(file.names & {*kept}).items())
 
 
 def test_the_file_is_contiguous_and_the_same_bytes_each_time(open_file, tmp_path):
