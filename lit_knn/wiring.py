@@ -19,7 +19,6 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lit_knn.attacks import Attack
-from lit_knn.backbones import Classifier
 from lit_knn.checks import Check
 from lit_knn.configuration import check_environment, check_files, check_nulls
 from lit_knn.data import ImageData, ImageSource
@@ -106,11 +105,8 @@ class KNNCLI(LightningCLI):
         if (command := self.config.get("subcommand")) is None:
             return
         settings = self.config[command].as_dict()
-        for name, built in (("model", Evaluation), ("data", ImageData), ("model.classifier", Classifier)):
-            part = settings
-            for key in name.split("."):
-                part = part.get(key) or {}
-            check_nulls(part, name, built)
+        for name, built in (("model", Evaluation), ("data", ImageData)):
+            check_nulls(settings.get(name) or {}, name, built)
         seed = settings.get("seed_everything")
         if not (seed is None or 0 <= seed <= LARGEST_SEED):
             raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")

@@ -60,6 +60,8 @@ def complaint(capsys, *args):
         ({"trainer": {"run": "a/b"}}, "the name of one folder"),
         ({"data": {"batch_size": None}}, "data.batch_size is null; int is accepted"),
         ({"model": {"attacks": [{"class_path": "PGD", "init_args": {"steps": None}}]}}, "steps is null"),
+        ({"model": {"database": {"taps": [{"layer": "layer3", "dimension": None}]}}}, "taps.dimension is null; int"),
+        ({"model": {"database": {"taps": [{"layer": "layer3", "bits": None}]}}}, "taps.bits is null; bool"),
         ({"model": {"attacks": "PGD"}}, "model.attacks is PGD; a list is accepted, such as [PGD]"),
         ({"model": None}, "the configuration lacks model."),
         ({"seed_everything": -1}, "from 0 to 4294967295"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
@@ -42,7 +43,7 @@ def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
     """
     if isinstance(settings, list):
         for part in settings:
-            check_nulls(part, where)
+            check_nulls(part, where, built)
     if not isinstance(settings, dict):
         return
     if "class_path" in settings:
@@ -55,4 +56,11 @@ def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
             kind = parameter.annotation
             if kind is not parameter.empty and "None" not in str(kind) and "Any" not in str(kind):
                 raise UserError(f"{where}.{name} is null; {getattr(kind, '__name__', kind)} is accepted")
-        check_nulls(value, f"{where}.{name}")
+        check_nulls(value, f"{where}.{name}", None if parameter is None else _part_of(built, parameter.annotation))
+
+
+def _part_of(built: type | None, kind: Any) -> type | None:
+    """Return the class of the part, or of those of a list, that something is built with, if its annotation names one."""
+    match = re.fullmatch(r"(?:list\[)?(\w+)\]?(?: \| None)?", str(kind))
+    found = getattr(import_module(built.__module__), match[1], None) if match and built is not None else None
+    return found if isinstance(found, type) else None

@@ -19,6 +19,25 @@ class Part:
     def __init__(self, *, size: int, share: float | None = 0.5, name: str = "", seed: int | None = None) -> None: ...
 
 
+class Whole:
+    def __init__(self, *, part: Part | None = None, parts: list[Part]) -> None: ...
+
+
+class Outer:
+    def __init__(self, *, whole: Whole) -> None: ...
+
+
+@pytest.mark.parametrize("key", ["size", "name"])
+def test_null_is_refused_in_parts_whose_class_an_annotation_names(key):
+    part = {"size": 1, "share": None, "seed": None, "name": "x"}
+    for settings in ({"part": part, "parts": []}, {"part": None, "parts": [part]}):
+        check_nulls({"whole": settings}, "model", Outer)
+    part[key] = None
+    for settings in ({"part": part, "parts": []}, {"part": None, "parts": [part]}):
+        with pytest.raises(UserError, match=rf"model\.whole\.parts?\.{key} is null; (int|str) is accepted"):
+            check_nulls({"whole": settings}, "model", Outer)
+
+
 @pytest.mark.parametrize("key", ["size", "name"])
 def test_null_is_refused_where_it_means_nothing(key):
     part = {"class_path": f"{__name__}.Part", "init_args": {"size": 1, "share": None, "seed": None, "name": "x"}}
