@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # the larger one, a quarter of the largest number, hardly a database has no outlier that is infinite.
 SPREADS = (2.0**-12, 2.0**14)
 
-CALIBRATION = 64  # images, at least, whose spread the grid of the sums suits: that of one is nothing
+CALIBRATION = 16  # images, at least, whose spread the grid of the sums suits: that of one is nothing
 
 
 class Fitting(DatabasePass):
