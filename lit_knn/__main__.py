@@ -1,6 +1,6 @@
 """``python -m lit_knn``."""
 
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 
 if __name__ == "__main__":
     main()

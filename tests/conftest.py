@@ -16,10 +16,10 @@ import torch
 import yaml
 
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.index import Faiss
+from lit_knn.database.index import Faiss
 
 NETWORK = {"network": "lit_knn.backbones.digits.digits_resnet", "mean": [0.5] * 3, "std": [0.5] * 3}
 TAPS = [

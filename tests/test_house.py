@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = [path for path in sorted((ROOT / "lit_knn").rglob("*.py")) if path.name != "__init__.py"]
-ENTRY_POINTS = {"__main__.py", "wiring.py"}  # run by test_cli.py
+ENTRY_POINTS = {"__main__.py", "command_line.py"}  # run by test_cli.py
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,7 +4,7 @@
     python tools/arithmetic.py 5e6 2e9    # for other numbers of images
 
 Rates are those of the records in tools/records: `bench_extract.py` (ResNet-50 on one core), `bench_pca.py` and
-`bench_index.py` (the scan of the store). Bytes are those of the store's columns and of `lit_knn.index.plan`.
+`bench_index.py` (the scan of the store). Bytes are those of the store's columns and of `lit_knn.database.index.plan`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_knn.index.plan import ID_BYTES, plan
-from lit_knn.store import Schema
+from lit_knn.database.index.plan import ID_BYTES, plan
+from lit_knn.database.store import Schema
 
 RECORDS = Path(__file__).parent / "records"
 COLUMNS = {"num_classes": 1000, "weights": ("cbwe", "cbwd"), "packed": True, "key_width": 64}

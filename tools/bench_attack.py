@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lit_knn.attacks import FGSM, PGD
+from lit_knn.attacks.perturbation import radius
 from lit_knn.backbones import Classifier
-from lit_knn.perturbation import radius
 
 DELTA, STEPS = 0.06, 10
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from lit_knn.backbones import Tap
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database, StoredGallery
+from lit_knn.database.index import Faiss
+from lit_knn.database.index.faiss_library import load_faiss
+from lit_knn.database.index.gpu import to_gpu
+from lit_knn.database.store import Schema, ShardWriter, Store, write_manifest
 from lit_knn.defenses import KNN, Query, stored_weights
-from lit_knn.index import Faiss
-from lit_knn.index.faiss_library import load_faiss
-from lit_knn.index.gpu import to_gpu
-from lit_knn.store import Schema, ShardWriter, Store, write_manifest
 
 
 class FeatureQuery(Query):
@@ -51,7 +51,7 @@ def build(database: Database, *, rows: int, dimension: int, classes: int) -> Sto
             features={"tap": features.numpy()},
             softmax=softmax.numpy(),
             weights={name: weight.numpy() for name, weight in weights.items()},
-            id=np.arange(rows),
+            ids=np.arange(rows),
             label=np.zeros(rows, np.int64),
             key=[str(row) for row in range(rows)],
         )

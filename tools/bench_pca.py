@@ -51,8 +51,8 @@ def fit(blocks: list[Tensor], components: int, device: str) -> Projection:
 
 def explained(rows: Tensor, mean: Tensor, components: Tensor) -> float:
     """Return the share of the rows' variance that is left after projection and back."""
-    centred, directions = rows.double() - mean.double(), components.double()
-    rest = centred - centred @ directions.T @ directions
+    centered, directions = rows.double() - mean.double(), components.double()
+    rest = centered - centered @ directions.T @ directions
     return 1 - float(rest.square().sum() / (rows.double() - rows.double().mean(dim=0)).square().sum())
 
 

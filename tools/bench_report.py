@@ -19,14 +19,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from bench import Line, Target, parser, report
 
+from lit_knn.evaluation.metrics import wilson
 from lit_knn.report import Record
 
 SOURCE = Path(__file__).parent / "records" / "cifar10"
 CHILD = """
 import sys
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 main(["report", *sys.argv[1:]])
 print(open("/proc/self/status").read())
 """
@@ -41,15 +43,18 @@ def part(record: Record) -> Record:
     return replace(record, results=rows)
 
 
+def counted(correct: int, n: int) -> dict[str, float]:
+    """Return the entries of a row that depend on a count."""
+    low, high = wilson(torch.tensor(correct), torch.tensor(n))
+    return {"correct": correct, "accuracy": correct / n, "low": float(low), "high": float(high)}
+
+
 def write_runs(folder: Path, runs: int) -> None:
     """Write so many run folders."""
     record, draw = part(Record.load(SOURCE)), random.Random(0)
     for number in range(1, runs + 1):
-        shift = draw.uniform(-0.02, 0.02)
-        rows = [
-            row | {name: min(1.0, max(0.0, row[name] + shift)) for name in ("accuracy", "low", "high")}
-            for row in record.results
-        ]
+        share = draw.uniform(0.9, 1)
+        rows = [row | counted(int(share * row["correct"]), row["n"]) for row in record.results]
         config = record.config | {"seed_everything": number}
         replace(record, run=f"run-{number:03d}", config=config, seed=number, results=rows).save(
             folder / f"run-{number:03d}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from bench import Line, Target, in_turn, parser, report
 
-from lit_knn.store import Schema, ShardWriter, Store, shard_name, write_manifest
+from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 
 
 def write(folder: Path, *, rows: int, shards: int, classes: int, packed: bool, block: int = 4096) -> Store:
@@ -33,7 +33,7 @@ def write(folder: Path, *, rows: int, shards: int, classes: int, packed: bool, b
                     features={"tap": np.zeros((len(part), 1), np.float32)},
                     softmax=np.roll(softmax, start // block, axis=0)[: len(part)],
                     weights={"w": np.zeros(len(part), np.float32)},
-                    id=part,
+                    ids=part,
                     label=part,
                     key=[""] * len(part),
                 )

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from lit_knn.data.hashtags import canonical
+from lit_knn.data.curation.hashtags import canonical
 from lit_knn.errors import UserError, one_sentence
-from lit_knn.sealing import sealed
+from lit_knn.storage.atomic import atomic_write
 
 NOTICE = """\
 Derived from WordNet 3.0 by tools/derive_hashtags.py: the canonical form of each synonym of each class. \
@@ -70,7 +70,7 @@ def main(args: list[str] | None = None) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--classes {options.classes} cannot be read ({error})") from error
     tags = derive(classes, synonyms)
-    with sealed(options.out) as unfinished:
+    with atomic_write(options.out) as unfinished:
         unfinished.write_text(text(tags), encoding="utf-8")
     shared = sum(len(ids) > 1 for ids in tags.values())
     print(f"{options.out}: {len(tags):,} hashtags of {len(set(classes)):,} classes, {shared} of them of more than one")

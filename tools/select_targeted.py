@@ -24,12 +24,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from lit_knn.data.hashtags import IMAGENET, HashtagList
-from lit_knn.data.patterns import local_files
-from lit_knn.data.targeted import copy_matching, count_hashtags
+from lit_knn.data.curation.hashtags import IMAGENET, HashtagList
+from lit_knn.data.curation.targeted import copy_matching, count_hashtags
+from lit_knn.data.sources.file_patterns import local_files
+from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError, WriteError, one_sentence
-from lit_knn.part import Part
-from lit_knn.sealing import sealed
+from lit_knn.storage.atomic import atomic_write
 
 
 def count_shard(path: Path, target: Path, known: HashtagList) -> None:
@@ -40,7 +40,7 @@ def count_shard(path: Path, target: Path, known: HashtagList) -> None:
 
 def select_shard(path: Path, target: Path, chosen: HashtagList) -> None:
     """Write the tar file of what matches, and its statistics first: where there is the tar file, all is done."""
-    with sealed(target) as unfinished:
+    with atomic_write(target) as unfinished:
         with unfinished.open("wb") as out:
             counts = copy_matching(path, out, chosen)
         write_json(stats_of(target), {**origin(path, chosen), **flat(counts)})
@@ -65,7 +65,7 @@ def stats_of(target: Path) -> Path:
 
 def write_json(path: Path, fields: dict[str, Any]) -> None:
     """Write all of it or nothing."""
-    with sealed(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -178,7 +178,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--deny", type=Path, help="hashtags to ignore, one per line")
     parser.add_argument("--min-count", type=int, default=1, help="ignore hashtags that fewer images have")
     options = parser.parse_args(args)
-    part = Part.parse(options.part)
+    part = Partition.parse(options.part)
     if options.min_count < 1:
         raise UserError(f"--min-count is {options.min_count}: accepted are 1 and more")
     chosen = known = HashtagList.read(options.hashtags)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import direction, gradient, start
+from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
-from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import column, project
-from lit_knn.victim import Victim
+from lit_knn.threat_models.attack_target import AttackTarget
 
 MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
 
@@ -53,13 +53,13 @@ class APGD(Attack):
             raise UserError(f"{self.name} has steps: {steps}, rho: {rho}; steps from 1 and rho in (0, 1] are accepted")
         self.steps, self.random_start, self.rho = steps, random_start, rho
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the loop; nothing is shared between several Δ."""
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            image, length = victim.image, 2 * radius
+            image, length = attacked.image, 2 * radius
             point, value, ascent = start(
-                victim,
+                attacked,
                 objective,
                 lambda: project(image + column(radius) * noise.direction(image), image, radius),
                 at_image=noise.first and not self.starts_aside,
@@ -74,7 +74,7 @@ class APGD(Attack):
                 share = MOMENTUM if number > 1 else 1.0
                 ahead = project(point + share * (ahead - point) + (1 - share) * (point - previous), image, radius)
                 previous, point, lower = point, ahead, value
-                value, ascent = gradient(victim, objective, point)
+                value, ascent = gradient(attacked, objective, point)
                 rises += value > lower
                 better = value > highest
                 best, highest = _where(better, point, best), torch.where(better, value, highest)

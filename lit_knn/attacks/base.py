@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from lit_knn.attacks.objectives import CrossEntropy, Objective, Score
+from lit_knn.attacks.perturbation import column, norm, normalized_l2, project, radius
 from lit_knn.errors import UserError
-from lit_knn.objectives import CrossEntropy, Objective, Score
-from lit_knn.perturbation import column, norm, normalized_l2, project, radius
-from lit_knn.victim import Victim, name_ids
+from lit_knn.threat_models.attack_target import AttackTarget, name_ids
 
 if TYPE_CHECKING:
-    from lit_knn.replica import Replica
+    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 class Attempt(NamedTuple):
@@ -50,7 +50,7 @@ class Noise:
     """
 
     def __init__(self, seed: int, ids: Tensor, run: int, *, first: bool = True) -> None:
-        keys = [hashlib.blake2b(f"{seed}/{id}/{run}".encode(), digest_size=7).digest() for id in ids.tolist()]
+        keys = [hashlib.blake2b(f"{seed}/{ids}/{run}".encode(), digest_size=7).digest() for ids in ids.tolist()]
         self._generators = [torch.Generator().manual_seed(int.from_bytes(key, "little")) for key in keys]
         self.first = first
 
@@ -108,7 +108,7 @@ class Attack(ABC):
         return self.random_start or self.objective.flat_at_image
 
     @abstractmethod
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Do the work that all Δ share, and return the function that is called for each Δ and restart.
 
         Gradients are enabled in both. The base clips, trims rounding and checks what the function returns.
@@ -120,9 +120,9 @@ class Attack(ABC):
         model: Callable[[Tensor], Tensor],
         image: Tensor,
         label: Tensor,
-        id: Tensor,
+        ids: Tensor,
         deltas: Sequence[float],
-        replica: Replica | None = None,
+        surrogate_defense: SurrogateDefense | None = None,
     ) -> Iterator[Tensor]:
         """Attack a batch, lazily: the work for one Δ is done when it is asked for.
 
@@ -132,9 +132,9 @@ class Attack(ABC):
             model: Pixels → logits ``(N, C)``, in evaluation mode; frozen parameters make it faster.
             image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1], not all zero.
             label: ``(N,)`` int64 in [0, C).
-            id: ``(N,)`` int64, stable over runs: it seeds the random numbers.
+            ids: ``(N,)`` int64, stable over runs: it seeds the random numbers.
             deltas: Each Δ in (0, 1].
-            replica: The attacker's copy of the defense, for objectives that look at it.
+            surrogate_defense: The attacker's copy of the defense, for objectives that look at it.
 
         Returns:
             One ``(N, 3, H, W)`` in [0, 1] per Δ, in the dtype of ``image``, detached.
@@ -143,7 +143,7 @@ class Attack(ABC):
             UserError: If the input, or a value of the model, is none of the above.
             BudgetError: If the variant leaves its budget.
         """
-        return (attempt.image for attempt in self.attempts(model, image, label, id, deltas, replica))
+        return (attempt.image for attempt in self.attempts(model, image, label, ids, deltas, surrogate_defense))
 
     @final
     def attempts(
@@ -151,33 +151,33 @@ class Attack(ABC):
         model: Callable[[Tensor], Tensor],
         image: Tensor,
         label: Tensor,
-        id: Tensor,
+        ids: Tensor,
         deltas: Sequence[float],
-        replica: Replica | None = None,
+        surrogate_defense: SurrogateDefense | None = None,
     ) -> Iterator[Attempt]:
         """Attack a batch as :meth:`__call__` does, and tell of which images the attack never had a gradient."""
-        _check(model, image, label, id, deltas)
-        # a copy: no variant can move the ball's centre
-        victim = Victim(model, image.detach().clone(), label, id, replica, self.objective.highest)
-        return self._attack(victim, image.detach(), deltas)
+        _check(model, image, label, ids, deltas)
+        # a copy: no variant can move the ball's center
+        attacked = AttackTarget(model, image.detach().clone(), label, ids, surrogate_defense, self.objective.highest)
+        return self._attack(attacked, image.detach(), deltas)
 
-    def _attack(self, victim: Victim, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
+    def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
         @cache
         def prepared(target: int) -> tuple[Perturb, list[Tensor]]:
-            return self.prepare(victim, self.objective.bind(victim, target)), victim.take_flat()
+            return self.prepare(attacked, self.objective.bind(attacked, target)), attacked.take_flat()
 
         @cache
         def choice() -> Score:
-            return self.objective.choice(victim)
+            return self.objective.choice(attacked)
 
         for delta in deltas:
             with torch.enable_grad():  # never open across a yield, where it would leak into the caller
-                best = self._best(victim, prepared, choice, image, delta)
+                best = self._best(attacked, prepared, choice, image, delta)
             yield best
 
     def _best(
         self,
-        victim: Victim,
+        attacked: AttackTarget,
         prepared: Callable[[int], tuple[Perturb, list[Tensor]]],
         choice: Callable[[], Score],
         image: Tensor,
@@ -188,38 +188,38 @@ class Attack(ABC):
         flat = []  # of each gradient of this Δ, those that all Δ share included
         runs = list(product(range(self.objective.targets), range(self.restarts)))
         for number, (target, restart) in enumerate(runs):
-            noise = Noise(self.seed, victim.id, number, first=restart == 0)
+            noise = Noise(self.seed, attacked.ids, number, first=restart == 0)
             perturb, shared = prepared(target)
-            found = self._within(victim, perturb(radius(image, delta), noise).detach(), image, delta)
-            flat += shared + victim.take_flat()
+            found = self._within(attacked, perturb(radius(image, delta), noise).detach(), image, delta)
+            flat += shared + attacked.take_flat()
             if len(runs) == 1:
                 best = found
                 break
             with torch.no_grad():
                 value = choice()(found)  # (N,)
-            victim.require_finite(value, f"the objective of {self.name}")
+            attacked.require_finite(value, f"the objective of {self.name}")
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
         return Attempt(best, torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool))
 
-    def _within(self, victim: Victim, found: Tensor, image: Tensor, delta: float) -> Tensor:
+    def _within(self, attacked: AttackTarget, found: Tensor, image: Tensor, delta: float) -> Tensor:
         """Clip, refuse whatever is not within the budget, and trim the rounding of the rest."""
         if found.shape != image.shape or found.dtype != image.dtype:
             raise BudgetError(f"{self.name} returned {found.dtype} {tuple(found.shape)} for {tuple(image.shape)}")
-        victim.require_finite(found, f"the result of {self.name}")
+        attacked.require_finite(found, f"the result of {self.name}")
         found = found.clamp(0, 1)
-        realised = normalized_l2(image, found)  # (N,)
-        outside = realised > delta * (1 + 1e-4) + 1e-6
+        realized = normalized_l2(image, found)  # (N,)
+        outside = realized > delta * (1 + 1e-4) + 1e-6
         if outside.any():
             raise BudgetError(
-                f"{self.name} perturbed the images with id {name_ids(victim.id, outside)} by up to "
-                f"Δ = {float(realised.max()):.6g}, its budget is {delta:.6g}"
+                f"{self.name} perturbed the images with id {name_ids(attacked.ids, outside)} by up to "
+                f"Δ = {float(realized.max()):.6g}, its budget is {delta:.6g}"
             )
         return project(found, image, radius(image, delta))
 
 
 def _check(
-    model: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, id: Tensor, deltas: Sequence[float]
+    model: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
 ) -> None:
     if torch.is_inference_mode_enabled() or image.is_inference() or label.is_inference():
         raise UserError("attacks need gradients, which inference mode excludes: set Trainer(inference_mode=False)")
@@ -229,12 +229,12 @@ def _check(
         raise UserError(f"Δ of {', '.join(map(str, wrong))} is outside (0, 1]")
     if image.ndim != 4 or image.dtype not in (torch.float32, torch.float64):
         raise UserError(f"images of {image.dtype} {tuple(image.shape)} given; float32 (N, 3, H, W) is accepted")
-    if label.shape != image.shape[:1] or id.shape != image.shape[:1]:
-        raise UserError(f"{len(image)} images with {tuple(label.shape)} labels and {tuple(id.shape)} ids given")
+    if label.shape != image.shape[:1] or ids.shape != image.shape[:1]:
+        raise UserError(f"{len(image)} images with {tuple(label.shape)} labels and {tuple(ids.shape)} ids given")
     outside = ~((image >= 0) & (image <= 1)).flatten(1).all(dim=1)  # NaN is outside too
     if outside.any():
-        raise UserError(f"the images with id {name_ids(id, outside)} have pixels outside [0, 1] or NaN")
+        raise UserError(f"the images with id {name_ids(ids, outside)} have pixels outside [0, 1] or NaN")
     if (zero := norm(image) == 0).any():
-        raise UserError(f"the images with id {name_ids(id, zero)} are zero everywhere: Δ is relative to their norm")
+        raise UserError(f"the images with id {name_ids(ids, zero)} are zero everywhere: Δ is relative to their norm")
     if (unknown := label < 0).any():
-        raise UserError(f"the images with id {name_ids(id, unknown)} have no label: there is no loss to raise")
+        raise UserError(f"the images with id {name_ids(ids, unknown)} have no label: there is no loss to raise")

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.attacks.objectives import Margin, Objective, Score
+from lit_knn.attacks.perturbation import column, norm, project
 from lit_knn.errors import UserError
-from lit_knn.objectives import Margin, Objective, Score
-from lit_knn.perturbation import column, norm, project
-from lit_knn.victim import Victim
+from lit_knn.threat_models.attack_target import AttackTarget
 
 Mode = Literal["min_norm", "paper"]
 
@@ -39,7 +39,7 @@ class CWL2(Attack):
         confidence: κ, the margin that is enough, in units of the objective; above 0 it also fools other networks.
         steps: Number of steps for each constant, one gradient each.
         binary_search_steps: Number of constants tried.
-        step_size: Adam's learning rate, in tanh space. Black and white pixels lie 7 from grey there, where a step
+        step_size: Adam's learning rate, in tanh space. Black and white pixels lie 7 from gray there, where a step
             moves them least: with a hundred steps, 0.1.
         initial_constant: The first c; times 10 until it is enough, then halfway between too small and enough.
         objective: The margin that is raised; by default the network's.
@@ -85,9 +85,9 @@ class CWL2(Attack):
         self.steps, self.binary_search_steps = steps, binary_search_steps
         self.step_size, self.initial_constant = step_size, initial_constant
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Do the whole search."""
-        image, found = victim.image, self._smallest(victim, objective)
+        image, found = attacked.image, self._smallest(attacked, objective)
         unit = direction(found - image, "l2")
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
@@ -98,20 +98,20 @@ class CWL2(Attack):
 
         return perturb
 
-    def _smallest(self, victim: Victim, objective: Score) -> Tensor:
+    def _smallest(self, attacked: AttackTarget, objective: Score) -> Tensor:
         """Return each image with the smallest perturbation that is enough, or else the one with the highest margin."""
-        found = victim.image
+        found = attacked.image
         with torch.no_grad():
             highest = objective(found)  # (N,)
-        victim.require_finite(highest, f"the objective of {self.name}")
+        attacked.require_finite(highest, f"the objective of {self.name}")
         shortest = torch.zeros_like(highest).masked_fill(highest <= self.confidence, torch.inf)
         constant = torch.full_like(highest, self.initial_constant)
         too_small, enough = torch.zeros_like(highest), torch.full_like(highest, torch.inf)
         for _ in range(self.binary_search_steps):
             reached = torch.zeros_like(highest, dtype=torch.bool)
-            for adversarial, margin in self._descend(victim, objective, constant):
+            for adversarial, margin in self._descend(attacked, objective, constant):
                 success = margin > self.confidence
-                length = norm(adversarial - victim.image)
+                length = norm(adversarial - attacked.image)
                 better = torch.where(success, length < shortest, shortest.isinf() & (margin > highest))
                 found = torch.where(column(better), adversarial, found)
                 shortest = torch.where(success & better, length, shortest)
@@ -122,14 +122,14 @@ class CWL2(Attack):
             constant = torch.where(enough.isinf(), 10 * constant, (too_small + enough) / 2)
         return found
 
-    def _descend(self, victim: Victim, objective: Score, constant: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _descend(self, attacked: AttackTarget, objective: Score, constant: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images ``(N, 3, H, W)`` and margins ``(N,)`` of one run of Adam, which starts afresh."""
-        w = torch.atanh(INSIDE * (2 * victim.image - 1))
+        w = torch.atanh(INSIDE * (2 * attacked.image - 1))
         origin = _pixels(w)
         adam = torch.optim.Adam([w], lr=self.step_size)  # works on each element alone, so on each image alone
         for _ in range(self.steps):
             adversarial = _pixels(w)
-            margin, ascent = gradient(victim, objective, adversarial)
+            margin, ascent = gradient(attacked, objective, adversarial)
             yield adversarial, margin
             push = column(torch.where(margin > self.confidence, 0, constant))
             slope = 2 * (adversarial - origin) - push * ascent

@@ -8,9 +8,9 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, is_flat, require_step
 from lit_knn.attacks.gradient_descent import GradientDescent
-from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import column
-from lit_knn.victim import Victim
+from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.perturbation import column
+from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class FGSM(Attack):
@@ -34,16 +34,16 @@ class FGSM(Attack):
         self.step: Step = require_step(step)
         self.random_start = random_start
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Take the one gradient."""
-        aside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True).prepare(victim, objective)
+        aside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True).prepare(attacked, objective)
         if self.starts_aside:
             return aside
-        _, ascent = gradient(victim, objective, victim.image)
+        _, ascent = gradient(attacked, objective, attacked.image)
         unit, flat = direction(ascent, self.step), column(is_flat(ascent))  # (N, 3, H, W), (N, 1, 1, 1)
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            found = victim.image + column(radius) * unit
+            found = attacked.image + column(radius) * unit
             return torch.where(flat, aside(radius, noise), found) if flat.any() else found
 
         return perturb

@@ -9,18 +9,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lit_knn.attacks.objectives import Score
+from lit_knn.attacks.perturbation import column, norm
 from lit_knn.errors import UserError
-from lit_knn.objectives import Score
-from lit_knn.perturbation import column, norm
-from lit_knn.victim import Victim
+from lit_knn.threat_models.attack_target import AttackTarget
 
 Step = Literal["sign", "l2"]
 
 
-def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
+def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the objective ``(N,)`` and its gradient ``(N, 3, H, W)`` at ``image``, both detached.
 
-    The victim remembers where it was zero and the objective not at its highest: an attack that found nothing else had
+    The attacked remembers where it was zero and the objective not at its highest: an attack that found nothing else had
     nowhere to go.
 
     Raises:
@@ -31,20 +31,20 @@ def gradient(victim: Victim, objective: Score, image: Tensor) -> tuple[Tensor, T
     # of the pixels only: .grad of the weights is not touched
     ascent = torch.autograd.grad(value.sum(), image, allow_unused=True)[0] if value.requires_grad else None
     if ascent is None:
-        raise UserError(f"{victim.described} has no gradient; take an attack that needs none, such as Square")
+        raise UserError(f"{attacked.described} has no gradient; take an attack that needs none, such as Square")
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
-    victim.require_finite(_maximum(ascent), "the gradient of the attacked model")
-    victim.flat.append(is_flat(ascent) & (value.detach() < victim.highest))
+    attacked.require_finite(_maximum(ascent), "the gradient of the attacked model")
+    attacked.flat.append(is_flat(ascent) & (value.detach() < attacked.highest))
     return value.detach(), ascent
 
 
 def start(
-    victim: Victim, objective: Score, aside: Callable[[], Tensor], *, at_image: bool
+    attacked: AttackTarget, objective: Score, aside: Callable[[], Tensor], *, at_image: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return where a run starts, ``(N, 3, H, W)``, and there the objective ``(N,)`` and its gradient, all detached.
 
     Args:
-        victim: The batch under attack.
+        attacked: The batch under attack.
         objective: What is climbed.
         aside: Gives a random point near each image, ``(N, 3, H, W)``.
         at_image: Start at the image, where no step of a short run is lost on a random detour; only images where the
@@ -52,13 +52,13 @@ def start(
     """
     if not at_image:
         point = aside()
-        return point, *gradient(victim, objective, point)
-    value, ascent = gradient(victim, objective, victim.image)
+        return point, *gradient(attacked, objective, point)
+    value, ascent = gradient(attacked, objective, attacked.image)
     flat = is_flat(ascent)
     if not flat.any():
-        return victim.image, value, ascent
-    point = torch.where(column(flat), aside(), victim.image)
-    beside, slope = gradient(victim, objective, point)
+        return attacked.image, value, ascent
+    point = torch.where(column(flat), aside(), attacked.image)
+    beside, slope = gradient(attacked, objective, point)
     return point, torch.where(flat, beside, value), torch.where(column(flat), slope, ascent)
 
 

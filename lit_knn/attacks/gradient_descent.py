@@ -6,10 +6,10 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, require_step, start
+from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
-from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import column, project
-from lit_knn.victim import Victim
+from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class GradientDescent(Attack):
@@ -50,21 +50,21 @@ class GradientDescent(Attack):
         self.step_size = step_size
         self.random_start = random_start
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the loop; nothing is shared between several Δ."""
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            image = victim.image
+            image = attacked.image
             length = column(self.step_size / self.steps * radius)
             adversarial, _, ascent = start(
-                victim,
+                attacked,
                 objective,
                 lambda: project(image + ball(noise, image, radius), image, radius),
                 at_image=noise.first and not self.starts_aside,
             )
             for number in range(self.steps):
                 if number:
-                    _, ascent = gradient(victim, objective, adversarial)
+                    _, ascent = gradient(attacked, objective, adversarial)
                 adversarial = project(adversarial + length * direction(ascent, self.step), image, radius)
             return adversarial
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
-from lit_knn.objectives import Objective, Score
-from lit_knn.perturbation import column
-from lit_knn.victim import Victim
+from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.perturbation import column
+from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class RandomNoise(Attack):
@@ -25,11 +25,11 @@ class RandomNoise(Attack):
     def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
         super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the draw; nothing is shared between several Δ."""
         del objective
 
         def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            return victim.image + column(radius) * noise.direction(victim.image)
+            return attacked.image + column(radius) * noise.direction(attacked.image)
 
         return perturb

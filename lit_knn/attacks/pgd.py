@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lit_knn.attacks.gradient import Step
 from lit_knn.attacks.gradient_descent import GradientDescent
-from lit_knn.objectives import Objective
+from lit_knn.attacks.objectives import Objective
 
 
 class PGD(GradientDescent):

@@ -1,4 +1,4 @@
-"""The Square attack: random search with localised changes, for what has no gradient."""
+"""The Square attack: random search with localized changes, for what has no gradient."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.objectives import DefenseMargin, Objective, Score
+from lit_knn.attacks.perturbation import column
 from lit_knn.errors import UserError
-from lit_knn.objectives import DefenseMargin, Objective, Score
-from lit_knn.perturbation import column
-from lit_knn.victim import Victim
+from lit_knn.threat_models.attack_target import AttackTarget
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 after which p is halved
 
@@ -65,9 +65,9 @@ class Square(Attack):
             )
         self.queries, self.p_init, self.enough = queries, p_init, enough
 
-    def prepare(self, victim: Victim, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the search; nothing is shared between several Δ."""
-        image, enough = victim.image, math.inf if self.enough is None else self.enough
+        image, enough = attacked.image, math.inf if self.enough is None else self.enough
         channels, height, width = image.shape[1:]
 
         @torch.no_grad()
@@ -76,7 +76,7 @@ class Square(Attack):
             start = tiles(noise, image)
             best = (image + radius * _unit(start, (1, 2, 3))).clamp(0, 1)
             highest = objective(best)
-            victim.require_finite(highest, f"the objective of {self.name}")
+            attacked.require_finite(highest, f"the objective of {self.name}")
             draws = noise.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
             for number, draw in enumerate(draws.unbind(dim=1)):
                 climbing = highest <= enough

@@ -2,9 +2,9 @@
 
 from .classifier import Classifier, set_precision
 from .ensemble import Ensemble
-from .moments import Moments
+from .features.moments import Moments
+from .features.projection import Projection
 from .precision import full_float32, outside_networks, rounded_products, verify_precision
-from .projection import Projection
 from .taps import Tap
 
 __all__ = [

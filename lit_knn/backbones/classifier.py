@@ -1,4 +1,4 @@
-"""The classifier under attack: it owns its normalisation, so that everything outside works in pixels."""
+"""The classifier under attack: it owns its normalization, so that everything outside works in pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.user_code import user_code
 from lit_knn.errors import UserError
-from lit_knn.fingerprint import architecture, describe
+from lit_knn.storage.fingerprint import architecture, describe
 
 if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing
@@ -167,12 +167,12 @@ class Classifier(nn.Module):
             self.warnings.append(sentence)
             log.warning("%s", sentence)
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """Return ``(image − mean) / std``, what the network sees."""
         return (image - self.mean) / self.std
 
     def _input(self, image: Tensor) -> Tensor:
-        return self.normalise(image).contiguous(memory_format=self._layout)
+        return self.normalize(image).contiguous(memory_format=self._layout)
 
     def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits ``(N, C)`` and pooled activations ``{tap.name: (N, D)}`` of one forward pass.

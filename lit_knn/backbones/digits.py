@@ -58,7 +58,7 @@ class DigitsResNet(nn.Module):
         return nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(N, 10)`` of normalised images ``(N, 3, 8, 8)``."""
+        """Return logits ``(N, 10)`` of normalized images ``(N, 3, 8, 8)``."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))

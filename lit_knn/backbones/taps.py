@@ -14,8 +14,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from lit_knn.backbones.features.pooling import pool
 from lit_knn.backbones.outputs import describe
-from lit_knn.backbones.pooling import pool
 from lit_knn.errors import UserError
 
 PAPER_TAPS: dict[str, tuple[str, int | Literal["rmac"]]] = {  # name → (node of a torchvision ResNet-50, pool): Table 3
@@ -49,7 +49,7 @@ class Tap:
 
     Differences from the paper:
         The paper's 50 billion images have "R-MAC pooling, bit quantization, and dimensionality reduction", in this
-        order and without more; ``bits`` come after PCA, where each dimension is centred and worth one.
+        order and without more; ``bits`` come after PCA, where each dimension is centered and worth one.
     """
 
     layer: str

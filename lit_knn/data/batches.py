@@ -16,7 +16,7 @@ from lit_knn.data.pixels import pixels
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.errors import UserError
 
-_OPEN_SHARDS = 4  # a worker is never more than a few batches away from its neighbours
+_OPEN_SHARDS = 4  # a worker is never more than a few batches away from its neighbors
 
 
 class Rows(NamedTuple):

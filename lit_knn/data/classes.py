@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lit_knn.data.regular_files import read_regular
+from lit_knn.data.sources.regular_files import read_regular
 from lit_knn.errors import UserError, counted
 
 Given = str | list[str | int] | dict[str, int]  # what `classes:` takes

@@ -21,8 +21,8 @@ class ImageError(UserError):
 def decode(data: bytes) -> Tensor:
     """Return RGB pixels ``(3, H, W)`` uint8.
 
-    The content decides, not the name: ImageNet has a PNG called .JPEG. CMYK, grey and palette images become RGB, 16-bit
-    grey keeps its high byte, alpha is dropped, EXIF orientation is not applied (published accuracies do not either).
+    The content decides, not the name: ImageNet has a PNG called .JPEG. CMYK, gray and palette images become RGB, 16-bit
+    gray keeps its high byte, alpha is dropped, EXIF orientation is not applied (published accuracies do not either).
 
     Raises:
         ImageError: If the data is empty, no image, damaged, cut short or absurdly large, or its pixels are floats or
@@ -47,13 +47,13 @@ def decode(data: bytes) -> Tensor:
 def _rgb(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     # a PGM of more than 8 bits has mode I, scaled from its own maximum to 16 bits
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        grey = (np.array(image) >> 8).astype(np.uint8)  # Pillow's own conversion clips at 255
-        return np.repeat(grey[..., None], 3, axis=2)
+        gray = (np.array(image) >> 8).astype(np.uint8)  # Pillow's own conversion clips at 255
+        return np.repeat(gray[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ImageError(
             f"the image has floats, or whole numbers of more than 16 bits or with a sign (Pillow's mode {image.mode}): "
             "accepted are 8 and 16 bits"
         )
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # what Pillow asks for; the colours are the same
+        image = image.convert("RGBA")  # what Pillow asks for; the colors are the same
     return np.array(image.convert("RGB"))

@@ -19,7 +19,7 @@ class Preprocessing:
 
     Args:
         resize: Pixels of the shorter side after antialiased resizing; null keeps the size.
-        crop: Side of the square cut from the centre, in pixels; null cuts nothing.
+        crop: Side of the square cut from the center, in pixels; null cuts nothing.
         interpolation: ``bilinear`` or ``bicubic``.
     """
 

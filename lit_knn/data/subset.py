@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_knn.data.label_file import image_name
-from lit_knn.data.regular_files import read_regular
+from lit_knn.data.sources.label_file import image_name
+from lit_knn.data.sources.regular_files import read_regular
 from lit_knn.errors import UserError
 
 _ACCEPTED = "accepted are one id or name of an image per line"

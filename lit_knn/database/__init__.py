@@ -1,8 +1,8 @@
 """The database of a defense: how it is built, and what a query may ask of it once it is opened."""
 
-from .base import Gallery
 from .database import Database
+from .gallery import Gallery
 from .overlap import in_database
-from .stored import StoredGallery
+from .stored_gallery import StoredGallery
 
 __all__ = ["Database", "Gallery", "StoredGallery", "in_database"]

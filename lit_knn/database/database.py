@@ -13,23 +13,23 @@ from typing import Literal, final
 
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
-from lit_knn.database.stored import StoredGallery
+from lit_knn.database.index import Faiss, Index, Scan
+from lit_knn.database.store import Schema, Store, sealed_header, shard_name
+from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
-from lit_knn.fingerprint import Fingerprint
-from lit_knn.index import Faiss, Index, Scan
-from lit_knn.store import Schema, Store, sealed_header, shard_name
+from lit_knn.storage.fingerprint import Fingerprint
 
 PACKED_ABOVE = 64  # classes: below, a complete row is shorter than a packed one of 21 entries
 
 
 @final  # and so YAML names its arguments without a class path
 class Database:
-    """Where a defense looks for neighbours.
+    """Where a defense looks for neighbors.
 
     Args:
         path: Its folder.
         taps: The features kept of each image.
-        index: How neighbours are found, the same for each tap; by default by an exact scan of the store, which needs no
+        index: How neighbors are found, the same for each tap; by default by an exact scan of the store, which needs no
             index. ``auto`` is a `Faiss` index that fits the number of rows and this machine.
         softmax: ``dense`` keeps complete rows, ``packed`` the 21 largest classes; ``auto`` packs above 64 classes.
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_knn.database.base import Gallery
+from lit_knn.database.gallery import Gallery
 
 if TYPE_CHECKING:
     from lit_knn.defenses import Query
@@ -42,7 +42,7 @@ def _has_copy(query: Query, gallery: Gallery, tap: str) -> Tensor:
     distance = np.linalg.norm(gallery.vectors(tap, ids) - features[:, None], axis=2)  # (N, k)
     copies = torch.from_numpy(distance <= CLOSE * np.linalg.norm(features, axis=1, keepdims=True)).to(query.device)
     if gallery.tap(tap).bits:
-        probability, label, _ = gallery.ballots(ids, query.device)  # (N, k, R)
+        probability, label, _ = gallery.predictions(ids, query.device)  # (N, k, R)
         own = query.logits.softmax(dim=1)[:, None].expand(*ids.shape, -1)  # (N, k, C)
         own = own if label is None else own.gather(2, label)
         copies &= ((own - probability).abs().amax(dim=2) <= CLOSE) & (features.shape[1] >= CODE)

@@ -1,12 +1,12 @@
 """Attacked images to class scores."""
 
 from .base import Defense, Query, Seen, Variant, most_needed
-from .bpda import BPDA
 from .examination import randomized
-from .knn import KNN
+from .neighbors.knn import KNN
+from .neighbors.weighting import CBWD, CBWE, UW, Weighting, stored_weights
 from .none import NoDefense
-from .transformed import BitDepth, Transformed
-from .weighting import CBWD, CBWE, UW, Weighting, stored_weights
+from .transformations.base import BitDepth, Transformed
+from .transformations.bpda import BPDA
 
 __all__ = [
     "BPDA",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lit_knn.database.index import Neighbors
 from lit_knn.errors import UserError
-from lit_knn.index import Neighbors
-from lit_knn.variant import Variant
+from lit_knn.report.results.variant import Variant
 
 if TYPE_CHECKING:
     from lit_knn.backbones import Classifier
@@ -37,8 +37,8 @@ class Query:
     Args:
         image: ``(N, 3, H, W)`` float32 in [0, 1]; None if only ``seen`` has been kept.
         classifier: The defended classifier.
-        gallery: Where neighbours come from; None if no defense asks for any.
-        needed: Largest number of neighbours that any defense wants, by tap.
+        gallery: Where neighbors come from; None if no defense asks for any.
+        needed: Largest number of neighbors that any defense wants, by tap.
         seen: What the classifier makes of the images; by default it is asked.
     """
 
@@ -82,11 +82,11 @@ class Query:
             UserError: If the configuration has none.
         """
         if self._gallery is None:
-            raise UserError("a defense asks for neighbours, but the configuration has no model.database")
+            raise UserError("a defense asks for neighbors, but the configuration has no model.database")
         return self._gallery
 
     def of(self, gallery: Gallery) -> Query:
-        """Return the query for the same images, with the neighbours that a smaller view of its gallery has."""
+        """Return the query for the same images, with the neighbors that a smaller view of its gallery has."""
         if gallery is self._gallery:
             return self
         if len(gallery) not in self._of:
@@ -138,7 +138,7 @@ class Defense(ABC):
     """A way to classify an image that may have been attacked.
 
     Attributes:
-        uses_image: Whether it looks at the image itself, and not only at logits, features and neighbours.
+        uses_image: Whether it looks at the image itself, and not only at logits, features and neighbors.
     """
 
     uses_image: bool = True
@@ -150,7 +150,7 @@ class Defense(ABC):
 
     @property
     def needed(self) -> dict[str, int]:
-        """Largest number of neighbours wanted, by tap; empty for a defense without retrieval."""
+        """Largest number of neighbors wanted, by tap; empty for a defense without retrieval."""
         return {}
 
     @abstractmethod
@@ -159,7 +159,7 @@ class Defense(ABC):
 
 
 def most_needed(defenses: Iterable[Defense]) -> dict[str, int]:
-    """Return the largest number of neighbours that any of several defenses wants, by tap."""
+    """Return the largest number of neighbors that any of several defenses wants, by tap."""
     needed: dict[str, int] = {}
     for defense in defenses:
         for tap, k in defense.needed.items():

@@ -6,8 +6,8 @@ import signal
 from dataclasses import astuple, dataclass
 from typing import Literal
 
+from lit_knn.distributed.preemption import Preempted
 from lit_knn.errors import ProcessError, UserError
-from lit_knn.preemption import Preempted
 
 
 @dataclass(frozen=True)

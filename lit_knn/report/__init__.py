@@ -1,9 +1,9 @@
 """Records to tables, figures and pictures."""
 
-from .curves import accuracy_curves
+from .figures.curves import accuracy_curves
+from .figures.neighbor_pictures import Picture, PictureRow, neighbor_picture
 from .findings import Finding, Verdict, findings_table
-from .neighbours import Picture, PictureRow, neighbour_picture
-from .record import Record, Row
+from .results.record import Record, Row
 from .summary import summary
 from .table import accuracy_table
 
@@ -17,6 +17,6 @@ __all__ = [
     "accuracy_curves",
     "accuracy_table",
     "findings_table",
-    "neighbour_picture",
+    "neighbor_picture",
     "summary",
 ]

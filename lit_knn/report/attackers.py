@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from lit_knn.report.record import Record, Row, mapping, variant
+from lit_knn.report.results.record import Record, Row, mapping, variant
 
 WORST = "all"  # the threat of the worst case of each image over all attacks
 NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
@@ -17,7 +17,7 @@ class Attacker(NamedTuple):
 
     Attributes:
         title: Its name in words.
-        aware: Whether it knows the defense. A class that this package does not know is taken not to: better a
+        adaptive: Whether it knows the defense. A class that this package does not know is taken not to: better a
             warning too many than a robustness that nobody has tried to break.
         attacks: Names of their attacks.
         rows: For each Δ, variant and k that of the attack which leaves least. An attacker who knows the defense has
@@ -25,7 +25,7 @@ class Attacker(NamedTuple):
     """
 
     title: str
-    aware: bool
+    adaptive: bool
     attacks: list[str]
     rows: list[Row]
 
@@ -39,9 +39,9 @@ def attackers(record: Record) -> list[Attacker]:
     return [
         Attacker(
             "worst case" if name == WORST else name.replace("_", " "),
-            aware := known.get(name, False),
+            adaptive := known.get(name, False),
             list(dict.fromkeys(row["attack"] for row in rows)),
-            _strongest([row for row in rows if not (aware and row["defense"] == "none")]),
+            _strongest([row for row in rows if not (adaptive and row["defense"] == "none")]),
         )
         for name, rows in groups.items()
     ]
@@ -60,7 +60,7 @@ def condensed(record: Record) -> Record:
 
 def knows_defense(record: Record) -> bool:
     """Return whether any attacker of the run knows the defense."""
-    return any(found.aware for found in attackers(record))
+    return any(found.adaptive for found in attackers(record))
 
 
 def _configured(record: Record) -> dict[str, bool]:

@@ -10,17 +10,17 @@ from typing import NoReturn
 
 from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
-from lit_knn.report.chart import accuracy_chart
-from lit_knn.report.combined import write_combined
-from lit_knn.report.curves import accuracy_curves
-from lit_knn.report.markdown import markdown
+from lit_knn.report.figures.chart import accuracy_chart
+from lit_knn.report.figures.curves import accuracy_curves
+from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.page import page
-from lit_knn.report.record import RESULTS_FILE
-from lit_knn.report.runs import Run, find_runs
-from lit_knn.report.sizes import SIZES_FILE, size_figure, size_points
+from lit_knn.report.rendering.markdown import markdown
+from lit_knn.report.rendering.web_page import web_page
+from lit_knn.report.results.combined import write_combined
+from lit_knn.report.results.record import RESULTS_FILE
+from lit_knn.report.results.runs import Run, find_runs
 from lit_knn.report.summary import speaking_delta
-from lit_knn.report.web_page import web_page
-from lit_knn.sealing import sealed, writing
+from lit_knn.storage.atomic import atomic_write, writing
 
 MANY = 20  # runs whose figures are drawn with care; those of more take seconds in all
 PAGE, TEXT = "report.html", "report.md"
@@ -65,7 +65,7 @@ def report(arguments: Sequence[str]) -> None:
     blocks = page(runs, delta, curves, output / SIZES_FILE if points else None)
     write_combined(runs.finished, output / RESULTS_FILE)
     for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks, output))):
-        with sealed(output / name) as unfinished:
+        with atomic_write(output / name) as unfinished:
             unfinished.write_bytes(text.encode())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
     print(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_knn.report.record import Row, variant
-from lit_knn.variant import Variant
+from lit_knn.report.results.record import Row, variant
+from lit_knn.report.results.variant import Variant
 
 PREFERRED = {"weighting": "CBW-D", "combination": "soft"}  # the best of the paper's Table 4
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_knn.report.attackers import attackers, knows_defense
-from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.headline import headline
 from lit_knn.report.paper_table import paper_comparison
-from lit_knn.report.record import Row, variant
-from lit_knn.report.runs import Run, Runs
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.results.record import Row, variant
+from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.section import section
 from lit_knn.report.settings import database_sizes, differing
 from lit_knn.report.summary import speaking_delta
@@ -82,12 +82,12 @@ def _settings(runs: Sequence[Run]) -> list[Block]:
 def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
     """Return accuracies under each attacker beside those who know the defense, or that there are none."""
     found = {run.label: attackers(run.record) for run in runs}
-    aware = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.aware) or {"white box": None}
+    adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive) or {"white box": None}
     unaware = dict.fromkeys(
-        a.title for run in runs for a in found[run.label] if not a.aware and a.title != "worst case"
+        a.title for run in runs for a in found[run.label] if not a.adaptive and a.title != "worst case"
     )
     several = any(a.title == "worst case" for run in runs for a in found[run.label])
-    titles = [*unaware, *aware, *(["worst case"] if several else [])]
+    titles = [*unaware, *adaptive, *(["worst case"] if several else [])]
     rows = []
     for run, delta in zip(runs, deltas, strict=True):
         for number, line in enumerate(headline(run.record.results).panels[0].lines):
@@ -95,7 +95,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
             cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
             for title in titles:
                 known = next((a for a in found[run.label] if a.title == title), None)
-                missing = NOT_TRIED if title in aware and known is None and clean["defense"] != "none" else "–"
+                missing = NOT_TRIED if title in adaptive and known is None and clean["defense"] != "none" else "–"
                 rows_there = [] if known is None else known.rows
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lit_knn.report.document import Block, Paragraph, Table
-from lit_knn.report.paper import beside
-from lit_knn.report.runs import Run
+from lit_knn.report.rendering.document import Block, Paragraph, Table
+from lit_knn.report.results.paper import beside
+from lit_knn.report.results.runs import Run
 from lit_knn.report.table import short
 
 
@@ -30,7 +30,7 @@ def paper_comparison(runs: Sequence[Run]) -> Block:
         return Paragraph(text)
     caption = (
         "Dubey et al. 2019, PGD at Δ = 0.06, K = 50. Here Δ is a hard cap for each image in pixel space; the code that "
-        "the paper used measures it in normalised space, and on average. In doubt a number is left out."
+        "the paper used measures it in normalized space, and on average. In doubt a number is left out."
     )
     head = ["run", "defense", "attacker", "printed in", "paper", "measured (95 % interval)", "queries"]
     return Table(head, rows, 4, caption)

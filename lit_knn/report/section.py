@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lit_knn.report.breaks import BREAKS_FILE, read_breaks
-from lit_knn.report.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
-from lit_knn.report.record import Record, variant
-from lit_knn.report.runs import Run
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
+from lit_knn.report.results.record import Record, variant
+from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import database_sizes
 from lit_knn.report.summary import summary
 from lit_knn.report.table import short
-from lit_knn.sealing import load_json, undamaged
+from lit_knn.storage.atomic import load_json, undamaged
 
 
 def section(run: Run, delta: float, curves: Path) -> list[Block]:
@@ -31,9 +31,9 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     blocks.append(Folded("Every attack at every Δ", [_everything(run.record)]))
     if (run.folder / BREAKS_FILE).exists():
         blocks.append(Folded(f"Which attack broke the images first, at Δ = {delta:g}", [_breaks(run, delta)]))
-    if pictures := sorted(run.folder.glob("neighbours-*.png")):
-        shown = [Figure(path, f"Queries and their neighbours, {path.stem.partition('-')[2]}") for path in pictures]
-        blocks.append(Folded("Nearest neighbours, clean and attacked", [*shown]))
+    if pictures := sorted(run.folder.glob("neighbors-*.png")):
+        shown = [Figure(path, f"Queries and their neighbors, {path.stem.partition('-')[2]}") for path in pictures]
+        blocks.append(Folded("Nearest neighbors, clean and attacked", [*shown]))
     return [*blocks, Folded("Where the numbers come from", [_origin(run.record)])]
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lit_knn.report.record import Record, mapping
+from lit_knn.report.results.record import Record, mapping
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")

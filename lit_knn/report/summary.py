@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import Line, Panel, headline
-from lit_knn.report.record import Record
+from lit_knn.report.results.record import Record
 from lit_knn.report.table import short
 
 SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
@@ -20,7 +20,7 @@ def summary(record: Record) -> str:
     sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
     if not knows_defense(record) and any(row["tap"] for row in record.results):
         sentences.append(
-            "These attackers do not know the defense. An attack on the neighbours themselves can do more: read the "
+            "These attackers do not know the defense. An attack on the neighbors themselves can do more: read the "
             "numbers as upper bounds of its robustness, and see configs/attack/adaptive.yaml."
         )
     return "\n".join(sentences)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lit_knn.errors import UserError
 from lit_knn.report.headline import Panel, headline
-from lit_knn.report.record import RESULTS_FILE, Record
+from lit_knn.report.results.record import RESULTS_FILE, Record
 
 
 def accuracy_table(record: Record) -> Table:

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from lit_knn.attacks import APGD, PGD, Noise
 from lit_knn.attacks.apgd import checkpoints
+from lit_knn.attacks.objectives import Margin, Objective
+from lit_knn.attacks.perturbation import norm, normalized_l2, radius
 from lit_knn.errors import UserError
-from lit_knn.objectives import Margin, Objective
-from lit_knn.perturbation import norm, normalized_l2, radius
 
 
 def losses(network, image, label):
@@ -57,13 +57,13 @@ def test_it_is_stronger_than_pgd_of_as_many_steps(random_start, factor, network,
 class Hill(Objective):
     """A hill about a point inside the ball, whose top has to be found."""
 
-    def bind(self, victim, target=0):
-        return lambda image: -(self.distance(image, victim.image) ** 2)
+    def bind(self, attack_target, target=0):
+        return lambda image: -(self.distance(image, attack_target.image) ** 2)
 
-    def distance(self, image, centre):
+    def distance(self, image, center):
         """In radii of Δ = 0.2."""
-        size = radius(centre, 0.2)
-        return norm(image - centre - 0.3 * size.view(-1, 1, 1, 1) / centre[0].numel() ** 0.5) / size
+        size = radius(center, 0.2)
+        return norm(image - center - 0.3 * size.view(-1, 1, 1, 1) / center[0].numel() ** 0.5) / size
 
 
 def test_steps_shorten_until_the_top_is_reached(network, digits):
@@ -77,14 +77,14 @@ def test_steps_shorten_until_the_top_is_reached(network, digits):
 
 
 class Moving(Objective):
-    """Another value each time, as if other neighbours had been retrieved; it remembers all of them."""
+    """Another value each time, as if other neighbors had been retrieved; it remembers all of them."""
 
-    def bind(self, victim, target=0):
+    def bind(self, attack_target, target=0):
         random = torch.Generator().manual_seed(0)
         self.images, self.values = [], []
 
         def score(image):
-            value = victim.cross_entropy(image) + 3 * torch.rand(len(image), generator=random)
+            value = attack_target.cross_entropy(image) + 3 * torch.rand(len(image), generator=random)
             self.images.append(image.detach())
             self.values.append(value.detach())
             return value

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lit_knn.attacks import FGSM, IFGSM, PGD, Attack, BudgetError, GradientDescent, Noise, RandomNoise
+from lit_knn.attacks.objectives import DefenseMargin, Objective
 from lit_knn.errors import UserError
-from lit_knn.objectives import DefenseMargin, Objective
 
 ATTACKS = [
     FGSM(),
@@ -41,9 +41,9 @@ def test_every_image_keeps_its_budget_and_its_range(attack, network, digits):
         assert found.min() >= 0
         assert found.max() <= 1
         difference = found.double().numpy() - image
-        realised = np.sqrt((difference**2).sum((1, 2, 3)) / (image**2).sum((1, 2, 3)))
-        assert (realised <= delta * (1 + 1e-5)).all()
-        assert (realised > 0).all()
+        realized = np.sqrt((difference**2).sum((1, 2, 3)) / (image**2).sum((1, 2, 3)))
+        assert (realized <= delta * (1 + 1e-5)).all()
+        assert (realized > 0).all()
 
 
 @each_attack
@@ -111,7 +111,7 @@ def test_restarts_keep_the_worst_of_each_image(variant, network, digits):
 class Darken(Objective):
     suffix = "dark"
 
-    def bind(self, victim, target=0):
+    def bind(self, attack_target, target=0):
         return lambda image: -image.sum((1, 2, 3))
 
 
@@ -120,11 +120,11 @@ class Corner(Objective):
 
     targets = 2
 
-    def bind(self, victim, target=0):
+    def bind(self, attack_target, target=0):
         row = -target  # the first or the last
         return lambda image: image[:, :, row, row].sum(1)
 
-    def choice(self, victim):
+    def choice(self, attack_target):
         return lambda image: image.sum((1, 2, 3))
 
 
@@ -140,8 +140,8 @@ def test_every_target_is_tried_and_the_choice_decides(network, digits):
         targets = 1
 
     class Last(First):
-        def bind(self, victim, target=0):
-            return super().bind(victim, 1)
+        def bind(self, attack_target, target=0):
+            return super().bind(attack_target, 1)
 
     image = digits[0] * 0.5
     found, first, last = (
@@ -173,16 +173,20 @@ class Greedy(Attack):
         super().__init__()
         self.cheat = cheat
 
-    def prepare(self, victim, objective):
-        return lambda radius, noise: self.cheat(victim, radius)
+    def prepare(self, attack_target, objective):
+        return lambda radius, noise: self.cheat(attack_target, radius)
 
 
 @pytest.mark.parametrize(
     "cheat",
     [
-        lambda victim, radius: victim.image * 0.5,
-        lambda victim, radius: victim.image + 1.01 * radius.view(-1, 1, 1, 1) / 192**0.5 * (1 - 2 * victim.image),
-        lambda victim, radius: victim.image.copy_(1 - victim.image),  # moves the centre of the ball
+        lambda attack_target, radius: attack_target.image * 0.5,
+        lambda attack_target, radius: (
+            attack_target.image + 1.01 * radius.view(-1, 1, 1, 1) / 192**0.5 * (1 - 2 * attack_target.image)
+        ),
+        lambda attack_target, radius: attack_target.image.copy_(
+            1 - attack_target.image
+        ),  # moves the center of the ball
     ],
 )
 def test_an_attack_that_breaks_its_budget_is_an_error_that_names_it(cheat, network, digits):
@@ -195,12 +199,12 @@ def test_an_attack_that_breaks_its_budget_is_an_error_that_names_it(cheat, netwo
 @pytest.mark.parametrize("wrong", [lambda image: image[:1], lambda image: image.double()])
 def test_a_result_of_another_shape_or_type_is_an_error(wrong, network, digits):
     with pytest.raises(BudgetError, match="Greedy returned"):
-        attacked(Greedy(lambda victim, radius: wrong(victim.image)), network, digits, 0.06)
+        attacked(Greedy(lambda attack_target, radius: wrong(attack_target.image)), network, digits, 0.06)
 
 
 def test_a_result_that_is_not_a_number_is_an_error(network, digits):
     with pytest.raises(UserError, match="result of Greedy is not finite"):
-        attacked(Greedy(lambda victim, radius: victim.image * torch.nan), network, digits, 0.06)
+        attacked(Greedy(lambda attack_target, radius: attack_target.image * torch.nan), network, digits, 0.06)
 
 
 @pytest.mark.parametrize("step", ["sign", "l2"])

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lit_knn.attacks import CWL2
+from lit_knn.attacks.objectives import EOT, CrossEntropy, FeatureSpace, Margin, SoftKNN, margin
+from lit_knn.attacks.perturbation import norm, normalized_l2
 from lit_knn.errors import UserError
-from lit_knn.objectives import EOT, CrossEntropy, FeatureSpace, Margin, SoftKNN, margin
-from lit_knn.perturbation import norm, normalized_l2
 
 QUICK = {"steps": 40, "binary_search_steps": 5, "step_size": 0.05, "initial_constant": 0.01}
 DELTAS = [0.02, 0.05, 0.08, 0.1, 0.12, 1.0]
@@ -124,8 +124,8 @@ def test_one_search_gives_the_whole_curve(network, some):
         assert not still[unchanged].any()
         assert still[needed > 1.05 * delta].all()  # between the two, what was found was not quite the smallest
         torch.testing.assert_close(adversarial[unchanged], whole[unchanged], rtol=0, atol=1e-12)
-        realised = normalized_l2(image, adversarial)
-        torch.testing.assert_close(realised, needed.clamp_max(delta), rtol=1e-9, atol=0)
+        realized = normalized_l2(image, adversarial)
+        torch.testing.assert_close(realized, needed.clamp_max(delta), rtol=1e-9, atol=0)
         cosine = torch.cosine_similarity((adversarial - image).flatten(1), (whole - image).flatten(1))
         torch.testing.assert_close(cosine, torch.ones_like(cosine))
 

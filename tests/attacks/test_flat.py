@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import APGD, CWL2, FGSM, IFGSM, PGD, RandomNoise, Square
-from lit_knn.objectives import EOT, CrossEntropy, GuidedNeighbors, Margin, Objective
+from lit_knn.attacks.objectives import EOT, CrossEntropy, GuidedNeighbors, Margin, Objective
 
 GRADIENT = [
     *(FGSM(), IFGSM(steps=2), PGD(steps=2), PGD(steps=2, random_start=True), PGD(steps=2, restarts=2), APGD(steps=3)),
@@ -79,8 +79,8 @@ def test_an_objective_at_its_highest_has_nothing_left_to_climb(network, digits):
     class Satisfied(Objective):
         highest = 0.0
 
-        def bind(self, victim, target=0):
-            return lambda image: -torch.relu(victim.cross_entropy(image) * 0) - (victim.id % 2)
+        def bind(self, attack_target, target=0):
+            return lambda image: -torch.relu(attack_target.cross_entropy(image) * 0) - (attack_target.ids % 2)
 
     assert GuidedNeighbors.highest == EOT(objective=GuidedNeighbors()).highest == 0
     assert CrossEntropy.highest == torch.inf

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import RandomNoise
-from lit_knn.perturbation import normalized_l2
+from lit_knn.attacks.perturbation import normalized_l2
 
 
 def model(image):

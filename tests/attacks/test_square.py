@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lit_knn.attacks import Noise, RandomNoise, Square
+from lit_knn.attacks.objectives import Margin, Objective, margin
+from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.attacks.square import bump, propose, share, tiles, window_side
 from lit_knn.defenses import KNN, UW
 from lit_knn.errors import UserError
-from lit_knn.objectives import Margin, Objective, margin
-from lit_knn.perturbation import norm, radius
-from lit_knn.threat import WhiteBox
+from lit_knn.threat_models.threat import WhiteBox
 
 
 def accuracy(network, image, label):
@@ -147,8 +147,8 @@ def test_more_queries_climb_higher(network, digits):
 
 def test_what_lowers_the_objective_is_not_kept(network, digits):
     class Recorded(Margin):
-        def bind(self, victim, target=0):
-            self.images, self.values, score = [], [], super().bind(victim, target)
+        def bind(self, attack_target, target=0):
+            self.images, self.values, score = [], [], super().bind(attack_target, target)
 
             def recorded(image):
                 self.images.append(image)
@@ -168,7 +168,7 @@ def test_what_lowers_the_objective_is_not_kept(network, digits):
 
 def test_on_a_plateau_it_keeps_moving(network, digits):
     class Plateau(Objective):
-        def bind(self, victim, target=0):
+        def bind(self, attack_target, target=0):
             self.last = []
 
             def flat(image):
@@ -210,14 +210,14 @@ def test_enough_is_enough(network, digits):
 
 def test_the_hard_pipeline_index_lookup_included(classifier, gallery, data):
     defense = KNN(taps=["late"], k=[5], weightings=[UW()], combinations=["hard"])
-    replica = WhiteBox(defense=defense).replica(classifier, gallery)
+    surrogate_defense = WhiteBox(defense=defense).surrogate_defense(classifier, gallery)
     image = torch.stack([data.image("queries", 0, row) for row in range(40)]).float() / 255
-    label = replica.scores(image).argmax(1)
+    label = surrogate_defense.scores(image).argmax(1)
     attack = Square(queries=150)
     assert attack.name == "Square-defense"
-    (found,) = attack(classifier, image, label, torch.arange(40), [0.3], replica)
+    (found,) = attack(classifier, image, label, torch.arange(40), [0.3], surrogate_defense)
     (noise,) = RandomNoise()(classifier, image, label, torch.arange(40), [0.3])
-    right, floor = ((replica.scores(x).argmax(1) == label).float().mean() for x in (found, noise))
+    right, floor = ((surrogate_defense.scores(x).argmax(1) == label).float().mean() for x in (found, noise))
     assert right < 0.5 * floor
 
 
@@ -230,8 +230,8 @@ def test_other_seeds_and_restarts_search_elsewhere(network, digits):
 
 def test_values_that_are_not_finite_are_named(network, digits):
     class Broken(Objective):
-        def bind(self, victim, target=0):
-            return lambda image: torch.where(victim.id == victim.id[1], torch.nan, image.sum((1, 2, 3)))
+        def bind(self, attack_target, target=0):
+            return lambda image: torch.where(attack_target.ids == attack_target.ids[1], torch.nan, image.sum((1, 2, 3)))
 
     with pytest.raises(UserError, match=rf"objective of Square is not finite .* id {digits[2][1]}$"):
         list(Square(objective=Broken())(network, *digits, [0.1]))
@@ -246,6 +246,6 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_radii_differ_within_a_batch(network, digits):
     image = digits[0] * torch.linspace(0.2, 1, len(digits[0])).view(-1, 1, 1, 1)
     (found,) = Square(queries=20, objective=Margin())(network, image, *digits[1:], [0.1])
-    realised = norm(found - image)
-    assert (realised <= radius(image, 0.1) * (1 + 1e-5)).all()
-    assert realised.max() > 3 * realised.min()
+    realized = norm(found - image)
+    assert (realized <= radius(image, 0.1) * (1 + 1e-5)).all()
+    assert realized.max() > 3 * realized.min()

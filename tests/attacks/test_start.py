@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lit_knn.attacks import APGD, FGSM, IFGSM, PGD
-from lit_knn.objectives import EOT, CrossEntropy, FeatureSpace, Objective
-from lit_knn.perturbation import norm, normalized_l2
+from lit_knn.attacks.objectives import EOT, CrossEntropy, FeatureSpace, Objective
+from lit_knn.attacks.perturbation import norm, normalized_l2
 
 ATTACKS = [FGSM, IFGSM, PGD, APGD]
 
@@ -13,12 +13,12 @@ ATTACKS = [FGSM, IFGSM, PGD, APGD]
 class Recording(Objective):
     """The cross-entropy; it remembers where it was asked."""
 
-    def bind(self, victim, target=0):
+    def bind(self, attack_target, target=0):
         self.points = []
 
         def score(image):
             self.points.append(image.detach())
-            return victim.cross_entropy(image)
+            return attack_target.cross_entropy(image)
 
         return score
 
@@ -26,12 +26,12 @@ class Recording(Objective):
 class Away(Objective):
     """The distance to the image itself, which has no gradient there; of even ids only, of the others the loss."""
 
-    def bind(self, victim, target=0):
-        even = victim.id % 2 == 0
+    def bind(self, attack_target, target=0):
+        even = attack_target.ids % 2 == 0
 
         def score(image):
-            away = (image - victim.image).flatten(1).square().sum(dim=1)
-            return torch.where(even, away, victim.cross_entropy(image))
+            away = (image - attack_target.image).flatten(1).square().sum(dim=1)
+            return torch.where(even, away, attack_target.cross_entropy(image))
 
         return score
 
@@ -51,8 +51,8 @@ def test_further_restarts_start_at_random_for_every_target(attack, network, digi
     class Targets(Recording):
         targets = 2
 
-        def bind(self, victim, target=0):
-            score = super().bind(victim, target)
+        def bind(self, attack_target, target=0):
+            score = super().bind(attack_target, target)
             climbed.setdefault(target, self.points)  # bound again later, to choose among the runs
             return score
 

@@ -48,11 +48,11 @@ def classifier(file):
     return Classifier(network=f"{file}:plain", mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
 
 
-def test_it_owns_its_normalisation(classifier):
+def test_it_owns_its_normalization(classifier):
     image = torch.rand(2, 3, 6, 6)
-    normalised = (image - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
-    torch.testing.assert_close(classifier.normalise(image), normalised)
-    torch.testing.assert_close(classifier(image), classifier.network(normalised))
+    normalized = (image - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
+    torch.testing.assert_close(classifier.normalize(image), normalized)
+    torch.testing.assert_close(classifier(image), classifier.network(normalized))
 
 
 def test_the_memory_layout_changes_nothing_but_speed(file):
@@ -130,7 +130,7 @@ def test_weights_are_loaded_and_arguments_passed_on(file, tmp_path):
 
 
 @pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5] * 3), ([0.5] * 3, [0.5, 0, 0.5]), ([0.5] * 3, [0.5] * 4)])
-def test_normalisation_that_makes_no_sense(file, mean, std):
+def test_normalization_that_makes_no_sense(file, mean, std):
     with pytest.raises(UserError, match="three values each"):
         Classifier(network=f"{file}:plain", mean=mean, std=std)
 
@@ -156,7 +156,7 @@ def test_weights_of_any_precision_become_float32(dtype, tmp_path):
     torch.manual_seed(0)
     reference = getattr(own.Small(), dtype)().float().eval()
     image = torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(classifier(image), reference(classifier.normalise(image)))
+    torch.testing.assert_close(classifier(image), reference(classifier.normalize(image)))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
@@ -164,7 +164,7 @@ def test_torchscript_answers_and_has_no_taps(tmp_path):
     (tmp_path / "net.py").write_text(SCRIPTED)
     classifier, image = Classifier(network=f"{tmp_path}/net.py:net"), torch.rand(2, 3, 8, 8)
     logits = classifier.tapped(image, [])[0]
-    torch.testing.assert_close(logits, classifier.network(classifier.normalise(image)))
+    torch.testing.assert_close(logits, classifier.network(classifier.normalize(image)))
     with pytest.raises(UserError, match="'0' is a module of TorchScript"):
         classifier.tapped(image, [Tap("0")])
 

@@ -3,8 +3,8 @@ import torch
 from torchvision.models import get_model
 
 from lit_knn.backbones import Tap
+from lit_knn.backbones.features.pooling import pool
 from lit_knn.backbones.layout import channels_first
-from lit_knn.backbones.pooling import pool
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.errors import UserError
 

@@ -6,15 +6,14 @@ from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier, Ensemble, Projection, Tap, outside_networks, rounded_products, set_precision
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
+from lit_knn.database.store import Store
 from lit_knn.defenses import KNN, NoDefense
+from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
-from lit_knn.evaluation import Evaluation
-from lit_knn.store import Store
-from lit_knn.trainer import EvalTrainer
-from lit_knn.victim import Victim
-
-from ..building.test_base import Lengths
-from ..conftest import NETWORK, TAPS
+from lit_knn.evaluation.module import Evaluation
+from lit_knn.threat_models.attack_target import AttackTarget
+from tests.conftest import NETWORK, TAPS
+from tests.database.building.test_base import Lengths
 
 EARLY = Tap(**TAPS[0])
 LATER = Tap("layer2.1.conv2", dimension=8, name="later")
@@ -37,7 +36,7 @@ def test_the_network_alone_is_cast(classifier, mixed, image):
     seen = []
     handle = classifier.network.layer2[1].conv2.register_forward_hook(lambda *call: seen.append(call[-1]))
     with torch.autocast("cpu", torch.bfloat16):
-        expected = classifier.network(classifier.normalise(image))
+        expected = classifier.network(classifier.normalize(image))
     handle.remove()
     assert expected.dtype == seen[0].dtype == torch.bfloat16
     with torch.autocast("cpu", torch.bfloat16):  # whatever is around it
@@ -64,8 +63,8 @@ def test_a_step_that_is_cast_as_a_whole_changes_nothing_outside_of_networks(imag
 def test_gradients_of_a_cast_network_are_float32_and_lead_the_same_way(classifier, mixed, image, data):
     def gradient(network):
         moved = image.clone().requires_grad_()
-        victim = Victim(network, moved, data.first_queries()["label"], torch.arange(len(image)))
-        return torch.autograd.grad(victim.cross_entropy(moved).sum(), moved)[0].flatten(1)
+        attack_target = AttackTarget(network, moved, data.first_queries()["label"], torch.arange(len(image)))
+        return torch.autograd.grad(attack_target.cross_entropy(moved).sum(), moved)[0].flatten(1)
 
     one, other = gradient(classifier), gradient(mixed)
     assert other.dtype == torch.float32

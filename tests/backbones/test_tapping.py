@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from lit_knn.backbones.pooling import pool
+from lit_knn.backbones.features.pooling import pool
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError

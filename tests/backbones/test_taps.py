@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50
 
-from lit_knn.backbones.pooling import pool
+from lit_knn.backbones.features.pooling import pool
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import PAPER_TAPS, Tap
 from lit_knn.errors import UserError
@@ -75,7 +75,7 @@ def test_the_network_is_not_changed(network):
         assert torch.equal(value, before[name])
 
 
-def test_an_unknown_layer_names_its_neighbours(network):
+def test_an_unknown_layer_names_its_neighbors(network):
     with pytest.raises(UserError, match=r"no layer 'layer4.0.addd'.*layer4\.0\.add"):
         tap_network(network, [Tap("layer4.0.addd")])(torch.randn(1, 3, 64, 64))
 

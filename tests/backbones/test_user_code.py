@@ -72,7 +72,7 @@ def test_a_network_may_import_what_lies_beside_it(tmp_path, network, monkeypatch
 
 
 def test_being_asked_to_stop_is_no_mistake(network):
-    line = "from lit_knn.preemption import Preempted; raise Preempted(15)"
+    line = "from lit_knn.distributed.preemption import Preempted; raise Preempted(15)"
     with pytest.raises(SystemExit) as stop:
         called(network(line=line))
     assert stop.value.code == 75

@@ -33,7 +33,7 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
 
 
 def samples(first: int, count: int, **size: int) -> dict[str, bytes]:
-    """Members of `count` labelled samples."""
+    """Members of `count` labeled samples."""
     members: dict[str, bytes] = {}
     for i in range(first, first + count):
         members[f"s{i:03d}.png"] = encode(photo(i, **size))

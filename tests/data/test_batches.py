@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.data.base import ArrayShard
 from lit_knn.data.batches import Reader, Rows, WholeBatches
-from lit_knn.data.digits import Digits
+from lit_knn.data.sources.digits import Digits
 from lit_knn.errors import UserError
 
 
@@ -127,7 +127,7 @@ def test_pixels_that_are_none_are_refused_whoever_gives_them(workers: int) -> No
         )
 
 
-class Labelled(Digits):
+class Labeled(Digits):
     """Digits that all have one label."""
 
     def __init__(self, label: Any) -> None:
@@ -143,7 +143,7 @@ class Labelled(Digits):
 
 @pytest.mark.parametrize("label", [1.7, 1.0, "3", None, -2, 1 << 63, np.float32(2)])
 def test_a_label_that_is_no_class_is_refused_of_any_source(label: Any) -> None:
-    source = Labelled(label)
+    source = Labeled(label)
     with pytest.raises(
         UserError, match=r"digits/\d+ of shard digits-test has the label .*: accepted are whole numbers"
     ):
@@ -152,7 +152,7 @@ def test_a_label_that_is_no_class_is_refused_of_any_source(label: Any) -> None:
 
 @pytest.mark.parametrize("label", [0, 7, np.uint8(7), np.int32(-1)])
 def test_whole_numbers_are_labels(label: Any) -> None:
-    source = Labelled(label)
+    source = Labeled(label)
     batch = next(iter(ImageData(queries=source, database=source, batch_size=2).database_batches([0])))
     assert batch["label"].dtype == torch.int64
     assert batch["label"].tolist() == [label, label]

@@ -10,8 +10,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 from lit_knn.data import ImageFolder
 from lit_knn.data.classes import assign, given, imagenet, number_of
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo
+from tests.data.conftest import encode, photo
 
 IMAGE = encode(photo(0, 6, 6))
 

@@ -13,8 +13,7 @@ from PIL import Image
 from lit_knn.data import Batch, Digits, Failure, ImageData, ImageFolder, Preprocessing, TarShards
 from lit_knn.data.datamodule import LISTED_SHARDS
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo, samples, write_tar
+from tests.data.conftest import encode, photo, samples, write_tar
 
 
 def data(pattern: str | Path, **arguments: Any) -> ImageData:
@@ -190,7 +189,7 @@ def test_every_kind_of_image_in_one_folder(tmp_path: Path) -> None:
     sixteen = Image.fromarray(np.arange(80 * 60, dtype=np.uint16).reshape(80, 60))
     files = {
         "cmyk.jpg": encode(photo(0, mode="CMYK"), "jpg"),
-        "grey.jpg": encode(photo(1, mode="L"), "jpg"),
+        "gray.jpg": encode(photo(1, mode="L"), "jpg"),
         "one.png": encode(photo(2, 1, 1)),
         "palette.png": encode(photo(3, mode="P")),
         "png.JPEG": encode(photo(4)),

@@ -9,8 +9,7 @@ from PIL import Image
 
 from lit_knn.data import ImageError, decode
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo
+from tests.data.conftest import encode, photo
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp"])
@@ -29,7 +28,7 @@ def test_other_modes_become_rgb(mode: str, kind: str) -> None:
     assert difference.mean() < (4 if kind == "jpg" else 1e-9)
 
 
-def test_alpha_is_dropped_and_colours_stay() -> None:
+def test_alpha_is_dropped_and_colors_stay() -> None:
     pixels = np.dstack([np.asarray(photo(2)), np.full((40, 52), 7, np.uint8)])
     np.testing.assert_array_equal(decode(encode(Image.fromarray(pixels))).permute(1, 2, 0), pixels[..., :3])
 

@@ -6,8 +6,7 @@ import pytest
 
 from lit_knn.data import ImageFolder, TarShards, decode
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo
+from tests.data.conftest import encode, photo
 
 _SCRIPT = Path(__file__).parents[2] / "tools" / "make_shards.py"
 

@@ -9,8 +9,7 @@ from PIL import Image
 from lit_knn.data import ImageError
 from lit_knn.data.pixels import pixels, unit
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo
+from tests.data.conftest import encode, photo
 
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 FLOATS = np.random.default_rng(1).random((5, 7, 3))

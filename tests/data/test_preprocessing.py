@@ -8,8 +8,7 @@ from torchvision import transforms
 
 from lit_knn.data import ImageError, Preprocessing, decode
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo
+from tests.data.conftest import encode, photo
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 256), (301, 977), (90, 120), (1, 1)])

@@ -6,8 +6,7 @@ from PIL import Image
 from lit_knn.data import Failure, ImageData, ImageFolder, TarShards
 from lit_knn.data.queries import examples
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo, samples, write_tar
+from tests.data.conftest import encode, photo, samples, write_tar
 
 IMAGE = encode(photo(0, 6, 6))
 

@@ -8,8 +8,7 @@ import torch
 from lit_knn.data import Digits, ImageData, ImageFolder, TarShards
 from lit_knn.data.subset import listed, positions
 from lit_knn.errors import UserError
-
-from .conftest import encode, photo, write_tar
+from tests.data.conftest import encode, photo, write_tar
 
 KEYS = ["n0/a.JPEG", "n0/b.JPEG", "n1/a.JPEG", "c.PNG", "deep/er/d.png", "e.v2.png"]
 

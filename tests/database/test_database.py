@@ -10,12 +10,11 @@ from lit_knn.backbones import Classifier, Tap
 from lit_knn.backbones.digits import digits_resnet
 from lit_knn.data import Digits, ImageData, ImageFolder, Preprocessing, TarShards
 from lit_knn.database import Database
+from lit_knn.database.index import Faiss
+from lit_knn.database.store import Store
 from lit_knn.errors import UserError
-from lit_knn.index import Faiss
-from lit_knn.store import Store
-
-from ..conftest import NETWORK, TAPS
-from ..data.conftest import encode, photo, write_tars
+from tests.conftest import NETWORK, TAPS
+from tests.data.conftest import encode, photo, write_tars
 
 # ---------------------------------------------------------------- settings
 

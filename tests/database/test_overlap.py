@@ -7,8 +7,7 @@ import torch
 from lit_knn.backbones import Tap
 from lit_knn.database import Database, in_database
 from lit_knn.defenses import Query
-
-from ..conftest import TAPS, run, tiny
+from tests.conftest import TAPS, run, tiny
 
 BITS = [{**tap, "bits": True} for tap in TAPS]
 LONG = [{"layer": "layer3.1.add", "pool": 1, "dimension": 64, "bits": True, "name": "late"}]

@@ -3,8 +3,8 @@ import signal
 import pytest
 
 from lit_knn.distributed import Failure
+from lit_knn.distributed.preemption import Preempted
 from lit_knn.errors import ProcessError, UserError, WriteError
-from lit_knn.preemption import Preempted
 
 
 @pytest.mark.parametrize(

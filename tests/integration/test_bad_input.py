@@ -8,10 +8,9 @@ import h5py
 import pytest
 from PIL import Image
 
-from lit_knn.store import Store
-
-from ..conftest import contents, run
-from ..data.conftest import encode, photo, samples, write_tar
+from lit_knn.database.store import Store
+from tests.conftest import contents, run
+from tests.data.conftest import encode, photo, samples, write_tar
 
 SIZE = {"height": 8, "width": 8}
 
@@ -245,7 +244,7 @@ def test_a_missing_index_names_the_command_that_builds_it(copied, mistake):
 # ---------------------------------------------------------------- settings that only the data can refuse
 
 
-def test_fewer_rows_than_neighbours(built, mistake):
+def test_fewer_rows_than_neighbors(built, mistake):
     built["model"]["defenses"][1]["init_args"]["k"] = [5, 1298]
     sentence = mistake("test", built)
     assert "1,297" in sentence

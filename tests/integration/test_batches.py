@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from lit_knn import attacks, objectives
-from lit_knn.attacks import APGD, CWL2, FGSM, IFGSM, PGD, GradientDescent, RandomNoise, Square
-from lit_knn.data import Digits, ImageData
-from lit_knn.defenses import CBWD, KNN
-from lit_knn.objectives import (
+from lit_knn import attacks
+from lit_knn.attacks import APGD, CWL2, FGSM, IFGSM, PGD, GradientDescent, RandomNoise, Square, objectives
+from lit_knn.attacks.objectives import (
     ASK,
     EOT,
     CrossEntropy,
@@ -20,7 +18,9 @@ from lit_knn.objectives import (
     TargetCentroid,
     TargetedDLR,
 )
-from lit_knn.replica import Replica
+from lit_knn.data import Digits, ImageData
+from lit_knn.defenses import CBWD, KNN
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 IMAGES = 64
 SOME, ALL = range(0, IMAGES, 8), range(IMAGES)
@@ -71,17 +71,17 @@ def test_an_image_fares_the_same_alone_and_among_others(attack, alone, classifie
     data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=IMAGES)
     defense = KNN(taps=["early"], k=[5], weightings=[CBWD()])
     network = classifier.double()
-    replica = Replica(network, defense, gallery)
+    surrogate_defense = SurrogateDefense(network, defense, gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
     image, label, id = batch["image"].double(), batch["label"], batch["id"]
 
     def attacked(rows):
-        return torch.cat(list(attack(network, image[rows], label[rows], id[rows], [0.1, 0.2], replica)))
+        return torch.cat(list(attack(network, image[rows], label[rows], id[rows], [0.1, 0.2], surrogate_defense)))
 
     together = attacked(slice(None)).view(2, IMAGES, *image.shape[1:])[:, list(alone)].flatten(0, 1)
     apart = torch.stack([attacked([row]) for row in alone], dim=1).flatten(0, 1)
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-7)
-    for answer in (network, replica.scores):
+    for answer in (network, surrogate_defense.scores):
         assert torch.equal(*(answer(found).argmax(1) for found in (together, apart)))
 
 
@@ -90,21 +90,21 @@ def test_in_float32_at_most_one_answer_in_a_thousand_turns(classifier, database)
     """Of 32 images alone and among 64: sums are rounded in another order, and steps widen the difference (`-rP`)."""
     data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), batch_size=64, num_queries=64)
     gallery = database.open(classifier, data)[-1]
-    replica = Replica(classifier, KNN(taps=["early"], k=[5], weightings=[CBWD()]), gallery)
+    surrogate_defense = SurrogateDefense(classifier, KNN(taps=["early"], k=[5], weightings=[CBWD()]), gallery)
     batch = data.on_after_batch_transfer(data.first_queries())
     image, label, id = batch["image"], batch["label"], batch["id"]
     turned = total = 0
     for attack in CASES:
         parts = [
             [
-                next(attack(classifier, image[n], label[n], id[n], [0.1], replica))
+                next(attack(classifier, image[n], label[n], id[n], [0.1], surrogate_defense))
                 for n in torch.arange(64).split(size)[:32]
             ]
             for size in (1, 64)
         ]
         apart, together = (torch.cat(found)[:32] for found in parts)
         print(f"{attack.name}: pixels differ by up to {float((apart - together).abs().max()):.1e}")
-        for answer in (classifier, replica.scores):
+        for answer in (classifier, surrogate_defense.scores):
             hits = [answer(found).argmax(1) == label[:32] for found in (apart, together)]
             turned, total = turned + int((hits[0] != hits[1]).sum()), total + 32
     print(f"{turned} of {total} answers turn")

@@ -1,4 +1,4 @@
-"""A database of bits from images to votes: R-MAC, PCA, signs, and the neighbours that differ in the fewest bits."""
+"""A database of bits from images to votes: R-MAC, PCA, signs, and the neighbors that differ in the fewest bits."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,10 @@ import torch
 
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
+from lit_knn.database.store import pack_signs
 from lit_knn.defenses import KNN, UW, Query
 from lit_knn.errors import UserError
-from lit_knn.store import pack_signs
-
-from ..conftest import run, tiny
+from tests.conftest import run, tiny
 
 K = 5
 TAPS = [

@@ -13,13 +13,12 @@ import torch
 import yaml
 
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.cli import main
-from lit_knn.sealing import unfinished_name
-from lit_knn.store import Store
-
-from ..conftest import NETWORK as DIGITS
-from ..conftest import TAPS, contents, restored, run, tiny
-from ..data.conftest import write_tars
+from lit_knn.cli.main import main
+from lit_knn.database.store import Store
+from lit_knn.storage.atomic import unfinished_name
+from tests.conftest import NETWORK as DIGITS
+from tests.conftest import TAPS, contents, restored, run, tiny
+from tests.data.conftest import write_tars
 
 pytestmark = pytest.mark.slow
 LENGTHS = (11, 7, 12, 9)
@@ -153,8 +152,8 @@ def test_nothing_is_lost_and_nothing_is_written_twice(config, uninterrupted):
 @pytest.fixture
 def often(monkeypatch):
     """Keep moments after every batch."""
-    monkeypatch.setattr("lit_knn.building.kept.SECONDS", 0.0)
-    monkeypatch.setattr("lit_knn.building.kept.SHARE", 0)
+    monkeypatch.setattr("lit_knn.database.building.kept.SECONDS", 0.0)
+    monkeypatch.setattr("lit_knn.database.building.kept.SHARE", 0)
 
 
 def test_killed_at_any_moment(config, uninterrupted, often):
@@ -230,7 +229,7 @@ def test_two_tasks_on_the_same_shards_write_the_same_bytes(config, uninterrupted
 
 def test_a_shard_that_another_task_has_sealed_and_tidied_up(config, whole, uninterrupted, tmp_path, monkeypatch):
     """Between the last row and the new name of a file, another task seals the shard, and removes what is unfinished."""
-    from lit_knn.store import ShardWriter
+    from lit_knn.database.store import ShardWriter
 
     seal = ShardWriter.seal
     other = shutil.copytree(whole, tmp_path / "other")
@@ -278,7 +277,7 @@ def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, comm
 def test_a_signal_stops_an_index_that_is_built(config, whole, tmp_path, monkeypatch):
     """It has no batches after which it could ask; the training may take hours."""
     config["model"]["database"] |= {"path": str(shutil.copytree(whole, tmp_path / "own")), "index": "auto"}
-    monkeypatch.setattr("lit_knn.index.Faiss._train", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("lit_knn.database.index.Faiss._train", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
     assert end(start(config, "index")) == 75, said(config)
     assert said(config) == "lit-knn: stopped by SIGTERM with nothing lost; the same command goes on\n"
 
@@ -351,7 +350,7 @@ def test_an_extraction_that_dies_before_the_projections_are_fitted_starts_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lit_knn.building.fitting.MomentFiles.seal", interrupt)
+        patch.setattr("lit_knn.database.building.fitting.MomentFiles.seal", interrupt)
         with pytest.raises(SystemExit) as stop:
             run("extract", config)
         assert stop.value.code == 130
@@ -361,7 +360,7 @@ def test_an_extraction_that_dies_before_the_projections_are_fitted_starts_again(
 
 
 def test_an_exception_in_the_middle_of_a_shard_leaves_no_half_of_it(config, tmp_path, monkeypatch):
-    from lit_knn.store import ShardWriter
+    from lit_knn.database.store import ShardWriter
 
     append, calls = ShardWriter.append, []
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from lit_knn.data import Digits
-
-from ..conftest import run
+from tests.conftest import run
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from PIL import Image
 
 from lit_knn.backbones.digits import digits_resnet
 from lit_knn.data import Digits
-
-from ..conftest import run
-from ..data.conftest import write_tar
+from tests.conftest import run
+from tests.data.conftest import write_tar
 
 COUNT = 60
 NAMES = [f"c{digit}" for digit in range(10)]

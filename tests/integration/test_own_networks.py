@@ -7,9 +7,8 @@ import torch
 
 from lit_knn.backbones.digits import digits_resnet
 from lit_knn.data import Digits, ImageData
-from lit_knn.store import Store
-
-from ..conftest import run
+from lit_knn.database.store import Store
+from tests.conftest import run
 
 FILE = """
 import torch

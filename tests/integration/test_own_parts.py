@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from lit_knn.backbones.digits import digits_resnet
-
-from ..conftest import run
+from tests.conftest import run
 
 DIGITS = load_digits()
 IMAGES = np.rint(DIGITS.images * (255 / 16)).astype(np.uint8)[..., None].repeat(3, axis=3)  # (M, 8, 8, 3)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lit_knn.attacks import CWL2, FGSM, IFGSM, GradientDescent
+from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.backbones import Classifier
-from lit_knn.perturbation import norm, radius
 
 foolbox = pytest.importorskip("foolbox")
 torchattacks = pytest.importorskip("torchattacks")

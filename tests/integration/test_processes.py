@@ -13,8 +13,7 @@ import yaml
 from PIL import Image
 
 from lit_knn.data import Digits
-
-from ..conftest import NETWORK, contents, run, tiny
+from tests.conftest import NETWORK, contents, run, tiny
 
 pytestmark = pytest.mark.ddp
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 from lit_knn.report import Record, accuracy_table
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..conftest import contents, run, tiny
-from ..data.conftest import write_tars
-from .slurm_sandbox import missing, slurm
-from .test_interrupted import EXAMINATION
+from tests.conftest import contents, run, tiny
+from tests.data.conftest import write_tars
+from tests.integration.slurm_sandbox import missing, slurm
+from tests.integration.test_interrupted import EXAMINATION
 
 ROOT = Path(__file__).parents[2]
 SUBMIT = ROOT / "slurm" / "submit"
@@ -276,10 +276,10 @@ def test_tasks_that_do_not_match_the_devices(cluster, config, tmp_path):
 
 
 @on_slurm
-def test_a_cancelled_job_stays_cancelled_and_nothing_after_it_runs(cluster, config, tmp_path):
+def test_a_canceled_job_stays_canceled_and_nothing_after_it_runs(cluster, config, tmp_path):
     cancel = "--sbatch=fit=--array=2 --export=ALL,IN_BATCH=2,ASK=cancel"
     jobs = submit(cluster, tmp_path, "--tasks=1", "--steps=fit,extract", cancel)
     for job in jobs.values():
-        assert "JobState=CANCELLED" in asked(cluster, "scontrol", "show", "job", job)
+        assert "JobState=CANCELED" in asked(cluster, "scontrol", "show", "job", job)
     assert "stopped by SIGTERM with nothing lost" in log(tmp_path, "fit")
     assert not (tmp_path / "database" / "store").exists()

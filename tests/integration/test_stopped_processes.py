@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import contents, run, tiny
-from ..data.conftest import samples, write_tar, write_tars
-from .test_interrupted import CALIBRATION, EXAMINATION, NETWORK
-from .test_processes import finish, refusal, run_two, start
+from tests.conftest import contents, run, tiny
+from tests.data.conftest import samples, write_tar, write_tars
+from tests.integration.test_interrupted import CALIBRATION, EXAMINATION, NETWORK
+from tests.integration.test_processes import finish, refusal, run_two, start
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 LENGTHS = (11, 7, 12, 9)
@@ -26,7 +26,7 @@ def config(tmp_path):
     return config
 
 
-def sealed(config):
+def atomic_write(config):
     return sorted(path.name for path in Path(config["model"]["database"]["path"]).glob("store/*.h5"))
 
 
@@ -44,8 +44,8 @@ def test_a_signal_to_the_first_process_stops_both(config, tmp_path):
     assert process.returncode == 75, said
     assert said.count("stopped by SIGTERM with nothing lost") == 1
     assert "Traceback" not in said
-    assert "shard-000000.h5" in sealed(config)
-    assert "shard-000002.h5" not in sealed(config)
+    assert "shard-000000.h5" in atomic_write(config)
+    assert "shard-000002.h5" not in atomic_write(config)
     run("extract", config)
     config["model"]["database"]["path"] = str(tmp_path / "one")
     run("extract", config)

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from lit_knn.metrics import wilson
+from lit_knn.evaluation.metrics import wilson
 from lit_knn.report import Record
-from lit_knn.variant import Variant
+from lit_knn.report.results.variant import Variant
 
 
 def make_record(

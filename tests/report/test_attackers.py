@@ -1,9 +1,8 @@
 import dataclasses
 
 from lit_knn.report.attackers import attackers, condensed, knows_defense
-from lit_knn.report.record import variant
-
-from .conftest import make_record
+from lit_knn.report.results.record import variant
+from tests.report.conftest import make_record
 
 WHITE = [("white_box layer1", "PGD-FS"), ("white_box layer2", "PGD-FS"), ("white_box layer2", "Square")]
 
@@ -22,7 +21,7 @@ def test_the_strongest_attack_of_each_attacker_and_variant():
     record = lowered(record, {("gray_box", "APGD", "layer1"): 0.01, ("white_box layer2", "Square", "layer2"): 0.002})
     gray, white, worst = attackers(record)
     assert (gray.title, white.title, worst.title) == ("gray box", "white box", "worst case")
-    assert (gray.aware, white.aware, worst.aware) == (False, True, False)
+    assert (gray.adaptive, white.adaptive, worst.adaptive) == (False, True, False)
     assert (gray.attacks, white.attacks) == (["PGD", "APGD"], ["PGD-FS", "Square"])
     assert {r["attack"] for r in gray.rows if r["tap"] == "layer1" and r["delta"]} == {"APGD"}
     assert {r["attack"] for r in gray.rows if r["tap"] == "layer2" and r["delta"]} == {"PGD"}
@@ -48,13 +47,13 @@ def test_names_come_from_the_configuration():
         [("mine", "PGD"), ("vgg", "PGD"), ("vgg wide", "PGD"), ("half layer1", "PGD-FS"), ("odd", "X")]
     )
     threats = [
-        {"class_path": "lit_knn.threat.GrayBox"},
-        {"class_path": "lit_knn.threat.BlackBox", "init_args": {"name": "vgg"}},
-        {"class_path": "lit_knn.threat.WhiteBox", "init_args": {"name": "half"}},
+        {"class_path": "lit_knn.threat_models.threat.GrayBox"},
+        {"class_path": "lit_knn.threat_models.threat.BlackBox", "init_args": {"name": "vgg"}},
+        {"class_path": "lit_knn.threat_models.threat.WhiteBox", "init_args": {"name": "half"}},
         {"class_path": "my.own.Spy", "init_args": {"name": "mine"}},
     ]
     record = dataclasses.replace(record, config={"model": {"threats": threats}})
-    assert [(a.title, a.aware) for a in attackers(record)] == [
+    assert [(a.title, a.adaptive) for a in attackers(record)] == [
         ("mine", False),
         ("vgg", False),
         ("half", True),

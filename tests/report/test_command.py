@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
-from lit_knn.cli import main
+from lit_knn.cli.main import main
 from lit_knn.errors import UserError
 from lit_knn.report.command import _file_names, report
-
-from .conftest import make_record
+from tests.report.conftest import make_record
 
 NASTY = "<script>alert('x')</script>"
 
@@ -92,7 +91,7 @@ def test_figures_have_names_of_their_own_that_any_file_system_takes():
 
 
 def test_the_command_line_takes_it_without_pytorch(runs):
-    script = "import sys; from lit_knn.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    script = "import sys; from lit_knn.cli.main import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script, "report", str(runs)], check=True)
 
 

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lit_knn.checks import Finding
+from lit_knn.evaluation.checks import Finding
 from lit_knn.report import findings_table
 
 FINDINGS = [

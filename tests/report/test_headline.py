@@ -1,6 +1,5 @@
 from lit_knn.report.headline import headline
-
-from .conftest import make_record
+from tests.report.conftest import make_record
 
 
 def only(rows, **wanted):
@@ -36,7 +35,7 @@ def test_of_several_databases_the_largest_is_shown_and_named():
     assert {row["rows"] for panel in found.panels for line in panel.lines for row in line.rows} == {"", 1000}
 
 
-def test_a_defense_without_neighbours_keeps_its_line():
+def test_a_defense_without_neighbors_keeps_its_line():
     rival = [row | {"defense": "jpeg"} for row in make_record().results if row["defense"] == "none"]
     assert labels(headline(make_record().results + rival)) == ["none", "kNN layer1", "kNN layer2", "jpeg"]
 

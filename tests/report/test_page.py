@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from lit_knn.report import accuracy_table
-from lit_knn.report.document import Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.page import page
-from lit_knn.report.runs import Run, Runs
-
-from .conftest import make_record
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.results.runs import Run, Runs
+from tests.report.conftest import make_record
 
 UNAWARE = [("gray_box", "PGD"), ("gray_box", "APGD"), ("black_box", "PGD")]
 AWARE = [*UNAWARE, ("white_box layer1", "PGD-FS"), ("white_box layer1", "Square"), ("all", "worst case")]

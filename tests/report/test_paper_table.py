@@ -1,11 +1,10 @@
 from pathlib import Path
 
-from lit_knn.report.document import Paragraph
 from lit_knn.report.paper_table import paper_comparison
-from lit_knn.report.runs import Run
-
-from .conftest import make_record
-from .test_paper import imagenet_run
+from lit_knn.report.rendering.document import Paragraph
+from lit_knn.report.results.runs import Run
+from tests.report.conftest import make_record
+from tests.report.results.test_paper import imagenet_run
 
 
 def test_only_runs_in_the_setting_of_the_paper_are_beside_it():

@@ -4,12 +4,11 @@ import json
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.report.document import Figure, Folded, Paragraph, Table
-from lit_knn.report.runs import Run
+from lit_knn.report.rendering.document import Figure, Folded, Paragraph, Table
+from lit_knn.report.results.runs import Run
 from lit_knn.report.section import section
 from lit_knn.report.summary import summary
-
-from .conftest import make_record
+from tests.report.conftest import make_record
 
 CASES = [("gray_box", "PGD"), ("white_box layer1", "PGD-FS"), ("all", "worst case")]
 COLUMN = "kNN layer1 K=50 CBW-D soft N=50000"
@@ -93,13 +92,13 @@ def test_what_broke_the_images(run):
     ]
 
 
-def test_pictures_of_neighbours(run):
+def test_pictures_of_neighbors(run):
     for tap in ("late", "early"):
-        (run.folder / f"neighbours-{tap}.png").touch()
-    blocks = folded(run)["Nearest neighbours, clean and attacked"]
+        (run.folder / f"neighbors-{tap}.png").touch()
+    blocks = folded(run)["Nearest neighbors, clean and attacked"]
     assert [(block.path.name, block.text.rpartition(" ")[2]) for block in blocks] == [
-        ("neighbours-early.png", "early"),
-        ("neighbours-late.png", "late"),
+        ("neighbors-early.png", "early"),
+        ("neighbors-late.png", "late"),
     ]
 
 

@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 
 from lit_knn.report.settings import database_sizes, differing, settings
-
-from .conftest import make_record
+from tests.report.conftest import make_record
 
 
 def record(config):

@@ -18,7 +18,7 @@ def test_an_unbroken_network_is_spoken_of_at_the_largest_delta():
     assert "at Δ = 0.002" in summary(record)
 
 
-def test_one_sentence_per_case_and_no_warning_about_neighbours_where_there_are_none():
+def test_one_sentence_per_case_and_no_warning_about_neighbors_where_there_are_none():
     assert len(summary(make_record()).splitlines()) == 3
     assert len(summary(make_record(taps=())).splitlines()) == 2
 
@@ -45,7 +45,9 @@ def test_of_many_attacks_the_strongest_is_named_for_each_defense():
 def test_a_black_box_of_another_name_does_not_know_the_defense_either():
     record = make_record(cases=[("black_box", "PGD"), ("black_box vgg", "PGD")])
     assert "do not know the defense" in summary(record)
-    config = {"model": {"threats": [{"class_path": "lit_knn.threat.WhiteBox", "init_args": {"name": "half"}}]}}
+    config = {
+        "model": {"threats": [{"class_path": "lit_knn.threat_models.threat.WhiteBox", "init_args": {"name": "half"}}]}
+    }
     record = dataclasses.replace(make_record(cases=[("half layer1", "PGD-FS")]), config=config)
     assert "do not know the defense" not in summary(record)
 

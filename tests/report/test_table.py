@@ -7,8 +7,7 @@ from rich.console import Console
 from lit_knn.errors import UserError
 from lit_knn.report import accuracy_table
 from lit_knn.report.table import cut
-
-from .conftest import make_record
+from tests.report.conftest import make_record
 
 
 def printed(record, width, **options):

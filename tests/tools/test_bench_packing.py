@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ..data.conftest import write_tars
+from tests.data.conftest import write_tars
 
 TOOLS = Path(__file__).parents[2] / "tools"
 NETWORK = """
@@ -36,7 +36,7 @@ def test_changed_answers_are_counted(tmp_path, monkeypatch, capsys):
     ] * 3
 
 
-def test_neighbours_are_others_and_changes_are_seen(monkeypatch):
+def test_neighbors_are_others_and_changes_are_seen(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     bench = importlib.import_module("bench_packing")
     features = torch.tensor([[0.0], [1.0], [1.0], [1.0], [10.0], [12.0]])  # with three twins

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from lit_knn.data.hashtags import IMAGENET, HashtagList
+from lit_knn.data.curation.hashtags import IMAGENET, HashtagList
 from lit_knn.errors import UserError
 
 

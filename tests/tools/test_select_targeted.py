@@ -10,8 +10,7 @@ import pytest
 
 from lit_knn.data import TarShards
 from lit_knn.errors import UserError
-
-from ..data.conftest import encode, photo, write_tar
+from tests.data.conftest import encode, photo, write_tar
 
 TOOLS = Path(__file__).parents[2] / "tools"
 WORDS = [["goldfish", "tench", "dog"], ["Goldfish"], ["crane", "tench"], ["nothing"], [], ["crane"]]

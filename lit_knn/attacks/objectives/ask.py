@@ -1,0 +1,85 @@
+"""ASK: the loss of a soft vote between the neighbors of each class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_knn.attacks.objectives.base import Score
+from lit_knn.attacks.objectives.defense import StandIn
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget
+
+
+class ASK(StandIn):
+    """The cross-entropy of the true class, if each class scores the mean similarity of its k nearest rows over T.
+
+    Args:
+        k: How many rows of each class, those of the clean image; by default as many as vote.
+        temperature: T.
+        classes: How many take part: the true one, and the wrong ones whose rows are nearest.
+        similarity: ``l2`` for the negative distance, ``cosine`` for the cosine of the angle.
+
+    References:
+        Wang et al. 2022, "ASK: Adversarial soft k-nearest neighbor attack and defense", arXiv:2106.14300; in the
+        authors' code, the class-wise loss.
+    Differences from the paper:
+        Distances are divided by their mean over all rows of the clean image, so that T has no unit; of the classes
+        only the most promising take part, as a thousand are too many; the budget is that of this package.
+    """
+
+    suffix = "ASK"
+
+    def __init__(
+        self,
+        *,
+        k: int | None = None,
+        temperature: float = 0.1,
+        classes: int = 10,
+        similarity: Literal["l2", "cosine"] = "l2",
+    ) -> None:
+        if (k is not None and k < 1) or temperature <= 0 or classes < 2:
+            raise UserError(
+                f"ASK has k: {k}, temperature: {temperature}, classes: {classes}; "
+                "from 1, above 0 and from 2 are accepted"
+            )
+        if similarity not in ("l2", "cosine"):
+            raise UserError(f"ASK has similarity: {similarity!r}; l2 and cosine are accepted")
+        self.k, self.temperature, self.classes, self.similarity = k, temperature, classes, similarity
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Look for the rows of each class next to the clean images."""
+        del target
+        surrogate_defense = attacked.defense
+        k = self.k or surrogate_defense.k
+        with torch.no_grad():
+            clean = surrogate_defense.features(attacked.image)  # (N, D)
+            around = surrogate_defense.exemplars.around(clean)
+            wrong = around.wrong(attacked.label, self.classes - 1, k)  # (N, G − 1)
+            found = around.nearest(torch.cat([attacked.label[:, None], wrong], dim=1), k)
+            scale = _mean(_distance(clean, found.vectors), found.present, (1, 2))[:, None, None]  # (N, 1, 1)
+
+        def score(image: Tensor) -> Tensor:
+            features = surrogate_defense.features(image)  # (N, D)
+            if self.similarity == "l2":
+                similarity = -_distance(features, found.vectors) / scale  # (N, G, k)
+            else:
+                similarity = F.cosine_similarity(features[:, None, None], found.vectors, dim=3)
+            scores = _mean(similarity, found.present, (2,)) / self.temperature  # (N, G); 0 for a class without rows
+            voting = scores.masked_fill(~found.present.any(dim=2), -torch.inf)
+            return voting.logsumexp(dim=1) - scores[:, 0]
+
+        return score
+
+
+def _distance(features: Tensor, vectors: Tensor) -> Tensor:
+    """Return distances ``(N, G, k)`` of ``(N, D)`` to ``(N, G, k, D)``."""
+    length: Tensor = torch.linalg.vector_norm(features[:, None, None] - vectors, dim=3)  # its gradient at 0 is 0
+    return length
+
+
+def _mean(values: Tensor, present: Tensor, dim: tuple[int, ...]) -> Tensor:
+    return (values * present).sum(dim) / present.sum(dim).clamp_min(1)

@@ -1,0 +1,54 @@
+"""Objectives on the attacked network's logits alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_knn.attacks.objectives.base import Objective, Score
+from lit_knn.threat_models.attack_target import AttackTarget
+
+
+class CrossEntropy(Objective):
+    """The loss of the true class: what a network is trained to lower.
+
+    References:
+        Dubey et al. 2019, Section 3.1.
+    """
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the loss of each image."""
+        del target
+        return attacked.cross_entropy
+
+
+class Margin(Objective):
+    """The best wrong logit less the true one: above 0 exactly where the network is wrong.
+
+    References:
+        Carlini and Wagner 2017, Section V.A, f_6.
+    """
+
+    suffix = "margin"
+    signed = True
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the margin of each image."""
+        del target
+        return lambda image: margin(attacked.logits(image), attacked.label)
+
+
+def margin(scores: Tensor, label: Tensor) -> Tensor:
+    """Return the largest score of a wrong class less that of the true one, ``(N,)``; above 0 for a wrong answer.
+
+    Args:
+        scores: ``(N, C)`` float, C ≥ 2.
+        label: ``(N,)`` int64.
+    """
+    true = scores.gather(1, label[:, None])  # (N, 1)
+    return without_true(scores, label).amax(dim=1) - true[:, 0]
+
+
+def without_true(scores: Tensor, label: Tensor) -> Tensor:
+    """Return scores ``(N, C)`` with −∞ for the true classes ``(N,)``: the largest is that of a wrong one."""
+    return scores.scatter(1, label[:, None], -torch.inf)

@@ -1,0 +1,57 @@
+"""The objective on the defense's own answer, and what objectives that stand in for it share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lit_knn.attacks.objectives.base import Objective, Score
+from lit_knn.attacks.objectives.classifier import margin
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget
+
+if TYPE_CHECKING:
+    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+
+
+class DefenseMargin(Objective):
+    """The defense's best wrong score less its true one: above 0 exactly where the defense is wrong.
+
+    A retrieval defense has no gradient of it, so that only attacks without gradients can climb it; for a defense that
+    is a differentiable function of the image (or is wrapped in :class:`lit_knn.defenses.BPDA`) all can.
+    """
+
+    suffix = "defense"
+    adaptive = True
+    signed = True
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the margin of each image."""
+        del target
+        return lambda image: margin(attacked.defense.scores(image), attacked.label)
+
+
+class StandIn(Objective):
+    """An objective with gradients in place of a retrieval's decision, which has none."""
+
+    adaptive = True
+
+    def rows(self, k: int) -> int:
+        """Return how many rows are looked for around an image, where a retrieval asks for k neighbors; 0 for none."""
+        return k
+
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
+        """Refuse a database of fewer rows than are looked for, and a defense that looks for none."""
+        if (
+            surrogate_defense is not None
+            and self.rows(1)
+            and self.rows(surrogate_defense.k) > len(surrogate_defense.gallery)
+        ):
+            raise UserError(
+                f"{attack} looks for {self.rows(surrogate_defense.k)} rows around an image, but the attacker's database has "
+                f"{len(surrogate_defense.gallery)}: raise rows of WhiteBox, or lower k of the objective or the defense; one row is "
+                "for the image itself where exclude_self is true"
+            )
+
+    def choice(self, attacked: AttackTarget) -> Score:
+        """Choose by the decision itself."""
+        return DefenseMargin().bind(attacked)

@@ -1,0 +1,67 @@
+"""The targeted difference of logits ratio of AutoAttack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lit_knn.attacks.objectives.base import Objective, Score
+from lit_knn.attacks.objectives.classifier import Margin, without_true
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget
+
+if TYPE_CHECKING:
+    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+
+
+class TargetedDLR(Objective):
+    """How far one wrong logit is above the true one, in units of the logits' spread: no confidence makes it vanish.
+
+    Args:
+        targets: Wrong classes tried, those with the highest clean logits. A network with fewer gives the first ones a
+            further random start.
+
+    References:
+        Croce and Hein 2020, Section 4, the targeted version of the DLR loss, and Section 5 for its 9 targets.
+    """
+
+    suffix = "DLR-T"
+    signed = True
+
+    def __init__(self, *, targets: int = 9) -> None:
+        if targets < 1:
+            raise UserError(f"TargetedDLR has targets: {targets}; 1 or more are accepted")
+        self.targets = targets
+
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
+        """Refuse fewer than four classes."""
+        if num_classes < 4:
+            raise UserError(f"{attack} compares the four largest logits, but the network has {num_classes} classes")
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the ratio of each image for one of its wrong classes."""
+        with torch.no_grad():
+            clean = attacked.logits(attacked.image)  # (N, C)
+        self.verify(type(self).__name__, attacked.surrogate_defense, classes := clean.shape[1])
+        ranked = without_true(clean, attacked.label).argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
+        aim = ranked[:, target % (classes - 1)]
+        return lambda image: targeted_ratio(attacked.logits(image), attacked.label, aim)
+
+    def choice(self, attacked: AttackTarget) -> Score:
+        """Return the network's margin, which says of any target whether the network is wrong."""
+        return Margin().bind(attacked)
+
+
+def targeted_ratio(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    """Return ``(z_t − z_y) / (z_π1 − (z_π3 + z_π4) / 2)``, ``(N,)``, π sorting the logits in falling order.
+
+    Args:
+        logits: ``(N, C)`` float, C ≥ 4.
+        label: ``(N,)`` int64, y.
+        target: ``(N,)`` int64, t.
+    """
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(dim=1)
+    true, aimed = (logits.gather(1, index[:, None])[:, 0] for index in (label, target))
+    return (aimed - true) / (first - (third + fourth) / 2 + 1e-12)  # the authors' constant

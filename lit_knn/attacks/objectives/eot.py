@@ -1,0 +1,72 @@
+"""Expectation over transformation: against a defense that answers at random, climb what it answers on average."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lit_knn.attacks.objectives.base import Objective, Score, with_gradient
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget
+
+if TYPE_CHECKING:
+    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+
+FEWEST = 10  # evaluations before a candidate is chosen: with fewer, the luckiest draw wins, not the best image
+
+
+class EOT(Objective):
+    """Another objective, averaged over the draws of a randomized model or defense.
+
+    Args:
+        objective: What is averaged.
+        draws: Evaluations behind each value and gradient; their memory is that of one.
+        evaluations: Fresh evaluations of each candidate before one is chosen, 10 or more.
+
+    References:
+        Athalye et al. 2018a, Section 3 (EOT); Athalye et al. 2018b, Section 4.2, for randomized defenses.
+    """
+
+    def __init__(self, *, objective: Objective, draws: int = 10, evaluations: int = 20) -> None:
+        if draws < 1 or evaluations < FEWEST:
+            raise UserError(
+                f"EOT has draws: {draws}, evaluations: {evaluations}; "
+                f"draws from 1 and evaluations from {FEWEST} are accepted"
+            )
+        self.objective, self.draws, self.evaluations = objective, draws, evaluations
+        self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
+        self.adaptive, self.signed, self.targets = objective.adaptive, objective.signed, objective.targets
+        self.highest, self.flat_at_image = objective.highest, objective.flat_at_image
+
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
+        """Refuse what the averaged objective does."""
+        self.objective.verify(attack, surrogate_defense, num_classes)
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the mean over ``draws``."""
+        return _mean(self.objective.bind(attacked, target), self.draws)
+
+    def choice(self, attacked: AttackTarget) -> Score:
+        """Return the mean of what the averaged objective chooses by, over ``evaluations``."""
+        return _mean(self.objective.choice(attacked), self.evaluations)
+
+
+def _mean(score: Score, draws: int) -> Score:
+    """Return a score's mean, whose gradient is taken draw by draw, so that only one graph is held at a time."""
+
+    def mean(image: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and image.requires_grad):
+            return torch.stack([score(image) for _ in range(draws)]).mean(dim=0)
+        value, ascent = torch.zeros_like(image[:, 0, 0, 0]), torch.zeros_like(image)
+        for _ in range(draws):
+            point = image.detach().requires_grad_()
+            drawn = score(point)  # (N,)
+            if not drawn.requires_grad:
+                return drawn  # which tells the attack that there is no gradient to follow
+            ascent += torch.autograd.grad(drawn.sum(), point)[0] / draws
+            value += drawn.detach() / draws
+        return with_gradient(value, image, ascent)
+
+    return mean

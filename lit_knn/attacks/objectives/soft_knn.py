@@ -1,0 +1,85 @@
+"""The margin of a kNN vote whose members come and go by degrees."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_knn.attacks.objectives.base import Score
+from lit_knn.attacks.objectives.classifier import margin
+from lit_knn.attacks.objectives.defense import StandIn
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget
+
+WRONG_CLASSES = 3  # whose exemplars join the pool
+
+
+class SoftKNN(StandIn):
+    """The logarithm of the best wrong score over the true one, with soft membership in the set of K neighbors.
+
+    Retrieval has no gradient, as a row either is among the K or is not. Here each row of a pool is a member to the
+    degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the next neighbor, and
+    the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The pool is retrieved
+    again at each call: the nearest rows, and exemplars, the rows nearest of the most promising wrong classes, as all
+    the nearest may be of the true class. ``T = c · max(d²_K − d²_1, d²_guide − η)`` (d_guide that of the nearest guide)
+    is as wide as the neighborhood, or wide enough for the nearest guide to count. η and T have no gradient.
+
+    A vote of the hard combination is a constant of the row: what has a gradient is the membership, in both.
+
+    Args:
+        pool: How many nearest rows; at least 4 K, at most all.
+        exemplars: Rows of each of the three wrong classes; by default K.
+        temperature: c.
+
+    References:
+        Carlini and Wagner 2017, Section V.A (the margin); Sitawarin and Wagner 2020, arXiv:2003.06559 (exemplars).
+    """
+
+    suffix = "soft-kNN"
+
+    def __init__(self, *, pool: int = 200, exemplars: int | None = None, temperature: float = 0.25) -> None:
+        if pool < 1 or (exemplars is not None and exemplars < 1) or temperature <= 0:
+            raise UserError(
+                f"SoftKNN has pool: {pool}, exemplars: {exemplars}, temperature: {temperature}; "
+                "from 1, from 1 and above 0 are accepted"
+            )
+        self.pool, self.exemplars, self.temperature = pool, exemplars, temperature
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the margin of each image; everything depends on the changed ones."""
+        del target
+        return lambda image: margin(self._scores(attacked, image).log(), attacked.label)
+
+    def _scores(self, attacked: AttackTarget, image: Tensor) -> Tensor:
+        """Return the soft vote ``(N, C)``, above 0."""
+        surrogate_defense, k = attacked.defense, attacked.defense.k
+        features = surrogate_defense.features(image)  # (N, D)
+        near = surrogate_defense.nearest(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))  # (N, L)
+        each = self.exemplars or k
+        around = surrogate_defense.exemplars.around(features)
+        exemplars = around.nearest(around.wrong(attacked.label, WRONG_CLASSES, each), each)  # (N, G, m)
+        guide = exemplars.ids.flatten(1)  # (N, G·m)
+        pool = torch.from_numpy(near).to(guide)
+        twice = (guide[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
+        counts = torch.cat([torch.ones_like(pool, dtype=torch.bool), exemplars.present.flatten(1) & ~twice], dim=1)
+
+        vectors = torch.cat(
+            [surrogate_defense.vectors(near, features), exemplars.vectors.flatten(1, 2)], dim=1
+        )  # (N, J, D)
+        squared = (features[:, None] - vectors).square().sum(dim=2)  # (N, J)
+        with torch.no_grad():
+            border, width = self._border(squared, near.shape[1], k, exemplars.present.flatten(1))
+        membership = torch.sigmoid((border - squared) / width) * counts
+        scores = surrogate_defense.vote(np.concatenate([near, guide.cpu().numpy()], axis=1), membership)
+        return scores.clamp_min(torch.finfo(scores.dtype).tiny)
+
+    def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Return η and T, both ``(N, 1)``, of squared distances ``(N, near + exemplars)``."""
+        ordered = squared[:, :near].sort(dim=1).values
+        border = (ordered[:, k - 1 : k] + ordered[:, min(k, near - 1), None]) / 2
+        guide = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
+        width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], guide - border)
+        number = torch.finfo(squared.dtype)
+        least = (number.eps * ordered[:, -1:]).clamp_min(number.tiny**0.5)  # where all are at one distance, or at none
+        return border, self.temperature * torch.maximum(width, least)

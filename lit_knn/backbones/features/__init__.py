@@ -1,0 +1,1 @@
+"""Activations to features: pooled, projected by PCA."""

@@ -1,0 +1,198 @@
+"""LightningCLI over `EvalTrainer`, `Evaluation` and `ImageData`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonargparse import ArgumentError
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from lit_knn.attacks import Attack
+from lit_knn.attacks.objectives import Objective
+from lit_knn.cli.config_errors import explain
+from lit_knn.cli.config_files import check_files
+from lit_knn.cli.config_values import check_environment, check_nulls
+from lit_knn.data import ImageData, ImageSource
+from lit_knn.data.datamodule import LARGEST_SEED
+from lit_knn.database.index import Index
+from lit_knn.defenses import Defense, Weighting
+from lit_knn.distributed.slurm import check_request, check_tasks
+from lit_knn.engine.trainer import EvalTrainer
+from lit_knn.errors import TracedError, UserError
+from lit_knn.evaluation.checks import Check
+from lit_knn.evaluation.module import Evaluation
+from lit_knn.threat_models.threat import Threat
+
+if TYPE_CHECKING:
+    from pytorch_lightning.cli import ArgsType
+
+CONTRACTS = {  # what a key of the configuration names
+    "attacks": Attack,
+    "callbacks": Callback,
+    "checks": Check,
+    "database": ImageSource,
+    "defense": Defense,
+    "defenses": Defense,
+    "index": Index,
+    "objective": Objective,
+    "queries": ImageSource,
+    "threats": Threat,
+    "weightings": Weighting,
+}
+TRAINING_ONLY = {
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "overfit_batches", "val_check_interval"),
+    *("limit_train_batches", "limit_val_batches", "check_val_every_n_epoch", "num_sanity_val_steps"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm", "barebones"),
+    *("reload_dataloaders_every_n_epochs", "enable_checkpointing", "detect_anomaly", "model_registry"),
+    *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
+}
+PREFIX = "LIT_KNN"
+COMMANDS = ("taps", "fit", "extract", "index", "test", "verify")
+
+
+class KNNCLI(LightningCLI):
+    """The commands are the methods of `EvalTrainer`; all take the same configuration."""
+
+    trainer: EvalTrainer
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return commands, and the parameters that are no options."""
+        return {command: {"model", "datamodule"} for command in COMMANDS}
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Leave out of the Trainer's options what concerns training only."""
+        parser.add_class_arguments(
+            self.trainer_class, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip=TRAINING_ONLY
+        )
+        parser.set_defaults({f"trainer.{key}": value for key, value in self.trainer_defaults.items()})
+        parser.add_lightning_class_args(self._model_class, "model")
+        parser.add_lightning_class_args(self._datamodule_class, "data")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and answer a mistake with one sentence instead of a page of usage.
+
+        Raises:
+            UserError: If a key, class or value is wrong.
+        """
+        given = sys.argv[1:] if args is None else args
+        command = str(given[0]).upper() if isinstance(given, list) and given else ""
+        check_files(given if isinstance(given, list) else [], os.environ.get(f"{PREFIX}_{command}__CONFIG"))
+        names = [f"{PREFIX}_{action.dest}" for action in parser._actions]
+        for name, inner in self._subcommand_parsers.items():
+            names += [f"{PREFIX}_{name}__{action.dest}" for action in inner._actions]
+        known = [name.replace(".", "__").upper() for name in names]
+        check_environment(os.environ, f"{PREFIX}_", known)
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            keys = {action.dest for command in self._subcommand_parsers.values() for action in command._actions}
+            raise UserError(explain(str(error), keys, CONTRACTS)) from error
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Refuse what the parser has accepted and no part will."""
+        if (command := self.config.get("subcommand")) is None:
+            return
+        settings = self.config[command].as_dict()
+        for name, built in (("model", Evaluation), ("data", ImageData)):
+            check_nulls(settings.get(name) or {}, name, built)
+        seed = settings.get("seed_everything")
+        if not (seed is None or 0 <= seed <= LARGEST_SEED):
+            raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer, and let what Lightning refuses be one sentence.
+
+        Raises:
+            UserError: If it refuses a setting.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except UserError:
+            raise
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
+            raise UserError(f"PyTorch Lightning refuses the trainer: {' '.join(str(error).split())}") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a job whose tasks Lightning cannot count."""
+        check_request(os.environ)
+
+    def instantiate_classes(self) -> None:
+        """Build, and let the sentence of a part that refuses its arguments out of a page about unions.
+
+        Raises:
+            UserError: If a part does.
+        """
+        with self._traceback_in_a_file():
+            try:
+                super().instantiate_classes()
+            except ValueError as error:
+                cause: BaseException | None = error
+                while not isinstance(cause, UserError | None):
+                    cause = cause.__cause__
+                if cause is None:
+                    raise
+                raise cause from error
+
+    def after_instantiate_classes(self) -> None:
+        """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
+        dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
+        self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
+        if SLURMEnvironment.detect():
+            check_tasks(os.environ, self.trainer.num_devices, self.trainer.num_nodes)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._traceback_in_a_file():
+            super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _traceback_in_a_file(self) -> Iterator[None]:
+        """Keep what the user's own code raises in the folder of the run, or of all runs as long as there is none."""
+        try:
+            yield
+        except TracedError as error:
+            runs = Path(self.config[self.subcommand].trainer.default_root_dir)
+            trainer = vars(self).get("trainer")
+            raise error.kept_in(vars(trainer).get("run_folder", runs) if trainer else runs) from error
+
+
+def run(args: ArgsType = None) -> None:
+    """Parse, build and run; see `lit_knn.cli.main.main`."""
+    logging.getLogger("lit_knn").setLevel(logging.INFO)
+    logging.getLogger("lit_knn").handlers = [logging.StreamHandler()]
+    for chatty in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # tips, and which accelerators there are not
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning's own
+    KNNCLI(
+        model_class=Evaluation,
+        datamodule_class=ImageData,
+        trainer_class=EvalTrainer,
+        args=args,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_callback=None,
+        parser_kwargs={
+            **{command: {"exit_on_error": False} for command in KNNCLI.subcommands()},
+            "default_env": True,
+            "env_prefix": PREFIX,
+            "exit_on_error": False,
+        },
+        trainer_defaults={
+            "default_root_dir": "runs",
+            "logger": False,
+            "deterministic": "warn",
+        },
+    )

@@ -1,0 +1,58 @@
+"""Building the indexes of a database, in one command or in as many as there are parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+from lit_knn.backbones import Classifier
+from lit_knn.data import ImageData
+from lit_knn.database.database import Database
+from lit_knn.database.index.recall import Truth
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import Partition
+
+log = logging.getLogger(__name__)
+USUAL_K = 50  # the paper's
+
+
+class IndexBuilder:
+    """Builds the index of each tap over the whole store.
+
+    Args:
+        database: Says which index, and where.
+        classifier: Tells whether the store was made by this network.
+        data: Tells whether the store was made from these images.
+    """
+
+    def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
+        self._database = database
+        self._store = Store(database.store_path, fingerprint=database.fitted(classifier, data)[1])
+
+    def build(self, stage: Literal["all", "train", "add", "merge"], part: Partition, needed: Mapping[str, int]) -> None:
+        """Take one step, or all; what is done already is not done again.
+
+        Args:
+            stage: Which.
+            part: Of the rows, to be added.
+            needed: How many neighbors will be asked for, by tap.
+        """
+        index, store = self._database.index, self._store
+        if index.exhaustive:
+            log.info("there is no index to build: the store itself is searched, exactly")
+            return
+        for tap in self._database.taps:
+            folder = self._database.index_path(tap)
+            if stage in ("all", "train"):
+                index.train(store, tap, folder)
+            if stage in ("all", "add"):
+                index.add(store, tap, folder, part)
+            if stage in ("all", "merge"):
+                index.merge(store, tap, folder)
+                truth = Truth(store, tap, needed.get(tap, USUAL_K))
+                index.tune(store, tap, folder, truth.recall)
+                recall = truth.recall(index.open(store, tap, folder, alone=True))
+                log.info(
+                    "index of %s: finds %.3f of the %d nearest rows, in %d trials", tap, recall, truth.k, len(truth)
+                )

@@ -1,0 +1,113 @@
+"""Is the database on disk what was sealed? Reads every byte, says all that is wrong, and changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lit_knn.backbones import Classifier, Projection
+from lit_knn.data import ImageData, ImageSource
+from lit_knn.database import Database
+from lit_knn.database.store import Store, changed_columns, hash_keys, read_header, read_manifest
+from lit_knn.distributed.partition import Partition
+from lit_knn.errors import UserError
+from lit_knn.storage.atomic import unfinished_files
+from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.storage.sidecar import changed_files
+
+log = logging.getLogger(__name__)
+
+SECONDS = 30.0  # between two lines that say how far it is
+
+
+def verify(database: Database, classifier: Classifier, data: ImageData, part: Partition) -> None:
+    """Print each finding on a line of its own.
+
+    Args:
+        database: To look at.
+        classifier: That it was made with.
+        data: That it was made from.
+        part: Which of its shards.
+
+    Raises:
+        UserError: If there is a finding.
+    """
+    wrong = 0
+    for finding in findings(database, classifier, data, part):
+        print(" ".join(finding.split()), flush=True)
+        wrong += 1
+    if wrong:
+        raise UserError(f"{wrong} finding{'s' if wrong > 1 else ''} in {database.path}; nothing was changed")
+    log.info("%s is as it was sealed", database.path)
+
+
+def findings(database: Database, classifier: Classifier, data: ImageData, part: Partition) -> Iterator[str]:
+    """Yield what is wrong: with projections, manifest, every column of every shard of a part, and indexes."""
+    expected: Fingerprint = {}
+    for tap, origin in database.origins(classifier, data).items():
+        try:
+            projection = Projection.load(database.projection_path(tap), origin)
+            expected |= origin | {f"projection {tap}": projection.fingerprint()}
+        except UserError as error:
+            yield str(error)
+    for path in unfinished_files(database.store_path):
+        yield f"{path} was left by a process that was killed, if none is writing it: delete it, or run `lit-knn extract`"
+    path, shards = database.store_path / "manifest.json", range(len(data.database_source.shard_names()))
+    try:
+        manifest = read_manifest(path)[0]
+    except UserError as error:
+        missing = sum(not database.shard_path(shard).exists() for shard in shards)
+        yield f"{error} ({missing} of {len(shards)} shards are missing)"
+        return
+    if [entry["shard"] for entry in manifest["shards"]] != list(shards):
+        yield f"{path} lists {len(manifest['shards'])} shards, where the images have {len(shards)}"
+    known = {name: value for name, value in manifest["fingerprint"].items() if name in expected}
+    if difference := fingerprint_difference(expected, known):
+        yield f"{path} is of another store: {difference}"
+    yield from _shard_findings(database.store_path, manifest, data.database_source, part)
+    for tap in database.taps:
+        yield from _index_findings(database, tap)
+
+
+def _index_findings(database: Database, tap: str) -> Iterator[str]:
+    folder = database.index_path(tap)
+    try:
+        database.index.open(Store(database.store_path), tap, folder, alone=True)
+    except UserError as error:
+        yield str(error)
+        return
+    yield from changed_files(folder)
+
+
+def _shard_findings(folder: Path, manifest: dict[str, Any], source: ImageSource, part: Partition) -> Iterator[str]:
+    entries = part.of(manifest["shards"])
+    started = said = time.monotonic()
+    read = 0
+    for done, entry in enumerate(entries, 1):
+        try:
+            yield from _differences(folder / entry["file"], entry, manifest, source)
+        except UserError as error:
+            yield str(error)
+        read += entry["size"]
+        now = time.monotonic()
+        if now - said >= SECONDS:
+            said = now
+            log.info("verify: %d of %d shards, %.3g MB/s", done, len(entries), read / 1e6 / (now - started))
+
+
+def _differences(path: Path, entry: dict[str, Any], manifest: dict[str, Any], source: ImageSource) -> Iterator[str]:
+    """Compare one shard with its entry in the manifest, and with the images that the source has."""
+    header = read_header(path)
+    if entry["shard"] < len(source.shard_names()) and header.keys != hash_keys(
+        source.open_shard(entry["shard"]).keys()
+    ):
+        yield f"store shard {path} was made from other images than the source has now: delete it and extract again"
+    if (header.rows, header.size, header.schema.to_json()) != (entry["rows"], entry["size"], manifest["schema"]):
+        yield f"store shard {path} is not the one manifest.json lists: its rows, size or columns differ"
+    if difference := fingerprint_difference(manifest["fingerprint"], header.fingerprint):
+        yield f"store shard {path} was made from something else: {difference}"
+    for name in changed_columns(path, header, entry["sha256"]):
+        yield f"column {name} of store shard {path} has changed since it was sealed: delete it and extract again"

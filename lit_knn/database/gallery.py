@@ -1,0 +1,73 @@
+"""The contract of an opened database: what defenses and white-box attackers ask of it, and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_knn.backbones import Tap
+from lit_knn.database.index import Neighbors
+from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.storage.fingerprint import Fingerprint
+
+
+class Gallery(ABC):
+    """Rows that a query may find, and what is known of each; a row goes by its id, int64."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many rows may be found."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> NDArray[np.int64]:
+        """The rows that may be found, ascending."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """C."""
+
+    @abstractmethod
+    def identity(self) -> Fingerprint:
+        """Return what an answer depends on, besides the classifier."""
+
+    @abstractmethod
+    def tap(self, name: str) -> Tap:
+        """Return a tap by name.
+
+        Raises:
+            UserError: If there is none of that name.
+        """
+
+    @abstractmethod
+    def project(self, tap: str, pooled: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` of pooled activations, in their dtype."""
+
+    @abstractmethod
+    def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` features."""
+
+    @abstractmethod
+    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features ``(..., D)`` of rows of any shape."""
+
+    @abstractmethod
+    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+        """Return what rows ``(N, K)`` predict."""
+
+    @abstractmethod
+    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return a weight of rows ``(N, K)``, float32."""
+
+    @abstractmethod
+    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` float32 in [0, 1].
+
+        Raises:
+            UserError: If one cannot be read, or they differ in size.
+        """

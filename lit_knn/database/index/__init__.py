@@ -1,0 +1,25 @@
+"""Features of queries to the ids of the nearest rows."""
+
+from .base import Index
+from .binary import Binary
+from .exact import Running
+from .factory import Faiss
+from .milvus import Milvus
+from .neighbors import Neighbors, nearest
+from .scan import Scan
+from .selection import Selection, increments
+from .sharded import Sharded
+
+__all__ = [
+    "Binary",
+    "Faiss",
+    "Index",
+    "Milvus",
+    "Neighbors",
+    "Running",
+    "Scan",
+    "Selection",
+    "Sharded",
+    "increments",
+    "nearest",
+]

@@ -1,0 +1,238 @@
+"""An index on a Milvus server, for teams that keep their vectors on one; softmax rows stay in the store.
+
+A tap has a collection whose name ends in a hash of all that it depends on. So a changed store or setting gets another
+collection, no two are ever mixed, and none is removed: whoever operates the server drops those that nobody needs.
+
+    lit_knn_layer3_0_add_5f0c1f6e2b9d4a37    id INT64, the row of the store; vector FLOAT_VECTOR
+    folder/collection                        that name and a sidecar, written when all rows are in it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_knn.database.index.base import Index
+from lit_knn.database.index.milvus_library import load_pymilvus, refusals
+from lit_knn.database.index.neighbors import Neighbors, nearest
+from lit_knn.database.index.parts import part_rows
+from lit_knn.database.index.selection import Selection
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import Partition
+from lit_knn.errors import UserError
+from lit_knn.storage.sidecar import REMEDY, Description, checked, describe_file, described, is_described
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+QUERIES = 256  # in one message; exact search in milvus-lite holds all their differences from all rows at once
+MOST_SELECTED = 10_000  # ids that a filter lists; milvus-lite 3.2.2 reads 100,000 in 3.6 s, for each message anew
+
+
+class Milvus(Index):
+    """Milvus, Euclidean distance, through pymilvus.
+
+    Any number of jobs may add parts at once. A part that is added again replaces its own rows.
+
+    Which of equally near rows a server gives as the last of k is its own choice, also with ``FLAT``; every other exact index
+    gives those of the lowest ids.
+
+    Args:
+        uri: Of the server, such as ``http://localhost:19530``; or a file ``….db`` for milvus-lite, which one process at a
+            time can open.
+        token_variable: Name of the environment variable that holds ``user:password`` or an API key. The token itself is
+            no argument, as run records keep those.
+        collection: How the names of its collections start: letters, digits and ``_``.
+        index_type: Milvus's name for the index, such as ``FLAT`` (exact), ``IVF_FLAT``, ``IVF_RABITQ``, ``HNSW`` or
+            ``DISKANN``; ``AUTOINDEX`` leaves it to the server.
+        index_parameters: Milvus's names and values, such as ``nlist`` (IVF), ``M`` and ``efConstruction`` (HNSW).
+        search_parameters: Milvus's names and values, such as ``nprobe`` (IVF) and ``ef`` (HNSW).
+        insert_rows: How many rows are sent at a time; a server takes 64 MB.
+        timeout: Seconds to wait for a connection, a batch of rows or an answer; building and loading may take longer.
+    """
+
+    def __init__(
+        self,
+        *,
+        uri: str = "http://localhost:19530",
+        token_variable: str | None = None,
+        collection: str = "lit_knn",
+        index_type: str = "AUTOINDEX",
+        index_parameters: dict[str, Any] | None = None,
+        search_parameters: dict[str, Any] | None = None,
+        insert_rows: int = 4096,
+        timeout: float = 60.0,
+    ) -> None:
+        if "@" in uri:
+            raise UserError(
+                "index.uri holds a password, which run records would keep: put `user:password` into an environment "
+                "variable and its name into index.token_variable"
+            )
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", collection):
+            raise UserError(
+                f"index.collection is {collection!r}; accepted are up to 100 letters, digits and _, no digit first"
+            )
+        if insert_rows < 1 or timeout <= 0:
+            raise UserError(
+                f"an index has insert_rows: {insert_rows}, timeout: {timeout}; numbers above 0 are accepted"
+            )
+        self.uri, self.token_variable, self.collection = uri, token_variable, collection
+        self.index_type, self.index_parameters = index_type, index_parameters or {}
+        self.search_parameters = search_parameters or {}
+        self.insert_rows, self.timeout = insert_rows, timeout
+        self._client: MilvusClient | None = None
+        self._collection = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the collection depends on; the server may move, and search parameters may change."""
+        return {"index_type": self.index_type, "index_parameters": self.index_parameters}
+
+    # ---------------------------------------------------------------- building
+
+    def train(self, store: Store, tap: str, folder: Path) -> None:
+        """Make the collection, empty.
+
+        Raises:
+            UserError: If the store does not have the tap, or the server refuses.
+        """
+        pymilvus, belonging = load_pymilvus(), self._belonging(store, tap)
+        name = belonging["collection"]
+        with closing(self._connect()) as client, refusals(self.uri, f"make collection {name}"):
+            if client.has_collection(name, timeout=self.timeout):
+                return
+            describe_file(folder / "collection").unlink(missing_ok=True)  # it was dropped since
+            schema = client.create_schema(auto_id=False, description=json.dumps(belonging, sort_keys=True))
+            schema.add_field("id", pymilvus.DataType.INT64, is_primary=True)
+            schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=belonging["dimension"])
+            client.create_collection(name, schema=schema, timeout=self.timeout)
+
+    def add(self, store: Store, tap: str, folder: Path, part: Partition) -> None:
+        """Send the rows of one part.
+
+        Raises:
+            UserError: If there is no collection, or the server refuses.
+        """
+        belonging = self._belonging(store, tap)
+        name = belonging["collection"]
+        if is_described(folder / "collection", belonging):
+            return
+        with closing(self._connect()) as client, refusals(self.uri, f"take rows into collection {name}"):
+            self._require(client, name)
+            blocks = store.feature_blocks(tap, within=part_rows(len(store), part), rows=self.insert_rows)
+            for first, block in blocks:
+                rows = [{"id": row, "vector": vector} for row, vector in enumerate(block, first)]
+                client.upsert(name, rows, timeout=self.timeout)
+
+    def merge(self, store: Store, tap: str, folder: Path) -> None:
+        """Let the server index all rows, and load them.
+
+        Raises:
+            UserError: If some rows are missing, or the server refuses.
+        """
+        belonging, record = self._belonging(store, tap), folder / "collection"
+        name = belonging["collection"]
+        if is_described(record, belonging):
+            return
+        with closing(self._connect()) as client, refusals(self.uri, f"index collection {name}"):
+            self._require(client, name)
+            client.flush(name)
+            if not client.list_indexes(name, field_name="vector"):
+                how = client.prepare_index_params()
+                how.add_index("vector", index_type=self.index_type, metric_type="L2", params=self.index_parameters)
+                client.create_index(name, how)
+            self._load(client, name, len(store))
+        with described(record, lambda: belonging) as unfinished:
+            unfinished.write_text(f"{name}\n")
+
+    def is_built(self, folder: Path) -> bool:
+        """Return whether all rows were once in a collection; asks no server."""
+        return describe_file(folder / "collection").exists()
+
+    def _belonging(self, store: Store, tap: str) -> Description:
+        found = self.belonging(store, tap)
+        digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+        readable = re.sub(r"\W", "_", tap, flags=re.ASCII)[:100]
+        return {**found, "collection": f"{self.collection}_{readable}_{digest}"}
+
+    # ---------------------------------------------------------------- searching
+
+    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
+        if not share.is_whole:
+            raise UserError("a Milvus server shares out its rows by itself: use the index Milvus without Sharded")
+        belonging = self._belonging(store, tap)
+        checked(folder / "collection", belonging)
+        self._collection, self._client = belonging["collection"], self._connect()
+        with refusals(self.uri, f"load collection {self._collection}"):
+            self._require(self._client, self._collection)
+            self._load(self._client, self._collection, len(store))
+
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        if self._client is None:
+            raise RuntimeError("the index has not been opened")
+        ids = np.full((len(features), k), -1)
+        squared = np.full((len(features), k), np.inf, np.float32)
+        expression = _expression(among)
+        for start in range(0, len(features), QUERIES):
+            with refusals(self.uri, f"search collection {self._collection}"):
+                answer = self._client.search(
+                    self._collection,
+                    list(features[start : start + QUERIES]),
+                    anns_field="vector",
+                    filter=expression,
+                    limit=k,
+                    output_fields=["id"],  # milvus-lite sends the vectors as well if nothing is said
+                    search_params={"metric_type": "L2", "params": self.search_parameters},
+                    timeout=self.timeout,
+                )
+            for row, hits in enumerate(answer, start):
+                ids[row, : len(hits)] = [hit["id"] for hit in hits]
+                squared[row, : len(hits)] = [hit["distance"] for hit in hits]
+        return nearest([Neighbors(ids, np.sqrt(np.maximum(squared, 0)))], k)
+
+    # ---------------------------------------------------------------- the server
+
+    def _connect(self) -> MilvusClient:
+        token = os.environ.get(self.token_variable, "") if self.token_variable else ""
+        if self.token_variable and not token:
+            raise UserError(f"environment variable {self.token_variable}, named by index.token_variable, is not set")
+        if self.uri.endswith(".db"):
+            remedy = "its folder has to exist, and no other process may use it"
+        else:
+            remedy = "index.uri takes the gRPC port of a server, index.token_variable what holds its token"
+        with refusals(self.uri, "be reached", remedy):
+            client: MilvusClient = load_pymilvus().MilvusClient(uri=self.uri, token=token, timeout=self.timeout)
+            return client
+
+    def _require(self, client: MilvusClient, name: str) -> None:
+        if not client.has_collection(name, timeout=self.timeout):
+            raise UserError(f"Milvus at {self.uri} has no collection {name}; {REMEDY}")
+
+    def _load(self, client: MilvusClient, name: str, rows: int) -> None:
+        """Wait until a collection can be searched and shows all its rows."""
+        client.load_collection(name)
+        (answer,) = client.query(name, output_fields=["count(*)"], consistency_level="Strong", timeout=self.timeout)
+        if answer["count(*)"] != rows:
+            raise UserError(
+                f"collection {name} of Milvus at {self.uri} has {answer['count(*)']} of {rows} rows; {REMEDY} for the others"
+            )
+
+
+def _expression(among: Selection | None) -> str:
+    """Return the filter that lets some rows be found, in Milvus's language."""
+    if among is None:
+        return ""
+    if len(among) > MOST_SELECTED:
+        raise UserError(
+            f"an index Milvus searches all rows or up to {MOST_SELECTED:,} of them, not {len(among):,}: leave out "
+            "`rows` of the database, or use another index"
+        )
+    return f"id in {among.ids().tolist()}"

@@ -1,0 +1,86 @@
+"""Search over several processes, each of which holds a share of the rows: a database larger than one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch.distributed as dist
+
+from lit_knn.database.index.base import Index
+from lit_knn.database.index.exchange import Exchange
+from lit_knn.database.index.neighbors import Neighbors
+from lit_knn.database.index.selection import Selection
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import WHOLE, Partition
+from lit_knn.errors import UserError
+
+PARTS = "parts"  # a folder of their own, where no merged index is taken for all of them
+
+
+class Sharded(Index):
+    """Another index, each process of the run searching its share of it for all of them.
+
+    Its parts are kept as they are and never merged, so that each process opens, maps or copies to its GPU only its own.
+    The answers are those of one index over all rows, to the bit if it is exact.
+
+    Args:
+        index: What searches each part.
+        parts: Into how many parts one process cuts it; jobs with ``--part`` say so themselves. At least as many as there
+            will be processes.
+    """
+
+    def __init__(self, *, index: Index, parts: int = 8) -> None:
+        if parts < 1:
+            raise UserError(f"parts of a Sharded index takes a number from 1, not {parts}")
+        if isinstance(index, Sharded):
+            raise UserError("a Sharded index takes one that is not Sharded itself")
+        self.index, self.parts = index, parts
+        self._exchange = Exchange()  # that of the copies of all taps
+        self._number, self._mine = 0, index
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the parts."""
+        return self.index.settings
+
+    def train(self, store: Store, tap: str, folder: Path) -> None:
+        """Train what all parts share."""
+        self.index.train(store, tap, folder / PARTS)
+
+    def add(self, store: Store, tap: str, folder: Path, part: Partition) -> None:
+        """Index one part; the whole is indexed in parts, one after another."""
+        for one in [Partition(number, self.parts) for number in range(1, self.parts + 1)] if part.is_whole else [part]:
+            self.index.add(store, tap, folder / PARTS, one)
+
+    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
+        """Choose what was left to be measured, with all parts."""
+        self.index.tune(store, tap, folder / PARTS, recall)
+
+    def is_built(self, folder: Path) -> bool:
+        """Return whether there are parts."""
+        return self.index.is_built(folder / PARTS)
+
+    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
+        del share
+        if self._alone:
+            self._exchange = Exchange(alone=True)
+        several = dist.is_initialized() and not self._alone
+        mine = Partition(dist.get_rank() + 1, dist.get_world_size()) if several else WHOLE
+        self._mine = self.index.open(store, tap, folder / PARTS, mine)
+        self.built = self._mine.built
+        self._number = self._exchange.join(self._mine)
+
+    def rehearse(self, among: Selection) -> None:
+        """Search some of the rows of this process once."""
+        self._mine.rehearse(among)
+
+    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        return self._exchange.ask(self._number, features, k, among)
+
+    def finish(self) -> None:
+        """Answer the other processes until all of them have finished."""
+        self._exchange.finish()

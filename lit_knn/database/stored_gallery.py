@@ -1,0 +1,154 @@
+"""An opened database: the store, and the projection and index of each tap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_knn.backbones import Projection, Tap
+from lit_knn.data import ImageData
+from lit_knn.data.pixels import unit
+from lit_knn.database.gallery import Gallery
+from lit_knn.database.index import Index, Neighbors, Selection
+from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.random_order import RandomOrder
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import Partition
+from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import Fingerprint, describe
+
+
+@dataclass(frozen=True)
+class StoredGallery(Gallery):
+    """All rows of a store, or a part of them.
+
+    Attributes:
+        store: Softmax, weights and features of all rows.
+        taps: By name.
+        projections: By name of the tap.
+        indexes: By name of the tap, loaded, over all rows.
+        data: Where the images are.
+        order_seed: Of the random order in which views take rows.
+        among: The rows that may be found; None for all.
+    """
+
+    store: Store
+    taps: Mapping[str, Tap]
+    projections: Mapping[str, Projection]
+    indexes: Mapping[str, Index]
+    data: ImageData
+    order_seed: int = 0
+    among: Selection | None = None
+
+    def view(self, start: int, stop: int) -> StoredGallery:
+        """Return the rows of the store from ``start`` to ``stop`` in random order: smaller views are parts of larger ones.
+
+        Raises:
+            UserError: If the store does not have that many rows, or an index cannot search a part of them.
+        """
+        (view,) = self._windows([(start, stop)])
+        return view
+
+    def nested(self, sizes: Sequence[int]) -> list[StoredGallery]:
+        """Return the views of the first rows in random order, one of each size; see `view`."""
+        return self._windows([(0, size) for size in sizes])
+
+    def _windows(self, windows: Sequence[tuple[int, int]]) -> list[StoredGallery]:
+        rows = len(self.store)
+        for start, stop in windows:
+            if not 0 <= start < stop <= rows:
+                raise UserError(
+                    f"rows {start:,} to {stop:,} of {self.store.folder} are asked for, in random order, but it has {rows:,}"
+                )
+        parts = [window for window in windows if window != (0, rows)]
+        found = dict(zip(parts, RandomOrder(rows, self.order_seed).selections(parts), strict=True)) if parts else {}
+        for among in found.values():
+            for index in self.indexes.values():
+                index.rehearse(among)
+        return [replace(self, among=found.get(window)) for window in windows]
+
+    def identity(self) -> Fingerprint:
+        """Return what an answer depends on, besides the classifier that the store was made with."""
+        indexes = {tap: describe(index) for tap, index in self.indexes.items()}
+        return {
+            "store": self.store.checksum,
+            "index": json.dumps(indexes, sort_keys=True),
+            "rows": "all" if self.among is None else self.among.identity(),
+        }
+
+    def __len__(self) -> int:
+        """Return how many rows may be found."""
+        return len(self.store) if self.among is None else len(self.among)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The rows that may be found, ascending."""
+        return np.arange(len(self.store)) if self.among is None else self.among.ids()
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.store.schema.num_classes
+
+    def tap(self, name: str) -> Tap:
+        """Return a tap by name."""
+        if name not in self.taps:
+            raise UserError(f"the database has no tap {name!r}; it has {', '.join(self.taps)}")
+        return self.taps[name]
+
+    def project(self, tap: str, pooled: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` of pooled activations, in their dtype."""
+        features: Tensor = self.projections[tap].to(pooled.device)(pooled)
+        return features
+
+    def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` features."""
+        return self.indexes[tap].search(features.detach().float().cpu().numpy(), k, self.among)
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether each search reads all of the store, so that many queries had better be asked together."""
+        return any(index.exhaustive for index in self.indexes.values())
+
+    def part(
+        self, tap: str, part: Partition, features: NDArray[np.float32], k: int, among: Sequence[Selection | None]
+    ) -> list[Neighbors]:
+        """Return what ``(N, D)`` features find in a part of the store, for each selection of rows: see `Index.partials`."""
+        return self.indexes[tap].open(self.store, tap, self.store.folder, part).partials(features, k, among)
+
+    def finish(self) -> None:
+        """Say that this process has nothing left to ask: see `Index.finish`."""
+        for index in self.indexes.values():
+            index.finish()
+
+    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the stored features ``(..., D)``."""
+        return self.store.features(tap, ids)
+
+    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+        """Return what rows ``(N, K)`` predict."""
+        probability, label = self.store.predictions(ids)
+        return NeighborPredictions(
+            torch.from_numpy(probability).to(device).float(),
+            None if label is None else torch.from_numpy(label.astype(np.int64)).to(device),
+            self.num_classes,
+        )
+
+    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return a weight column of rows ``(N, K)``, float32."""
+        return torch.from_numpy(self.store.weights(name, ids)).to(device)
+
+    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Read the images of rows ``(N, K)`` again: ``(N, K, 3, H, W)`` float32 in [0, 1]."""
+        shards, rows = (part.ravel().tolist() for part in self.store.locate(ids))
+        images = [self.data.image("database", shard, row) for shard, row in zip(shards, rows, strict=True)]
+        if len(sizes := {tuple(image.shape) for image in images}) > 1:
+            raise UserError(f"images of the database differ in size, {sorted(sizes)[:2]}: set data.preprocessing")
+        pixels = unit(torch.stack(images).to(device))
+        return pixels.view(*ids.shape, *pixels.shape[1:])  # (N, K, 3, H, W)

@@ -1,0 +1,1 @@
+"""Defenses that let nearest neighbors vote."""

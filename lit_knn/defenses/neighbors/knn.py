@@ -1,0 +1,76 @@
+"""The paper's defense: classify the neighbors instead of the image."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_knn.defenses.base import Defense, Query, Variant
+from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
+from lit_knn.defenses.neighbors.weighting import CBWD, CBWE, UW, Weighting
+from lit_knn.errors import UserError
+
+COMBINE = {"soft": soft, "hard": hard}
+
+
+class KNN(Defense):
+    """Weighted average of the predictions of the K nearest rows of the database.
+
+    One search at the largest K serves every combination of the lists below.
+
+    Args:
+        taps: Names of taps of ``model.database``; one set of neighbors for each.
+        k: Numbers of neighbors.
+        weightings: How much each neighbor counts; by default UW, CBW-E and CBW-D as in the paper.
+        combinations: ``soft`` averages softmax vectors, ``hard`` counts votes.
+
+    References:
+        Dubey et al. 2019, Section 4 and Appendix C.
+    """
+
+    uses_image = False
+
+    def __init__(
+        self,
+        *,
+        taps: list[str],
+        k: list[int] = [50],  # noqa: B006 - never changed; jsonargparse prints it as the default
+        weightings: list[Weighting] | None = None,
+        combinations: list[Literal["soft", "hard"]] = ["soft"],  # noqa: B006
+    ) -> None:
+        for name, values in (("taps", taps), ("k", k), ("combinations", combinations)):
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"KNN takes a list of different {name}, at least one, not {values}")
+        if min(k) < 1:
+            raise UserError(f"KNN takes numbers of neighbors from 1, not {min(k)}")
+        self.taps, self.k, self.combinations = taps, sorted(k), combinations
+        self.weightings = weightings or [UW(), CBWE(), CBWD()]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Tap by tap, then combination by combination, K by K, weighting by weighting."""
+        return [
+            Variant("kNN", tap, k, weighting.name, combination)
+            for tap, combination, k, weighting in product(self.taps, self.combinations, self.k, self.weightings)
+        ]
+
+    @property
+    def needed(self) -> dict[str, int]:
+        """The largest K, for each tap."""
+        return dict.fromkeys(self.taps, max(self.k))
+
+    def __call__(self, query: Query) -> Tensor:
+        """Return scores ``(V, N, C)`` in the order of ``variants``."""
+        return torch.cat([self._vote(query, tap) for tap in self.taps])
+
+    def _vote(self, query: Query, tap: str) -> Tensor:
+        ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
+        predictions = query.gallery.predictions(ids, query.device)
+        stored = partial(query.gallery.weights, ids=ids, device=query.device)
+        weights = torch.stack([weighting(predictions, stored) for weighting in self.weightings])  # (W, N, K)
+        shares = coefficients(weights, self.k)  # (k·W, N, K)
+        return torch.cat([COMBINE[combination](shares, predictions) for combination in self.combinations])

@@ -1,0 +1,1 @@
+"""Defenses that change the image before it is classified."""

@@ -1,0 +1,1 @@
+"""The Trainer, the folder of a run, and what happens around it."""

@@ -1,0 +1,27 @@
+"""What happens around a run: signals, progress, record, pictures, dashboards."""
+
+from pytorch_lightning import Callback
+
+from .evaluation_checks import EvaluationChecks
+from .neighbor_pictures import NeighborPictures
+from .preemption_guard import PreemptionGuard
+from .progress import Progress
+from .run_record import RunRecord
+from .threads import FixedThreads
+from .wandb_results import WandbResults
+
+__all__ = [
+    "EvaluationChecks",
+    "FixedThreads",
+    "NeighborPictures",
+    "PreemptionGuard",
+    "Progress",
+    "RunRecord",
+    "WandbResults",
+    "default_callbacks",
+]
+
+
+def default_callbacks() -> list[Callback]:
+    """Return what every run has, in the order in which it acts: dashboards come last and show all files."""
+    return [Progress(), RunRecord(), NeighborPictures(), WandbResults()]

@@ -1,0 +1,93 @@
+"""Draws the paper's Figure 2 for a few queries of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lit_knn.data.pixels import unit
+from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.errors import UserError
+from lit_knn.report import Picture, PictureRow, neighbor_picture
+
+if TYPE_CHECKING:
+    from lit_knn.database import StoredGallery
+    from lit_knn.evaluation.module import Evaluation
+
+
+class NeighborPictures(Callback):
+    """Write ``neighbors-<tap>.png``: queries, what the first attack makes of them, and their nearest neighbors.
+
+    Args:
+        queries: How many are drawn: the first that the classifier gets right while they are clean.
+        neighbors: How many neighbors of each.
+        deltas: Which Δ of the run are drawn; by default none, one in the middle and the largest.
+    """
+
+    def __init__(self, *, queries: int = 1, neighbors: int = 5, deltas: list[float] | None = None) -> None:
+        if queries < 1 or neighbors < 1:
+            raise UserError(f"NeighborPictures draws at least 1 query and 1 neighbor, not {queries} and {neighbors}")
+        self.queries, self.neighbors, self.deltas = queries, neighbors, deltas
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attack a few images again (their random numbers depend on their ids only) and draw them."""
+        evaluation = cast("Evaluation", pl_module)
+        if not trainer.is_global_zero or evaluation.gallery is None:
+            return
+        batch = evaluation.data.first_images(evaluation.device)
+        deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
+        sizes = [delta for delta in deltas if delta > 0]
+        right = evaluation.classifier(batch["image"]).argmax(dim=-1) == batch["label"]
+        chosen = (~right).long().argsort(stable=True)[: self.queries]  # those that are right first
+        image, label, ids = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
+        threat, attack = evaluation.cases[0]
+        attacked = evaluation.attacked(threat, attack, image, label, ids, sizes)
+        versions = [image if delta == 0 else next(attacked).image for delta in deltas]
+        folder = cast(RunTrainer, trainer).run_folder
+        for tap in evaluation.needed:
+            rows = [
+                self._row(evaluation, evaluation.gallery, version[number : number + 1], int(true), tap, title)
+                for number, true in enumerate(label)
+                for version, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
+            ]
+            neighbor_picture(rows, folder / f"neighbors-{tap}.png")
+
+    def _row(
+        self, evaluation: Evaluation, gallery: StoredGallery, image: Tensor, label: int, tap: str, title: str
+    ) -> PictureRow:
+        query = evaluation.query(image)
+        with torch.no_grad():
+            probability = query.logits.softmax(dim=-1)[0]  # (C,)
+            ids = query.neighbors(tap).ids[0, : self.neighbors]  # (K,)
+        predictions = gallery.predictions(ids[None], image.device)
+        names = evaluation.data.class_names
+        neighbors = [
+            _picture(
+                evaluation.data.image("database", int(shard), int(row)), int(vote), float(confidence), label, names
+            )
+            for shard, row, vote, confidence in zip(
+                *gallery.store.locate(ids),
+                predictions.predictions()[0],
+                predictions.probability[0].amax(dim=-1),
+                strict=True,
+            )
+        ]
+        drawn = _picture(image[0], int(probability.argmax()), float(probability.max()), label, names)
+        return PictureRow(title=f"{_name(label, names)}, {title}", neighbors=neighbors, **vars(drawn))
+
+
+def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = (unit(image) * 255).round().byte().cpu().numpy()
+    return Picture(image=pixels, predicted=_name(predicted, names), confidence=confidence, correct=predicted == label)
+
+
+def _name(label: int, names: list[str]) -> str:
+    return names[label].split(",")[0] if label < len(names) else str(label)  # the first of ImageNet's synonyms
+
+
+def _title(attack: str, delta: float) -> str:
+    return "clean" if delta == 0 else f"{attack}, Δ = {delta:g}"

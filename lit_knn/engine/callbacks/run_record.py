@@ -1,0 +1,133 @@
+"""Writes what a run found: record, CSV and figure into its folder, the table to the terminal."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from lit_knn.backbones import Classifier, rounded_products
+from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.evaluation.offline_search import Deferral
+from lit_knn.evaluation.sample_results import Outcomes
+from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
+from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
+from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
+from lit_knn.report.results.record import RESULTS_FILE
+from lit_knn.report.results.runs import Run
+from lit_knn.storage.atomic import remove_abandoned
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation.module import Evaluation
+
+DECISIVE = ("lit_knn", "torch", "torchvision", "pytorch-lightning", "numpy", "h5py", "pillow")
+FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
+
+
+class RunRecord(Callback):
+    """Keep what a test finds: ``config.yaml`` and each batch as it goes, the rest when it has ended."""
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, agree on the folder, and keep the configuration and every finished batch in it."""
+        self._started = time.monotonic()
+        trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
+        folder = trainer.run_folder
+        shape = len(evaluation.cases), len(evaluation.deltas), len(evaluation.variants), len(evaluation.topk)
+        evaluation.outcomes = Outcomes(folder / "outcomes", evaluation.origin(), shape)
+        gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
+        if gallery is not None and gallery.reads_everything and not looking:
+            evaluation.deferral = Deferral(
+                folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed
+            )
+        if trainer.is_global_zero:
+            for place in (folder, evaluation.outcomes.folder):
+                remove_abandoned(place)
+            (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and print, once for all processes."""
+        if not trainer.is_global_zero:
+            return
+        trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
+        trainer.seconds["test"] = round(time.monotonic() - self._started, 3)
+        folder = trainer.run_folder
+        record = _record(trainer, evaluation)
+        record.save(folder)
+        record.write_csv(folder / RESULTS_FILE)
+        if evaluation.outcomes is not None and len(evaluation.cases) > 1:
+            cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
+            write_breaks(folder / BREAKS_FILE, evaluation.outcomes, cases, evaluation.deltas, evaluation.variants)
+        if evaluation.deferral is not None:
+            evaluation.deferral.clear()
+        accuracy_curves(record, folder / "accuracy.png")
+        if points := size_points([Run(record.run, folder, record)]):
+            size_figure(points, folder / SIZES_FILE)
+        console = Console()
+        console.print(accuracy_table(record))
+        console.print(summary(record), highlight=False)
+        for sentence in record.warnings:
+            console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
+        console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
+
+
+def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
+    data, gallery, clean = evaluation.data, evaluation.gallery, evaluation.tally.clean.counts()
+    store = None if gallery is None else gallery.store
+    return Record(
+        run=trainer.run_folder.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=trainer.seconds,
+        config=trainer.run_config,
+        versions={**_versions(), "TF32": rounded_products(evaluation.device)},
+        git=_revision(),
+        seed=int(trainer.run_config.get("seed_everything") or 0),
+        fingerprints=evaluation.origin(),
+        queries={
+            "images": clean.seen,
+            "source": data.queries.identity(),
+            "right while clean": clean.right,
+            "in the database": clean.stored,
+            **({"left out": [[failure.key, failure.reason] for failure in data.left_out]} if data.left_out else {}),
+        },
+        database={}
+        if store is None
+        else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
+        warnings=_warnings(evaluation),
+        results=evaluation.results,
+    )
+
+
+def _warnings(evaluation: Evaluation) -> list[str]:
+    """Return what the parts of a run have to say before its results are believed, each sentence once."""
+    networks = [module for module in evaluation.modules() if isinstance(module, Classifier)]
+    parts = [evaluation.data, *networks, evaluation]
+    return list(dict.fromkeys(sentence for part in parts for sentence in getattr(part, "warnings", [])))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "system": sys.platform}
+    for package in (*DECISIVE, *FAISS):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # only one of the three FAISS wheels is installed
+    return versions
+
+
+def _revision() -> str:
+    """Return the git revision of this package's checkout, with ``-dirty`` if it was changed, or ""."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git
+        return ""
+    return answer.stdout.strip()

@@ -1,0 +1,102 @@
+"""A Trainer that knows which run it is: what callbacks write into its folder and record."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+
+from lit_knn.distributed.collectives import join
+from lit_knn.distributed.slurm import job_id
+from lit_knn.errors import UserError, WriteError
+from lit_knn.storage.atomic import writing
+
+LEAVING_SECONDS = 10.0  # from the end of the last piece of work to that of the process
+
+
+class RunTrainer(Trainer):
+    """A Trainer with a folder of this run.
+
+    Args:
+        run: Name of the folder below ``default_root_dir``; that of an interrupted run makes it go on. By default the
+            job's number under SLURM, which a requeued job keeps, and elsewhere the next free one.
+
+    Attributes:
+        run_config: The whole configuration, as YAML would give it.
+        seconds: What each command took.
+        grace: Seconds in which this process has to end after another has failed.
+        keeps_record: Whether what it does is a run, and so has a folder.
+    """
+
+    def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
+        if run and (run in (".", "..") or "/" in run or "\0" in run):
+            raise UserError(
+                f"trainer.run is {run!r}; the name of one folder below trainer.default_root_dir is accepted"
+            )
+        super().__init__(*args, **kwargs)
+        if isinstance(self.strategy.launcher, _MultiProcessingLauncher):
+            raise UserError(
+                "trainer.strategy lets processes begin in the middle of a command; ddp and auto are accepted"
+            )
+        self.run = run
+        self.run_config: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.grace = LEAVING_SECONDS
+        self.keeps_record = False
+        self._set_up_environment = self.strategy.setup_environment
+        self.strategy.setup_environment = self._meet_others  # type: ignore[method-assign]
+
+    def _meet_others(self) -> None:
+        """Start the processes, which get to know each other before anything can fail in one of them."""
+        self._set_up_environment()
+        join(self, grace=self.grace)
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger) and logger.save_dir in (None, "."):  # wandb's own choice, nobody's
+                folder = self.run_folder if self.keeps_record else self.default_root_dir
+                logger._save_dir = logger._wandb_init["dir"] = str(folder)
+
+    @cached_property
+    def run_folder(self) -> Path:
+        """The folder of this run; to be asked for first by all processes together."""
+        root = Path(self.default_root_dir)
+        name = self.run or job_id(os.environ)
+        folder = root / name
+        if self.is_global_zero:
+            folder = _make_folder(root, name)
+        return self.strategy.broadcast(folder)
+
+    def what_goes_on(self, command: str) -> str:
+        """Say how to go on with a command that was stopped."""
+        if command in ("verify", "taps"):
+            return "the same command starts again"
+        if command != "test" or self.run or job_id(os.environ):
+            return "the same command goes on"
+        if "run_folder" in self.__dict__:
+            return f"the same command with --trainer.run={self.run_folder.name} goes on"
+        return "the same command starts again"
+
+
+def _make_folder(root: Path, name: str) -> Path:
+    """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+    if name:
+        with writing(root / name):
+            (root / name).mkdir(exist_ok=True)
+        return root / name
+    while True:
+        numbers = [int(path.name[4:]) for path in root.glob("run-*") if path.name[4:].isdigit()]
+        folder = root / f"run-{max(numbers, default=0) + 1:03d}"
+        try:
+            with writing(folder):
+                folder.mkdir()
+        except WriteError as error:
+            if isinstance(error.__cause__, FileExistsError):  # another run took the number in between
+                continue
+            raise
+        return folder

@@ -1,0 +1,1 @@
+"""Attack, defend, score: what one test does with a batch, and what is kept of it."""

@@ -1,0 +1,92 @@
+"""A few rows in memory, in the place of the database that a surrogate_defense searches."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_knn.backbones import Tap
+from lit_knn.database import Gallery
+from lit_knn.database.index import Neighbors
+from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import Fingerprint, describe
+
+
+class BinarizationGallery(Gallery):
+    """Rows of one's own: each is sure of a class, and weighs 1.
+
+    Search is exact. Features are projected as the real database does.
+
+    Args:
+        real: The defense's.
+        features: ``(M, D)`` float, of the one tap that is searched.
+        vote: ``(M,)`` int64, what each row predicts.
+        image: ``(M, 3, H, W)`` float in [0, 1], what it is the feature of.
+    """
+
+    def __init__(self, real: Gallery, features: Tensor, vote: Tensor, image: Tensor) -> None:
+        self._real, self._features = real, features.detach().float().cpu()
+        self._vote, self._image = vote.cpu(), image.detach()
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self._vote)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All of them."""
+        return np.arange(len(self))
+
+    @property
+    def num_classes(self) -> int:
+        """C, as of the real one."""
+        return self._real.num_classes
+
+    def identity(self) -> Fingerprint:
+        """Return the rows, and what projects a query."""
+        return self._real.identity() | {"planted": json.dumps(describe([self._features, self._vote, self._image]))}
+
+    def tap(self, name: str) -> Tap:
+        """Return a tap by name."""
+        return self._real.tap(name)
+
+    def project(self, tap: str, pooled: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` of pooled activations, in their dtype."""
+        return self._real.project(tap, pooled)
+
+    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features ``(..., D)``."""
+        del tap
+        return self._features.numpy()[ids]
+
+    def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` features, the lower id of equally near ones first."""
+        del tap
+        if not 1 <= k <= len(self):
+            raise UserError(
+                f"an attack asks for {k} neighbors of {len(self)} planted rows: raise BinarizationTest's inner"
+            )
+        asked = features.detach().cpu().double()
+        distance = torch.cdist(asked, self._features.double(), compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
+        near = distance.sort(dim=1, stable=True)
+        return Neighbors(near.indices[:, :k].numpy(), near.values[:, :k].float().numpy())
+
+    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)``."""
+        return self._image[torch.from_numpy(ids).to(self._image.device)].to(device)
+
+    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+        """Return what rows ``(N, K)`` predict, as complete one-hot rows."""
+        one_hot = F.one_hot(self._vote[torch.from_numpy(ids)], self.num_classes)  # (N, K, C)
+        return NeighborPredictions(one_hot.float().to(device), None, self.num_classes)
+
+    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return 1 for each of the rows ``(N, K)``, float32."""
+        del name
+        return torch.ones(ids.shape, device=device)

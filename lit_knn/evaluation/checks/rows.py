@@ -1,0 +1,64 @@
+"""The results of a run, put together as checks ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
+from lit_knn.defenses import Variant
+from lit_knn.report.results.record import Row, variant
+from lit_knn.threat_models.threat import GrayBox, Threat, WhiteBox
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def leading(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of the smallest k of top-k only."""
+    rows = list(rows)
+    smallest = min((row["topk"] for row in rows), default=0)
+    return [row for row in rows if row["topk"] == smallest]
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    """Return rows by key, both in the order in which they appear."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def cell(row: Row) -> tuple[Variant, float]:
+    """Return what is attacked and how hard: the key under which attacks can be compared."""
+    return variant(row), row["delta"]
+
+
+def strongest(rows: Iterable[Row]) -> Row:
+    """Return the row with the lowest accuracy, the first of equal ones."""
+    return min(rows, key=lambda row: row["accuracy"])
+
+
+def is_above(row: Row, other: Row) -> bool:
+    """Tell whether an accuracy is above another beyond the confidence intervals of both."""
+    return row["low"] > other["high"]
+
+
+def aims_at(threat: Threat, row: Row) -> bool:
+    """Tell whether a row is the accuracy of what a threat attacks; a transfer of its images otherwise."""
+    if isinstance(threat, WhiteBox) and threat.defense is not None:
+        return any((copy.defense, copy.tap) == (row["defense"], row["tap"]) for copy in threat.defense.variants)
+    return isinstance(threat, GrayBox) and row["defense"] == "none"
+
+
+def where(row: Row) -> str:
+    """Return a row in words, without its attack: ``kNN late K=5 UW soft N=1000 at Δ = 0.1``."""
+    return f"{variant(row)} at Δ = {row['delta']:g}"
+
+
+def who(row: Row) -> str:
+    """Return the attack of a row in words: ``PGD (gray box)``."""
+    return f"{row['attack']} ({row['threat'].replace('_', ' ')})"
+
+
+def percent(share: float) -> str:
+    """Return a share in words: ``42 %``, or ``3.1 %`` where a digit more tells something."""
+    return f"{100 * share:.{0 if share in (0, 1) or share >= 0.1 else 1}f} %"

@@ -1,0 +1,71 @@
+"""From class scores to hits, and from hits to an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lit_knn.errors import UserError
+
+
+def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
+    """Tell whether the true class is among the k best, ties going to the lower class.
+
+    ``topk`` and ``argmax`` break ties as the device likes; hard votes tie often, so the rank is counted instead.
+
+    Args:
+        scores: ``(V, N, C)`` float, one layer per defense variant; any scale, infinities allowed.
+        label: ``(N,)`` int64 in ``[0, C)``.
+        topk: Values of k in ``[1, C − 1]``; the caller drops larger ones, which would always hit.
+
+    Returns:
+        ``(N, V, T)`` bool.
+
+    Raises:
+        UserError: If a k or a label is out of range, or a score is NaN.
+
+    Example:
+        >>> hits(torch.tensor([[[0.2, 0.4, 0.4]]]), torch.tensor([2]), topk=(1, 2))
+        tensor([[[False,  True]]])
+    """
+    classes = scores.shape[-1]
+    if not all(1 <= k < classes for k in topk):
+        raise UserError(f"topk {list(topk)} of {classes} classes: values from 1 to {classes - 1} are accepted")
+    if bool(((label < 0) | (label >= classes)).any()):
+        raise UserError(f"a query has label {_first_outside(label, classes)}; scores have classes 0 to {classes - 1}")
+    if bool(scores.isnan().any()):
+        raise UserError("class scores contain NaN: the network or its weights produce values that are not numbers")
+    truth = scores.gather(-1, label.expand(len(scores), -1).unsqueeze(-1))  # (V, N, 1)
+    lower = torch.arange(classes, device=scores.device) < label.unsqueeze(-1)  # (N, C)
+    rank = ((scores > truth) | ((scores == truth) & lower)).sum(-1)  # (V, N)
+    return rank.T.unsqueeze(-1) < torch.tensor(list(topk), device=scores.device)  # (N, V, T)
+
+
+def wilson(correct: Tensor, total: Tensor, z: float = 1.959964) -> tuple[Tensor, Tensor]:
+    """Return Wilson's score interval of a proportion; nothing seen gives [0, 1].
+
+    Args:
+        correct: Integer counts of any shape.
+        total: Integer counts that broadcast against ``correct``.
+        z: Quantile of the normal distribution; the default gives 95 %.
+
+    Returns:
+        Lower and upper bounds in [0, 1], float64, of the broadcast shape.
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    n = total.double().clamp(min=1)
+    share = correct.double() / n
+    center = share + z**2 / (2 * n)
+    spread = z * torch.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    low = torch.where(correct == 0, 0.0, (center - spread) / scale)  # exact ends, where rounding would leave 1e-17
+    high = torch.where(correct == total, 1.0, (center + spread) / scale)
+    return low, high
+
+
+def _first_outside(label: Tensor, classes: int) -> int:
+    return int(label[(label < 0) | (label >= classes)][0])

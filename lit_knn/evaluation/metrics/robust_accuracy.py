@@ -1,0 +1,148 @@
+"""Accuracy under attack, counted exactly over any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lit_knn.errors import UserError
+from lit_knn.evaluation.metrics.functional import wilson
+
+if TYPE_CHECKING:  # names only: metrics need neither defenses nor reports
+    from lit_knn.report.results.record import Row
+    from lit_knn.report.results.variant import Variant
+
+FIXED_POINT = 2**32  # sums of integers are the same in any order, and stay integers under `precision: 16-true`
+
+
+class RobustAccuracy(Metric):
+    """Hits and realized perturbations per case, Δ, defense variant and k.
+
+    States are int64 of fixed size (A cases, E budgets Δ, V variants, T values of k), so that 1, 2 or 4 processes
+    merge to the same numbers to the last bit.
+
+    Args:
+        cases: Pairs (threat, attack).
+        deltas: Budgets Δ, as configured.
+        variants: What the defenses answer, in the order of the scores.
+        topk: Values of k; those above C − 1 are to be left out, see :func:`lit_knn.evaluation.metrics.hits`.
+
+    Raises:
+        UserError: If one of the lists is empty or names something twice.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    correct: Tensor  # (A, E, V, T)
+    total: Tensor  # (A, E), and so are the rest
+    delta_sum: Tensor
+    delta_max: Tensor
+    normalized_delta_sum: Tensor
+
+    def __init__(
+        self,
+        cases: Sequence[tuple[str, str]],
+        deltas: Sequence[float],
+        variants: Sequence[Variant],
+        topk: Sequence[int] = (1, 5),
+    ) -> None:
+        super().__init__()
+        named = {"threats × attacks": cases, "deltas": deltas, "defense variants": variants, "topk": topk}
+        for name, values in named.items():
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"{name} {list(values)} must name at least one thing and nothing twice")
+        self.cases, self.deltas, self.variants, self.topk = tuple(cases), tuple(deltas), tuple(variants), tuple(topk)
+        cells = (len(cases), len(deltas))
+        self._add_counts("correct", (*cells, len(variants), len(topk)), "sum")
+        self._add_counts("total", cells, "sum")
+        self._add_counts("delta_sum", cells, "sum")
+        self._add_counts("delta_max", cells, "max")
+        self._add_counts("normalized_delta_sum", cells, "sum")
+
+    def _add_counts(self, name: str, shape: tuple[int, ...], merge: str) -> None:
+        self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx=merge)
+
+    def update(self, case: int, delta: int, hits: Tensor, realized: Tensor, realized_normalized: Tensor) -> None:
+        """Count one attacked batch.
+
+        Args:
+            case: Position in ``cases``.
+            delta: Position in ``deltas``.
+            hits: ``(N, V, T)`` bool, from :func:`lit_knn.evaluation.metrics.hits`.
+            realized: ``(N,)`` float, Δ of each image in pixels.
+            realized_normalized: ``(N,)`` float, the same in the classifier's normalized space.
+
+        Raises:
+            ValueError: If a shape does not fit or a perturbation is not finite.
+        """
+        if hits.shape[1:] != self.correct.shape[2:] or not len(hits) == len(realized) == len(realized_normalized):
+            raise ValueError(
+                f"hits {tuple(hits.shape)}, realized {tuple(realized.shape)} and {tuple(realized_normalized.shape)} "
+                f"do not fit (N, {len(self.variants)}, {len(self.topk)}), (N,) and (N,)"
+            )
+        if not bool((realized.isfinite() & realized_normalized.isfinite()).all()):
+            raise ValueError(f"an image attacked by {self.cases[case]} has a perturbation that is not finite")
+        cell = (case, delta)
+        pixels, normalized = _fixed_point(realized), _fixed_point(realized_normalized)
+        self.correct = _changed(self.correct, cell, self.correct[cell] + hits.sum(0))
+        self.total = _changed(self.total, cell, self.total[cell] + len(hits))
+        self.delta_sum = _changed(self.delta_sum, cell, self.delta_sum[cell] + pixels.sum())
+        self.delta_max = _changed(self.delta_max, cell, self.delta_max[cell].maximum(pixels.max()))
+        self.normalized_delta_sum = _changed(
+            self.normalized_delta_sum, cell, self.normalized_delta_sum[cell] + normalized.sum()
+        )
+
+    def compute(self) -> list[Row]:
+        """Return one row per counted cell, in the order of the record; every process must take part."""
+        low, high = (bound.tolist() for bound in wilson(self.correct.cpu(), self.total.cpu()[..., None, None]))
+        correct, total = self.correct.tolist(), self.total.tolist()
+        rows: list[Row] = []
+        for (a, (threat, attack)), (e, delta) in product(enumerate(self.cases), enumerate(self.deltas)):
+            n = total[a][e]
+            if n == 0:
+                continue  # a case may leave out budgets
+            for (v, variant), (t, k) in product(enumerate(self.variants), enumerate(self.topk)):
+                rows.append(
+                    {
+                        "threat": threat,
+                        "attack": attack,
+                        "delta": delta,
+                        "defense": variant.defense,
+                        "tap": variant.tap,
+                        "k": variant.k,
+                        "weighting": variant.weighting,
+                        "combination": variant.combination,
+                        "rows": variant.rows,
+                        "topk": k,
+                        "correct": correct[a][e][v][t],
+                        "n": n,
+                        "accuracy": correct[a][e][v][t] / n,
+                        "low": low[a][e][v][t],
+                        "high": high[a][e][v][t],
+                        "delta_mean": int(self.delta_sum[a, e]) / FIXED_POINT / n,
+                        "delta_max": int(self.delta_max[a, e]) / FIXED_POINT,
+                        "normalized_delta_mean": int(self.normalized_delta_sum[a, e]) / FIXED_POINT / n,
+                    }
+                )
+        return rows
+
+    def rows(self) -> list[Row]:
+        """Merge the processes and return the long-form table, see :meth:`compute`."""
+        return self.compute()
+
+
+def _fixed_point(value: Tensor) -> Tensor:
+    return (value.float() * FIXED_POINT).round().long()  # exact: a power of two only moves the exponent
+
+
+def _changed(state: Tensor, cell: tuple[int, int], value: Tensor) -> Tensor:
+    state = state.clone()  # out of place: under ddp_spawn the default states lie in shared memory
+    state[cell] = value
+    return state

@@ -1,0 +1,61 @@
+"""All that a test counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lit_knn.evaluation.metrics.audit import SampleAudit
+from lit_knn.evaluation.metrics.clean import CleanQueries, cautions
+from lit_knn.evaluation.metrics.flat import FlatGradients
+from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
+
+if TYPE_CHECKING:  # names only, as for the accuracy
+    from lit_knn.evaluation.sample_results import Outcome
+    from lit_knn.report.results.variant import Variant
+
+WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
+
+
+class Tally(nn.Module):
+    """Accuracies of each case and, of several, the worst one of each image; the audit; clean queries; flat gradients.
+
+    Args:
+        cases: Names (threat, attack).
+        deltas: Sizes of perturbation, 0 included.
+        variants: What the defenses answer.
+        topk: Values of k, below C.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[tuple[str, str]],
+        deltas: Sequence[float],
+        variants: Sequence[Variant],
+        topk: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self._several = len(cases) > 1
+        self._sizes = len(deltas)
+        self.accuracy = RobustAccuracy([*cases, WORST_CASE] if self._several else cases, deltas, variants, topk)
+        self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
+
+    def count(self, ids: Tensor, outcome: Outcome) -> None:
+        """Count what became of the queries with these ids ``(N,)``, in every case and in the worst one."""
+        parts = outcome.cells
+        if self._several:
+            parts = [torch.cat(both) for both in zip(parts, outcome.worst_case().cells, strict=True)]
+        for case, size in product(range(len(parts[0])), range(self._sizes)):
+            self.accuracy.update(case, size, *(part[case, size] for part in parts))
+        self.clean.update(outcome.right, outcome.stored)
+        self.flat.update(outcome.flat)
+        self.audit.update(ids)
+
+    def cautions(self, num_classes: int) -> list[str]:
+        """Return what to know before the accuracies are believed, in full sentences; every process must take part."""
+        clean = self.clean.counts()
+        return cautions(clean, num_classes) + self.flat.cautions(clean.seen)

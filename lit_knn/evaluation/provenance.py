@@ -1,0 +1,125 @@
+"""What attacked images depend on, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from lit_knn.attacks import Attack
+from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.data import ImageData
+from lit_knn.storage.fingerprint import Fingerprint, describe
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+from lit_knn.threat_models.threat import Threat
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation.module import Evaluation
+
+
+def case_origins(
+    cases: Sequence[tuple[Threat, Attack]],
+    surrogate_defenses: Mapping[str, SurrogateDefense | None],
+    classifier: Classifier,
+    data: ImageData,
+    *,
+    precision: str,
+) -> dict[tuple[str, str], Fingerprint]:
+    """Return what the attacked images of each case, and their activations, depend on besides Δ and batch.
+
+    Versions of PyTorch, devices and numbers of threads are left out: they change last bits, not what is measured. The
+    version of this package is in, since another one may mean something else by the same attack, and so is the source of
+    an attack of your own, but not that of what it calls.
+
+    Args:
+        cases: Threats say which network is attacked, attacks what is run; what tables call it does not matter.
+        surrogate_defenses: By name of the threat, the attacker's copy of the defense, if they hold one: then x* depends on their
+            view of the database.
+        classifier: The defended classifier.
+        data: Says what the queries are.
+        precision: Of the Trainer.
+    """
+    hashes = network_hashes(classifier, [threat for threat, _ in cases])
+    shared = _shared(hashes[classifier], data, precision)
+    copies = {
+        name: {} if surrogate_defense is None else _copy(surrogate_defense)
+        for name, surrogate_defense in surrogate_defenses.items()
+    }
+    return {
+        (threat.name, attack.name): {
+            **shared,
+            "attack": _json({name: value for name, value in describe(attack).items() if name != "name"}),
+            "attacked": hashes[threat.attacked(classifier)],
+            **copies[threat.name],
+        }
+        for threat, attack in cases
+    }
+
+
+def outcome_origin(evaluation: Evaluation) -> Fingerprint:
+    """Return what becomes of queries depends on: the same, by names, and defenses, databases, and which queries.
+
+    Batches, too: what becomes of each is a file of its own.
+    """
+    classifier, data, views = evaluation.classifier, evaluation.data, evaluation.views
+    hashes = network_hashes(classifier, evaluation.threats)
+    copies = {threat.name: evaluation.surrogate_defense(threat) for threat in evaluation.threats}
+    return {
+        **_shared(hashes[classifier], data, str(evaluation.trainer.precision)),
+        **{f"attacked by {threat.name}": hashes[threat.attacked(classifier)] for threat in evaluation.threats},
+        **{
+            f"{part} of {name}": value
+            for name, copy in copies.items()
+            if copy is not None
+            for part, value in _copy(copy).items()
+        },
+        **{f"attack {attack.name}": _json(describe(attack)) for attack in evaluation.attacks},
+        **{
+            name + f" of size {number}" * (len(views) > 1): value
+            for number, view in enumerate(views, 1)
+            for name, value in view.identity().items()
+        },
+        "defenses": _json(describe(evaluation.defenses)),
+        "lines": _json([str(variant) for variant in evaluation.variants]),
+        "cases": _json([[threat.name, attack.name] for threat, attack in evaluation.cases]),
+        "deltas": _json(evaluation.deltas),
+        "topk": _json(evaluation.topk),
+        "queries": data.query_identity(),
+        "batches": f"of {data.batch_size} queries",
+        "images": "rounded to float16" if evaluation.cache and evaluation.cache.images else "not rounded",
+    }
+
+
+def _shared(classifier: str, data: ImageData, precision: str) -> Fingerprint:
+    return {
+        "lit_knn": metadata.version("lit_knn"),
+        "classifier": classifier,
+        "queries": data.queries.identity(),
+        "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
+        "precision": precision,
+    }
+
+
+def _copy(surrogate_defense: SurrogateDefense) -> Fingerprint:
+    """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
+    parts = {"copy": _json(describe(surrogate_defense.defense)), "copy's network": _hash(surrogate_defense.classifier)}
+    if surrogate_defense.defense.needed:
+        parts |= {f"copy's {name}": value for name, value in surrogate_defense.gallery.identity().items()}
+    return parts
+
+
+def network_hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn.Module, str]:
+    """Hash each network once, by however many threats it is attacked."""
+    networks = {classifier, *(threat.attacked(classifier) for threat in threats)}
+    return {network: _hash(network) for network in networks}
+
+
+def _hash(network: nn.Module) -> str:
+    return network.fingerprint() if isinstance(network, Classifier | Ensemble) else _json(describe(network))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)

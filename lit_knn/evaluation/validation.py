@@ -1,0 +1,193 @@
+"""What has to be true of the parts of an evaluation before it attacks anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from lit_knn.backbones import Classifier
+from lit_knn.errors import UserError, counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lit_knn.attacks import Attack
+    from lit_knn.backbones import Tap
+    from lit_knn.data import Batch, ImageData, ImageSource
+    from lit_knn.data.preprocessing import Preprocessing
+    from lit_knn.database import Database, Gallery
+    from lit_knn.defenses import Defense
+    from lit_knn.evaluation.cache import AdversarialCache
+    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+    from lit_knn.threat_models.threat import Threat
+
+
+def require_database(database: Database | None) -> Database:
+    """Return the database of a configuration.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if database is None:
+        raise UserError("the configuration has no model.database: there is nothing to extract, index or search")
+    return database
+
+
+def verify_parts(
+    *,
+    attacks: Sequence[Attack],
+    deltas: Sequence[float],
+    defenses: Sequence[Defense],
+    threats: Sequence[Threat],
+    database: Database | None,
+    topk: Sequence[int],
+    cache: AdversarialCache | None,
+) -> None:
+    """Refuse what cannot be run together, or told apart in the results.
+
+    Raises:
+        UserError: If there is no attack or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name, a defense that
+            looks at images which the cache does not keep, or an attacker who would have to know databases of several
+            sizes.
+    """
+    if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
+        raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
+    if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
+        raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {list(deltas)}")
+    for kind, names in (
+        ("threats", [threat.name for threat in threats]),
+        ("attacks", [attack.name for attack in attacks]),
+        ("defense variants", [variant for defense in defenses for variant in defense.variants]),
+    ):
+        if len(set(names)) < len(names):
+            raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
+    if cache is not None and not cache.images and (looking := [d for d in defenses if d.uses_image]):
+        raise UserError(
+            f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
+        )
+    if database is not None and len(database.rows) > 1 and any(threat.adaptive for threat in threats):
+        raise UserError(
+            f"a white-box attacker knows a database of one size, but model.database.rows is {database.rows}: run each "
+            "size by itself"
+        )
+
+
+def verify_neighbors(needed: Mapping[str, int], views: Sequence[Gallery], whose: str = "a defense") -> None:
+    """Refuse databases with fewer rows than neighbors are wanted.
+
+    Raises:
+        UserError: If the smallest one has.
+    """
+    rows = min((len(view) for view in views), default=0)
+    for tap, k in needed.items():
+        if k > rows:
+            wanted, there = counted(k, "neighbor", "neighbors"), counted(rows, "row", "rows")
+            raise UserError(f"{whose} wants {wanted} at {tap}, but the database has {there}")
+
+
+def verify_topk(topk: Sequence[int], num_classes: int) -> None:
+    """Refuse a k that every answer would be right for.
+
+    Raises:
+        UserError: If one is not below the number of classes.
+    """
+    if max(topk) >= num_classes:
+        raise UserError(
+            f"model.topk is {list(topk)}, but the classifier has {num_classes} classes: 1 to {num_classes - 1} are accepted"
+        )
+
+
+def verify_attackers(
+    cases: Sequence[tuple[Threat, Attack]], surrogate_defenses: Mapping[str, SurrogateDefense | None], num_classes: int
+) -> None:
+    """Refuse attackers who could not ask what their attacks ask for.
+
+    Args:
+        cases: Threats and attacks.
+        surrogate_defenses: By name of the threat, the attacker's copy of the defense, if they hold one.
+        num_classes: C of the defended classifier.
+
+    Raises:
+        UserError: If their database has fewer rows than the copy or the objective looks for, or an objective compares
+            more classes than there are.
+    """
+    for threat, attack in cases:
+        surrogate_defense = surrogate_defenses[threat.name]
+        if surrogate_defense is not None and surrogate_defense.defense.needed:
+            verify_neighbors(
+                surrogate_defense.defense.needed, [surrogate_defense.gallery], f"the copy that {threat.name} holds"
+            )
+        attack.objective.verify(attack.name, surrogate_defense, num_classes)
+
+
+def verify_networks(
+    classifier: Classifier,
+    threats: Sequence[Threat],
+    taps: Sequence[Tap],
+    image: Tensor,
+    preprocessing: Preprocessing | None = None,
+) -> int:
+    """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
+
+    Args:
+        classifier: The defended one.
+        threats: May attack others.
+        taps: Where the defended one is read.
+        image: ``(N, 3, H, W)`` float32 in [0, 1].
+        preprocessing: What brought the images to their size, if anything.
+
+    Returns:
+        C, the number of classes.
+
+    Raises:
+        UserError: If one does not give logits, or those of other classes, or its layers cannot be tapped.
+    """
+    classifier.examine(image, taps, preprocessing)
+    for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
+        if network is not classifier:
+            network.examine(image, preprocessing=preprocessing)
+            for part in network.modules():
+                if isinstance(part, Classifier) and part.num_classes != classifier.num_classes:
+                    raise UserError(
+                        f"network {part.name} has {part.num_classes} classes and is attacked in place of "
+                        f"{classifier.name}, which has {classifier.num_classes}: both must have the same"
+                    )
+    return cast(int, classifier.num_classes)
+
+
+def verify_sources(data: ImageData) -> None:
+    """Refuse queries that are in the database, or whose classes were counted through to other numbers than there.
+
+    Nothing says which of the numbers are the network's: one folder of another name is enough to shift all behind it.
+
+    Raises:
+        UserError: If they are.
+    """
+    data.verify_disjoint()
+    mine = data.queries.found_classes
+    theirs = None if data.database is None else data.database.found_classes
+    if mine is not None and theirs is not None and (clash := mine.clash(theirs)):
+        raise UserError(f"data.queries: {clash}")
+
+
+def verify_labels(batch: Batch, source: ImageSource, num_classes: int | None) -> None:
+    """Refuse queries whose labels are not classes of the network, before they are attacked.
+
+    Args:
+        batch: Some of the queries.
+        source: Of all of them.
+        num_classes: C; None while it is not known.
+
+    Raises:
+        UserError: If the labels of the source cannot be, or one of the batch is not.
+    """
+    if num_classes is None:
+        return
+    if problem := source.label_problem(num_classes):
+        raise UserError(f"data.queries: {problem}")
+    for key, label in zip(batch["key"], batch["label"].tolist(), strict=True):
+        if label >= num_classes:
+            shifted = f": where yours are 1 to {num_classes}, subtract 1" if batch["label"].max() == num_classes else ""
+            raise UserError(
+                f"query {key} has label {label}, but the network's classes are 0 to {num_classes - 1}{shifted}"
+            )

@@ -1,0 +1,1 @@
+"""One document, as a web page and as Markdown."""

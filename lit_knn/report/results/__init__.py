@@ -1,0 +1,1 @@
+"""What runs have measured, and what the paper has; no PyTorch."""

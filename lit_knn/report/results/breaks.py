@@ -1,0 +1,75 @@
+"""Which attack broke which image: the per-sample side of the worst case."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lit_knn.storage.atomic import atomic_write, undamaged
+
+if TYPE_CHECKING:
+    from lit_knn.evaluation.sample_results import Outcome
+    from lit_knn.report.results.variant import Variant
+
+BREAKS_FILE = "broken_by.csv"
+
+
+def write_breaks(
+    path: Path,
+    batches: Iterable[tuple[list[int], Outcome]],
+    cases: Sequence[tuple[str, str]],
+    deltas: Sequence[float],
+    variants: Sequence[Variant],
+) -> None:
+    """Write one row per query and Δ with, for each defense variant, the first case that breaks it.
+
+    Args:
+        path: Of the CSV.
+        batches: Ids and outcomes.
+        cases: Names (threat, attack) of the outcomes' cases, A of them.
+        deltas: The outcomes' E budgets; 0 stands for the clean image, and is left out.
+        variants: The outcomes' V variants. An answer counts as broken by the smallest k of the run.
+
+    The cells are "" where no case breaks the answer, "clean" where it is wrong without any attack, and else
+    "threat: attack".
+    """
+    names = [f"{threat}: {attack}" for threat, attack in cases]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "delta", *map(str, variants)])
+    for ids, outcome in batches:
+        broken = ~outcome.hits[..., 0].numpy()  # (A, E, N, V)
+        clean = broken[0, deltas.index(0.0)]  # (N, V)
+        first = broken.argmax(axis=0)  # (E, N, V), the lowest of those that break
+        cells = np.where(clean, "clean", np.where(broken.any(axis=0), np.array(names)[first], ""))  # (E, N, V)
+        for n, query in enumerate(ids):
+            for delta, line in zip(deltas, cells[:, n], strict=True):
+                if delta > 0:
+                    table.writerow([query, delta, *line])
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(text.getvalue(), encoding="utf-8")
+
+
+def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:
+    """Return, for each column of variants, how often each cell occurs at a Δ.
+
+    Raises:
+        UserError: If the file is not one that `write_breaks` writes.
+    """
+    with undamaged(path, "remove the file"), path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file, strict=True)
+        query, size, *columns = table.fieldnames or ["", ""]
+        counts: dict[str, Counter[str]] = {column: Counter() for column in columns}
+        for row in table:
+            if (query, size) != ("id", "delta") or None in (*row, *row.values()):
+                raise ValueError(f"line {table.line_num} is not id, delta and {len(columns)} cells")
+            if float(row[size]) == delta:
+                for column in columns:
+                    counts[column][row[column]] += 1
+    return counts

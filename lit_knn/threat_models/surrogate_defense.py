@@ -1,0 +1,140 @@
+"""What a white-box attacker holds: a copy of the defense, over their own view of the database."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_knn.backbones import Classifier
+from lit_knn.database import Gallery
+from lit_knn.defenses import KNN, Defense, Query
+from lit_knn.defenses.neighbors.knn import COMBINE
+from lit_knn.defenses.neighbors.vote import coefficients
+from lit_knn.errors import UserError
+from lit_knn.threat_models.class_exemplars import ClassExemplars
+
+ROUNDING = 2.0**-10  # a stored float16 feature is within this share of its norm of the image's own
+
+
+class SurrogateDefense:
+    """A copy of one defense variant, to look into and to ask.
+
+    Args:
+        classifier: The defended classifier.
+        defense: What answers, with one variant.
+        gallery: The attacker's view of the database; None for a defense without retrieval.
+
+    Raises:
+        UserError: If the defense has several variants.
+    """
+
+    def __init__(self, classifier: Classifier, defense: Defense, gallery: Gallery | None = None) -> None:
+        if len(defense.variants) != 1:
+            raise UserError(f"a white-box attacker copies one variant of a defense, not {len(defense.variants)}")
+        self.classifier, self.defense, self._gallery = classifier, defense, gallery
+
+    def scores(self, image: Tensor) -> Tensor:
+        """Return the defense's scores ``(N, C)``; with a graph where the defense is differentiable."""
+        return self.defense(Query(image, self.classifier, self._gallery, self.defense.needed))[0]
+
+    # ---------------------------------------------------------------- retrieval
+
+    @property
+    def retrieval(self) -> KNN:
+        """The defense, if it is a retrieval.
+
+        Raises:
+            UserError: If it is not.
+        """
+        if not isinstance(self.defense, KNN):
+            raise UserError(
+                f"this attack looks for neighbors, but its threat's defense is {type(self.defense).__name__}"
+            )
+        return self.defense
+
+    @property
+    def gallery(self) -> Gallery:
+        """The attacker's view of the database."""
+        if self._gallery is None:
+            raise UserError("a defense asks for neighbors, but the configuration has no model.database")
+        return self._gallery
+
+    @property
+    def tap(self) -> str:
+        """Where neighbors are looked for."""
+        return self.retrieval.taps[0]
+
+    @property
+    def k(self) -> int:
+        """How many neighbors vote."""
+        return self.retrieval.k[0]
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return projected features ``(N, D)``, in the dtype of the image and with a graph."""
+        pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
+        return self.gallery.project(self.tap, pooled[self.tap])
+
+    def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
+        """Return the rows ``(N, k)`` next to features ``(N, D)``, nearest first.
+
+        Args:
+            features: ``(N, D)`` float.
+            k: How many.
+            exclude_self: Leave out a row that is the query itself, to the rounding of the store: at the image's own
+                feature the gradient of a distance is zero.
+        """
+        if not exclude_self:
+            return self.gallery.search(self.tap, features, k).ids
+        found = self.gallery.search(self.tap, features, k + 1)
+        query = features.detach().float().cpu().numpy()
+        first = self.gallery.vectors(self.tap, found.ids[:, 0])  # an index may round distances of copies away from 0
+        itself = np.linalg.norm(query - first, axis=1) <= ROUNDING * np.linalg.norm(query, axis=1)  # (N,)
+        return np.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
+
+    def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
+        """Return the rows ``(N, k)`` next to images; see :meth:`nearest`."""
+        with torch.no_grad():
+            return self.nearest(self.features(image), k, exclude_self=exclude_self)
+
+    def vectors(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
+        """Return the stored features of rows ``(N, K)``: ``(N, K, D)`` on the device and in the dtype of ``like``."""
+        return torch.from_numpy(self.gallery.vectors(self.tap, ids)).to(like)
+
+    def images(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
+        """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` on the device and in the dtype of ``like``.
+
+        Args:
+            ids: ``(N, K)`` int64.
+            like: ``(N, 3, H, W)`` float, images to add their gradients to.
+
+        Raises:
+            UserError: If they differ from ``like`` in size, or one cannot be read.
+        """
+        images = self.gallery.images(ids, like.device).to(like)
+        if images.shape[2:] != like.shape[1:]:
+            sizes = " and ".join("×".join(map(str, part.shape[-2:])) for part in (like, images))
+            raise UserError(f"queries and database differ in size, {sizes} pixels: set data.preprocessing")
+        return images
+
+    def vote(self, ids: NDArray[np.int64], membership: Tensor) -> Tensor:
+        """Return the scores ``(N, C)`` that the defense would give if rows were neighbors to a degree.
+
+        Args:
+            ids: ``(N, J)`` int64.
+            membership: ``(N, J)`` float, at least 0; 1 for the K neighbors and 0 for others is the defense itself.
+        """
+        predictions = self.gallery.predictions(ids, membership.device)
+        predictions = predictions._replace(probability=predictions.probability.to(membership))
+        stored = partial(self.gallery.weights, ids=ids, device=membership.device)
+        weights = self.retrieval.weightings[0](predictions, stored).to(membership)
+        shares = coefficients((membership * weights)[None], [ids.shape[1]])  # (1, N, J)
+        return COMBINE[self.retrieval.combinations[0]](shares, predictions)[0]
+
+    @cached_property
+    def exemplars(self) -> ClassExemplars:
+        """Rows of each class, to be drawn towards or pushed away from."""
+        return ClassExemplars(self.gallery, self.tap)

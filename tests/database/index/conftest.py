@@ -1,0 +1,57 @@
+"""A store of clustered features, in three shards."""
+
+import numpy as np
+import pytest
+
+from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
+
+
+def write_features(folder, features):
+    """Write rows ``(M, D)`` as tap "late" and their negatives as tap "early"; all else is as simple as it gets."""
+    schema = Schema(
+        num_classes=2,
+        dimensions={"early": features.shape[1], "late": features.shape[1]},
+        weights=(),
+        packed=False,
+        key_width=1,
+    )
+    parts = np.array_split(features, 3)
+    for shard, part in enumerate(parts):
+        ids = np.arange(len(part))
+        path = folder / shard_name(shard)
+        with ShardWriter(path, capacity=len(part), schema=schema, fingerprint={}) as writer:
+            writer.append(
+                features={"late": part, "early": -part},
+                softmax=np.full((len(part), 2), 0.5, np.float32),
+                weights={},
+                ids=ids,
+                label=ids,
+                key=[""] * len(part),
+            )
+            writer.seal()
+    write_manifest(folder, range(len(parts)))
+    return Store(folder)
+
+
+def clustered(rows, dimension=64, seed=0):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(100, dimension))
+    return (centers[rng.integers(0, 100, rows)] + 0.3 * rng.normal(size=(rows, dimension))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """10,000 rows of 64 dimensions."""
+    return write_features(tmp_path_factory.mktemp("store"), clustered(10_000))
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """300 rows of 8 dimensions."""
+    return write_features(tmp_path_factory.mktemp("small"), clustered(300, dimension=8))
+
+
+@pytest.fixture(scope="session")
+def queries():
+    """40 queries near the rows of `store`."""
+    return clustered(10_040)[10_000:]

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from lit_knn.attacks import APGD, FGSM, PGD
+from lit_knn.attacks.objectives import CrossEntropy, SoftKNN
+from lit_knn.errors import UserError
+from lit_knn.evaluation.checks import MoreEffort
+from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+
+FAST = {"factors": [2], "restarts": 2}
+
+
+@pytest.mark.parametrize("threat", [GrayBox(), WhiteBox()], ids=["gray", "white"])
+def test_an_attack_that_has_converged_passes_and_a_lazy_one_is_caught(attacked, threat):
+    objective = SoftKNN() if threat.adaptive else CrossEntropy()
+    honest = APGD(steps=20, objective=objective)
+    lazy = PGD(steps=1, step_size=0.1, objective=objective)
+    assert MoreEffort(**FAST)(attacked([honest], [threat], deltas=[0.075], images=16)).verdict == "pass"
+    found = MoreEffort(factors=[2, 16], restarts=2)(attacked([lazy], [threat], deltas=[0.1], images=16))
+    assert found.verdict == "fail"
+    assert "with 16× steps" in found.sentence
+
+
+def test_the_curve_is_that_of_attacks_with_more_steps_and_restarts(attacked):
+    evidence = attacked([PGD(steps=2, step_size=0.5)], images=32)
+    (case,) = evidence.evaluation.cases
+    curve = MoreEffort(factors=[2, 8], restarts=3)._curve(evidence, case[0], [case[1]])
+
+    def accuracy(attack, delta):
+        (image,) = attack(evidence.evaluation.classifier, evidence.image, evidence.label, evidence.ids, [delta])
+        return float((evidence.evaluation.classifier(image).argmax(1) == evidence.label).float().mean())
+
+    own = {delta: accuracy(PGD(steps=2, step_size=0.5), delta) for delta in (0.05, 0.1, 0.15)}
+    half = float((evidence.evaluation.classifier(evidence.image).argmax(1) == evidence.label).float().mean()) / 2
+    assert curve.delta == min(own, key=lambda delta: abs(own[delta] - half))
+    assert curve.own == own[curve.delta]
+    expected = {
+        "2× steps": PGD(steps=4, step_size=1.0),
+        "8× steps": PGD(steps=16, step_size=4.0),
+        "3× restarts": PGD(steps=2, step_size=0.5, restarts=3),
+    }
+    assert curve.tries == {effort: accuracy(attack, curve.delta) for effort, attack in expected.items()}
+    assert curve.fall == curve.own - min(curve.tries.values()) > 0.2
+
+
+def test_a_lazy_attack_is_no_matter_beside_one_that_has_had_enough(attacked):
+    lazy, honest = PGD(steps=1, step_size=0.1), APGD(steps=20)
+    assert MoreEffort(**FAST)(attacked([lazy, honest], deltas=[0.075], images=16)).verdict == "pass"
+
+
+def test_the_threat_that_gains_most_is_told(attacked, classifier):
+    evidence = attacked([PGD(steps=1, step_size=0.1)], [GrayBox(), BlackBox(surrogates=[classifier], name="same")])
+    (first, attack), (second, _) = evidence.evaluation.cases
+    check = MoreEffort(factors=[2], restarts=2)
+    falls = {threat.name: check._curve(evidence, threat, [attack]).fall for threat in (first, second)}
+    assert falls["gray_box"] == falls["same"]  # a black box is judged by its own network, here the same one
+    assert "PGD (gray box)" in check(evidence).sentence
+
+
+def test_the_attacks_of_the_run_stay_as_they_are(attacked):
+    pgd, apgd = PGD(steps=2), APGD(steps=2)
+    MoreEffort(**FAST)(attacked([pgd, apgd], images=2))
+    assert (pgd.steps, pgd.step_size, pgd.restarts, apgd.steps, apgd.restarts) == (2, 2.5, 1, 2, 1)
+
+
+def test_the_weights_get_no_gradients_and_the_answer_does_not_change(attacked):
+    evidence = attacked([PGD(steps=2)], images=4)
+    with torch.no_grad():  # as in a test
+        assert MoreEffort(**FAST)(evidence) == MoreEffort(**FAST)(evidence)
+    assert all(parameter.grad is None for parameter in evidence.evaluation.classifier.parameters())
+
+
+def test_an_attack_without_steps_is_left_out(attacked):
+    found = MoreEffort()(attacked([FGSM()]))
+    assert found.verdict == "skipped"
+    assert "add PGD" in found.sentence
+
+
+@pytest.mark.parametrize("options", [{"factors": []}, {"factors": [1]}, {"restarts": 1}, {"tolerance": 0.5}])
+def test_settings(options):
+    with pytest.raises(UserError, match=str(next(iter(options)))):
+        MoreEffort(**options)

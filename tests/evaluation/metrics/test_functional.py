@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from lit_knn.errors import UserError
+from lit_knn.evaluation.metrics import hits, wilson
+
+
+def brute_force(scores, label, topk):
+    """Sort (−score, class) and look the true class up."""
+    variants, queries, classes = scores.shape
+    found = np.zeros((queries, variants, len(topk)), dtype=bool)
+    for v in range(variants):
+        for n in range(queries):
+            order = sorted(range(classes), key=lambda c: (-scores[v, n, c], c))
+            found[n, v] = [label[n] in order[:k] for k in topk]
+    return found
+
+
+@pytest.mark.parametrize("levels", [2, 4, 10_000])  # few levels: nearly every score ties
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_hits_rank_like_a_sorted_list_ties_to_the_lower_class(levels, dtype):
+    generator = torch.Generator().manual_seed(levels)
+    scores = torch.randint(levels, (3, 40, 11), generator=generator).to(dtype)
+    label = torch.randint(11, (40,), generator=generator)
+    topk = (1, 2, 5, 10)
+    np.testing.assert_array_equal(hits(scores, label, topk), brute_force(scores.numpy(), label.numpy(), topk))
+
+
+def test_hits_of_infinite_scores():
+    scores = torch.tensor([[[-torch.inf, torch.inf, 0.0], [-torch.inf, -torch.inf, -torch.inf]]])
+    assert hits(scores, torch.tensor([1, 0]), topk=(1,)).all()
+
+
+@pytest.mark.parametrize("topk", [(0,), (1, 3), (-1,)])
+def test_hits_refuses_a_k_that_would_always_or_never_hit(topk):
+    with pytest.raises(UserError, match="of 3 classes: values from 1 to 2 are accepted"):
+        hits(torch.zeros(1, 1, 3), torch.zeros(1, dtype=torch.int64), topk)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_hits_refuses_a_label_outside_the_classes(label):
+    with pytest.raises(UserError, match=f"label {label}; scores have classes 0 to 2"):
+        hits(torch.zeros(1, 2, 3), torch.tensor([0, label]), (1,))
+
+
+def test_hits_refuses_nan():
+    with pytest.raises(UserError, match="NaN"):
+        hits(torch.tensor([[[0.0, torch.nan]]]), torch.tensor([0]), (1,))
+
+
+def test_wilson_agrees_with_scipy():
+    pairs = [(c, n) for n in (1, 2, 7, 100, 50_000) for c in sorted({0, 1, n // 3, n - 1, n})]
+    low, high = wilson(*(torch.tensor(column) for column in zip(*pairs, strict=True)))
+    reference = [binomtest(c, n).proportion_ci(0.95, method="wilson") for c, n in pairs]
+    np.testing.assert_allclose(low, [r.low for r in reference], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(high, [r.high for r in reference], rtol=1e-6, atol=1e-12)
+    assert low.dtype == torch.float64
+
+
+def test_wilson_of_nothing_and_of_everything():
+    low, high = wilson(torch.tensor([[0, 0], [0, 9]]), torch.tensor([0, 9]))  # broadcasts
+    assert low[:, 0].tolist() == [0, 0]
+    assert high[:, 0].tolist() == [1, 1]
+    assert low[0, 1] == 0
+    assert high[1, 1] == 1

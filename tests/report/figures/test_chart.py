@@ -1,0 +1,49 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from lit_knn.report.figures.chart import HEIGHT, LEFT, TOP, WIDTH, _styles, accuracy_chart
+from lit_knn.report.headline import headline
+from tests.report.conftest import make_record
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(record, tmp_path):
+    return ElementTree.parse(accuracy_chart(record, tmp_path / "chart.svg")).getroot()
+
+
+def test_each_accuracy_is_where_the_axes_say(tmp_path):
+    record = make_record(cases=[("gray_box", "PGD")], taps=("layer1",))
+    found = {(float(dot.get("cx")), float(dot.get("cy"))) for dot in drawn(record, tmp_path).iter(f"{SVG}circle")}
+    expected = {
+        (round(LEFT + WIDTH * row["delta"] / 0.06, 1), round(TOP + HEIGHT * (1 - row["accuracy"]), 1))
+        for row in headline(record.results).rows
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize("panels", [1, 5])
+def test_nothing_lies_outside_and_all_is_labeled(panels, tmp_path):
+    nasty = '<b> & "attack"'
+    record = make_record(cases=[("gray_box", f"{nasty} {n}") for n in range(panels)])
+    root = drawn(record, tmp_path)
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert [text for text in texts if "attack" in text] == [f"gray box, {nasty} {n}" for n in range(panels)]
+    assert {"none", "kNN layer1", "kNN layer2"} < set(texts)
+    for path in root.iter(f"{SVG}path"):
+        numbers = [float(number) for number in re.findall(r"[-\d.]+", path.get("d"))]
+        assert all(0 <= x <= float(root.get("width")) for x in numbers[::2])
+        assert all(0 <= y <= float(root.get("height")) for y in numbers[1::2])
+
+
+def test_a_record_of_clean_images_only(tmp_path):
+    record = make_record(cases=[("gray_box", "PGD")], deltas=(0.0,))
+    assert len(list(drawn(record, tmp_path).iter(f"{SVG}circle"))) == 3
+
+
+def test_every_line_can_be_told_apart():
+    labels = ["none", *(f"kNN layer{n}" for n in range(20))]
+    assert len(set(_styles(labels))) == len(labels)
+    assert _styles(["kNN a", "none"])[1] == _styles(labels)[0]

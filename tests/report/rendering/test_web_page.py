@@ -1,0 +1,81 @@
+import base64
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.web_page import web_page
+
+NASTY = "</title><script>alert('x')</script> & \"Δ\""
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text, and minds that what is opened is closed."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.texts, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def read(tmp_path, text=NASTY):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(bytes(range(256)))
+    table = Table([text, "n"], [[text, "1"]], caption=text)
+    blocks = [Heading(text, 1), Paragraph(text, warning=True), table, Folded(text, [Figure(picture, text)])]
+    return Reader(web_page(blocks, tmp_path))
+
+
+def test_text_stays_text_wherever_it_stands(tmp_path):
+    page = read(tmp_path)
+    assert "script" not in page.tags
+    assert page.tags == read(tmp_path, "harmless").tags
+    assert page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1  # title, heading, paragraph, table, summary
+    assert ("alt", NASTY) in page.attributes
+
+
+def test_nothing_is_fetched_and_pictures_are_inside(tmp_path):
+    page = read(tmp_path)
+    (source,) = (value for name, value in page.attributes if name in ("src", "href"))
+    assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == bytes(range(256))
+    style = page.texts[page.texts.index("\n", page.texts.index(NASTY)) + 1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_words_are_told_from_numbers(tmp_path):
+    page = web_page([Table(["a", "b"], [["x", "1"]])], tmp_path)
+    assert '<td class="word">x</td><td>1</td>' in page
+
+
+def sources(page):
+    return [value for name, value in Reader(page).attributes if name == "src"]
+
+
+def test_many_pictures_stay_where_they_lie_and_drawings_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_knn.report.rendering.web_page.MOST", 500)
+    (tmp_path / "runs" / "a&b").mkdir(parents=True)
+    (picture := tmp_path / "runs" / "a&b" / "c.png").write_bytes(bytes(256))
+    (drawing := tmp_path / "d.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><text>Δ "&amp;"</text></svg>')
+    folder = tmp_path / "report"
+    once = [Figure(picture, "a"), Figure(drawing, "b")]
+    first, second = sources(web_page(once, folder))
+    assert first.startswith("data:image/png;base64,")
+    assert unquote(second.removeprefix("data:image/svg+xml,")) == drawing.read_text()
+    twice = [*once, Folded("more", [Figure(picture, "c")])]
+    assert sources(web_page(twice, folder)) == ["../runs/a%26b/c.png", second, "../runs/a%26b/c.png"]

@@ -1,0 +1,53 @@
+import csv
+
+import pytest
+import torch
+
+from lit_knn.defenses import Variant
+from lit_knn.errors import UserError
+from lit_knn.evaluation.sample_results import Outcome
+from lit_knn.report.results.breaks import read_breaks, write_breaks
+
+VARIANTS = [Variant("none"), Variant("kNN", "late", 50, "CBW-D", "soft")]
+CASES = [("gray_box", "PGD"), ("white_box late", "PGD-FS")]
+
+
+def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
+    hits = torch.ones(2, 2, 3, 2, 2, dtype=torch.bool)  # (A, E, N, V, T)
+    hits[0, 1, 0, 0, 0] = hits[1, 1, 0, 0, 0] = False  # both break query 7 without a defense: the first is named
+    hits[1, 1, 0, 1, 0] = False  # the second breaks its defense
+    hits[:, :, 2, 1, 0] = False  # the defense is wrong about query 9 from the start
+    hits[0, 1, 1, 0, 1] = False  # top-5 alone does not count
+    nothing, clean = torch.zeros(2, 2, 3), hits[0, 0, :, 0, 0]
+    outcome = Outcome(hits, nothing, nothing, clean, ~clean, nothing.bool())
+    write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], outcome)], CASES, [0.0, 0.06], VARIANTS)
+    with (tmp_path / "breaks.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["id", "delta", "none", "kNN late K=50 CBW-D soft"],
+        ["7", "0.06", "gray_box: PGD", "white_box late: PGD-FS"],
+        ["8", "0.06", "", ""],
+        ["9", "0.06", "", "clean"],
+    ]
+    assert read_breaks(tmp_path / "breaks.csv", 0.06) == {
+        "none": {"gray_box: PGD": 1, "": 2},
+        "kNN late K=50 CBW-D soft": {"white_box late: PGD-FS": 1, "": 1, "clean": 1},
+    }
+    assert read_breaks(tmp_path / "breaks.csv", 0.02) == {"none": {}, "kNN late K=50 CBW-D soft": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"id,delta,none\n7,0.06\n", r"line 2 is not id, delta and \d cells"),
+        (b"id,delta,none\n7,0.06,,more\n", r"line 2 is not id, delta and \d cells"),
+        (b"a,b\n1,2\n", r"line 2 is not id, delta and \d cells"),
+        (b"id,delta,none\n7,much,\n", "could not convert string to float: 'much'"),
+        (b"id,delta,none\n7,0.06,\xff\n", "codec can't decode"),
+        (b'id,delta,none\n7,0.06,"a', "unexpected end of data"),
+    ],
+)
+def test_another_file(tmp_path, content, reason):
+    (tmp_path / "breaks.csv").write_bytes(content)
+    with pytest.raises(UserError, match=rf"breaks.csv is damaged \(.*{reason}.*\); remove the file"):
+        read_breaks(tmp_path / "breaks.csv", 0.06)

@@ -1,0 +1,148 @@
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from lit_knn.errors import UserError
+from lit_knn.report import Record
+from lit_knn.report.attackers import condensed
+from lit_knn.report.figures.chart import accuracy_chart
+from lit_knn.report.figures.sizes import size_points
+from lit_knn.report.page import page
+from lit_knn.report.results.record import COLUMNS
+from lit_knn.report.results.runs import find_runs
+from lit_knn.report.summary import speaking_delta
+from tests.report.conftest import make_record
+
+
+def test_round_trip(record, tmp_path):
+    path = record.save(tmp_path / "new" / "run")
+    assert Record.load(path) == Record.load(tmp_path / "new" / "run") == record
+    assert [file.name for file in path.parent.iterdir()] == ["record.json"]  # no temporary file left
+
+
+def test_csv_is_byte_stable_and_reads_back_exactly(record, tmp_path):
+    record.save(tmp_path)
+    first = record.write_csv(tmp_path / "a.csv").read_bytes()
+    assert Record.load(tmp_path).write_csv(tmp_path / "b.csv").read_bytes() == first
+    assert b"\r" not in first
+    rows = list(csv.DictReader(first.decode().splitlines()))
+    assert tuple(rows[0]) == COLUMNS
+    assert [float(row["low"]) for row in rows] == [row["low"] for row in record.results]
+    assert [row["k"] for row in rows] == [str(row["k"]) for row in record.results]
+
+
+def test_a_failed_save_leaves_the_old_record(record, tmp_path):
+    path = record.save(tmp_path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dataclasses.replace(record, seconds={"attack": float("nan")}).save(tmp_path)
+    assert Record.load(path) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3"),
+        ({"extra": 1}, r"missing or unknown \['extra'\]"),
+        ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
+        ({"results": 3}, r"content\['results'\] is int, not list"),
+    ],
+)
+def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, message):
+    path = record.save(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        Record.load(path)
+
+
+def test_a_record_from_before_there_were_warnings(record, tmp_path):
+    path = record.save(tmp_path)
+    content = json.loads(path.read_text())
+    del content["warnings"]
+    path.write_text(json.dumps(content | {"schema": 2}))
+    assert Record.load(path) == record
+
+
+@pytest.mark.parametrize("content", ["", '{"schema": 1', "[]", "null"])
+def test_a_damaged_record_is_refused(content, tmp_path):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(UserError, match=r"record\.json"):
+        Record.load(tmp_path)
+
+
+def test_a_missing_record_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no record can be read there"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True])
+def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
+    rows = [record.results[0] | {"accuracy": value}, *record.results[1:]]
+    dataclasses.replace(record, results=rows).save(tmp_path)
+    with pytest.raises(UserError, match="accuracy of results must be numbers"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"n": 0}, {"correct": 1001}, {"correct": -1}, {"accuracy": 0.5}, {"delta": -0.1}])
+def test_numbers_that_no_count_gives_are_refused(record, tmp_path, change):
+    dataclasses.replace(record, results=[*record.results[:-1], record.results[-1] | change]).save(tmp_path)
+    with pytest.raises(UserError, match=r"record\.json is damaged \(no count gives .*; remove it"):
+        Record.load(tmp_path)
+
+
+# ---------------------------------------------------------------- records of another shape
+
+
+def places(content, *path):
+    """Yield the way to each value, of lists to the first."""
+    keys = content if isinstance(content, dict) else range(min(1, len(content))) if isinstance(content, list) else []
+    for key in keys:
+        yield (*path, key)
+        yield from places(content[key], *path, key)
+
+
+CONFIG = {
+    "seed_everything": 0,
+    "model": {
+        "classifier": {"network": "torchvision/resnet50", "arguments": {"weights": "IMAGENET1K_V1"}},
+        "threats": [{"class_path": "BlackBox", "init_args": {"name": "black_box", "surrogates": [{"network": "a"}]}}],
+        "database": {"path": "d", "taps": [{"layer": "layer4.0.add", "name": "layer1"}]},
+        "topk": [1, 5],
+    },
+    "data": {"queries": {"class_path": "ImageNet", "init_args": {"split": "val"}}, "database": None},
+}
+ATTACK = {"class": "lit_knn.attacks.pgd.PGD", "objective": {"class": "CrossEntropy"}, "steps": 10, "step": "sign"}
+WHOLE = dataclasses.replace(
+    make_record(taps=("layer1",)),
+    config=CONFIG,
+    warnings=["3 of 1,000 queries are in the database"],
+    fingerprints={"classifier": "a", "attack PGD": json.dumps(ATTACK)},
+)
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [{}], True])
+def test_a_record_of_another_shape_is_reported_or_refused_by_name(tmp_path, value):
+    """Each value in turn; what is never looked at may be anything."""
+    path = WHOLE.save(tmp_path / "run")
+    content, reported, refused = json.loads(path.read_text()), [], {}
+    for place in places(content):
+        changed = json.loads(path.read_text())
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        (tmp_path / "run" / "record.json").write_text(json.dumps(changed))
+        try:
+            runs = find_runs([tmp_path / "run"])
+            page(runs, speaking_delta(runs.finished[0].record), [Path("a.png")], None)
+            accuracy_chart(condensed(runs.finished[0].record), tmp_path / "chart.svg")
+            size_points(runs.finished)
+            reported.append(place)
+        except UserError as error:
+            refused[place] = str(error)
+        path.write_text(json.dumps(content))
+    assert reported
+    assert all(str(path) in sentence or "record of run run" in sentence for sentence in refused.values()), refused
+    assert ("results",) in refused

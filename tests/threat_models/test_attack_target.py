@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from lit_knn.errors import UserError
+from lit_knn.threat_models.attack_target import AttackTarget, name_ids
+
+
+@pytest.fixture
+def attack_target():
+    image = torch.rand(3, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+    return AttackTarget(lambda image: image.flatten(1), image, torch.tensor([0, 1, 2]), torch.tensor([7, 8, 9]))
+
+
+def test_the_loss_by_hand(attack_target):
+    logits = attack_target.image.flatten(1)
+    expected = torch.stack([row.logsumexp(0) - row[n] for n, row in enumerate(logits)])
+    torch.testing.assert_close(attack_target.cross_entropy(attack_target.image), expected)
+
+
+def test_a_label_that_the_network_does_not_know(attack_target):
+    unknown = AttackTarget(attack_target.model, attack_target.image, torch.tensor([0, 1, 3]), attack_target.ids)
+    with pytest.raises(UserError, match="label 3 is outside the 3 classes"):
+        unknown.cross_entropy(attack_target.image)
+
+
+def test_without_a_copy_of_the_defense(attack_target):
+    with pytest.raises(UserError, match="run it as a WhiteBox"):
+        attack_target.defense  # noqa: B018
+
+
+def test_what_is_not_finite_names_its_images(attack_target):
+    attack_target.require_finite(torch.zeros(3), "it")
+    attack_target.require_finite(torch.zeros(3, 2, 2), "it")
+    with pytest.raises(UserError, match=r"it is not finite for the images with id 8, 9$"):
+        attack_target.require_finite(torch.tensor([0.0, torch.nan, torch.inf]), "it")
+    with pytest.raises(UserError, match=r"id 7$"):
+        attack_target.require_finite(torch.tensor([[0.0, torch.inf], [0.0, 0.0], [1.0, 1.0]]), "it")
+
+
+def test_only_the_first_ids_are_named():
+    assert name_ids(torch.arange(8), torch.arange(8) > 0) == "1, 2, 3, 4, 5 and 2 more"

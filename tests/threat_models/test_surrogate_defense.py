@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.defenses import CBWD, KNN, NoDefense, Query
+from lit_knn.errors import UserError
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+
+
+def knn(**changes):
+    return KNN(**{"taps": ["late"], "k": [5], "weightings": [CBWD()], **changes})
+
+
+@pytest.fixture
+def image(data):
+    return data.on_after_batch_transfer(data.first_queries())["image"][:20]
+
+
+@pytest.fixture
+def stored(data):
+    """The first images of the database itself."""
+    return data.on_after_batch_transfer(next(iter(data.database_batches([0]))))["image"][:20]
+
+
+def test_a_copy_of_everything_answers_as_the_defense(gallery, classifier, image):
+    for defense in (knn(), knn(combinations=["hard"]), NoDefense()):
+        expected = defense(Query(image, classifier, gallery, defense.needed))[0]
+        assert torch.equal(SurrogateDefense(classifier, defense, gallery).scores(image), expected)
+
+
+def test_only_one_variant_is_copied(gallery, classifier):
+    with pytest.raises(UserError, match="one variant of a defense, not 3"):
+        SurrogateDefense(classifier, KNN(taps=["late"]), gallery)
+
+
+def test_features_have_a_graph_and_the_dtype_of_the_image(gallery, classifier, image):
+    surrogate_defense = SurrogateDefense(classifier.double(), knn(), gallery)
+    found = surrogate_defense.features(image.double().requires_grad_())
+    assert found.requires_grad
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(
+        found, gallery.project("late", classifier.activations(image.double(), [gallery.tap("late")])["late"])
+    )
+
+
+def test_a_row_that_is_the_query_itself_is_left_out(gallery, classifier, stored, image):
+    surrogate_defense = SurrogateDefense(classifier, knn(), gallery)
+    assert (surrogate_defense.neighbors(stored, 3)[:, 0] == np.arange(20)).mean() > 0.9
+    other = surrogate_defense.neighbors(stored, 3, exclude_self=True)
+    assert not (other == np.arange(20)[:, None]).any()
+    assert np.array_equal(other[:, :2], surrogate_defense.neighbors(stored, 3)[:, 1:])
+    assert np.array_equal(
+        surrogate_defense.neighbors(image, 3, exclude_self=True), surrogate_defense.neighbors(image, 3)
+    )
+
+
+def test_members_by_degrees(gallery, classifier, image):
+    surrogate_defense = SurrogateDefense(classifier, knn(), gallery)
+    near = surrogate_defense.neighbors(image, 9)
+    membership = (torch.arange(9) < 5).float().expand(20, 9)
+    torch.testing.assert_close(surrogate_defense.vote(near, membership), surrogate_defense.scores(image))
+    assert not torch.allclose(surrogate_defense.vote(near, torch.ones(20, 9)), surrogate_defense.scores(image))
+
+
+def test_images_of_another_size(gallery, classifier, image):
+    surrogate_defense = SurrogateDefense(classifier, knn(), gallery)
+    ids = surrogate_defense.neighbors(image, 2)
+    assert surrogate_defense.images(ids, image).shape == (20, 2, 3, 8, 8)
+    with pytest.raises(UserError, match=r"9×9 and 8×8 pixels: set data\.preprocessing"):
+        surrogate_defense.images(ids, torch.zeros(20, 3, 9, 9))
+
+
+def test_what_is_no_retrieval_says_so(classifier):
+    surrogate_defense = SurrogateDefense(classifier, NoDefense())
+    with pytest.raises(UserError, match="its threat's defense is NoDefense"):
+        surrogate_defense.k  # noqa: B018
+    with pytest.raises(UserError, match=r"no model\.database"):
+        surrogate_defense.gallery  # noqa: B018

@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lit_knn.backbones import Ensemble, Tap
+from lit_knn.database import Database
+from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense
+from lit_knn.errors import UserError
+from lit_knn.threat_models.threat import BlackBox, GrayBox, Threat, WhiteBox
+from tests.conftest import TAPS
+
+
+def test_gray_box_attacks_the_defended_network_and_black_box_the_surrogate():
+    defended, surrogate = nn.Flatten(), nn.Identity()
+    assert GrayBox().attacked(defended) is defended
+    assert BlackBox(surrogates=[surrogate]).attacked(defended) is surrogate
+    assert WhiteBox().attacked(defended) is defended
+
+
+def test_several_surrogates_are_attacked_as_one():
+    members = [nn.Flatten(), nn.Flatten()]
+    attacked = BlackBox(surrogates=members).attacked(nn.Flatten())
+    assert isinstance(attacked, Ensemble)
+    assert list(attacked.members) == members
+    with pytest.raises(UserError, match="at least one network"):
+        BlackBox(surrogates=[])
+
+
+def test_names_tell_threats_of_a_kind_apart():
+    assert GrayBox().name == "gray_box"
+    assert BlackBox(surrogates=[nn.Identity()]).name == "black_box"
+    assert BlackBox(surrogates=[nn.Identity()], name="black_box_vgg").name == "black_box_vgg"
+    assert WhiteBox(name="half", overlap=0.5).name == "half"
+
+
+def test_surrogates_move_with_the_module_that_holds_the_threat():
+    single, several = (BlackBox(surrogates=[nn.Linear(2, 2) for _ in range(n)]) for n in (1, 2))
+    holder = nn.ModuleList([GrayBox(), single, several]).double()
+    assert {parameter.dtype for parameter in holder.parameters()} == {torch.float64}
+    assert len(list(holder.parameters())) == 6
+
+
+def test_a_threat_must_say_what_is_attacked():
+    with pytest.raises(TypeError, match="abstract"):
+        Threat(name="none")
+
+
+def test_only_a_white_box_knows_the_defense():
+    gray, black = GrayBox(), BlackBox(surrogates=[nn.Identity()])
+    assert [threat.adaptive for threat in (gray, black, WhiteBox())] == [False, False, True]
+    for threat in (gray, black):
+        assert threat.against([NoDefense()]) == [threat]
+        assert threat.surrogate_defense(nn.Flatten(), None) is None
+
+
+def test_yaml_reaches_threats_by_short_class_names():
+    jsonargparse = pytest.importorskip("jsonargparse")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--threats", type=list[Threat])
+    written = [
+        {"class_path": "GrayBox"},
+        {"class_path": "BlackBox", "init_args": {"surrogates": [{"network": "torchvision/resnet18"}]}},
+        {"class_path": "WhiteBox", "init_args": {"rows": 7, "defense": {"class_path": "BitDepth"}}},
+    ]
+    gray, black, white = parser.parse_object({"threats": written}).threats
+    assert gray.class_path == "lit_knn.threat_models.threat.GrayBox"
+    assert black.init_args.name == "black_box"
+    assert black.init_args.surrogates[0].network == "torchvision/resnet18"
+    assert white.init_args.rows == 7
+    assert white.init_args.defense.class_path == "lit_knn.defenses.BitDepth"
+
+
+# What a white box copies -------------------------------------------------------------------------------------------
+
+
+def test_a_white_box_stands_for_one_of_each_tap():
+    defenses = [
+        NoDefense(),
+        KNN(taps=["early", "late"], k=[5, 1]),
+        KNN(taps=["mid"], k=[3], weightings=[UW(), CBWE()], combinations=["hard"]),
+    ]
+    threats = WhiteBox(rows=9, overlap=0.5).against(defenses)
+    assert [threat.name for threat in threats] == ["white_box early", "white_box late", "white_box mid"]
+    assert {(threat.rows, threat.overlap) for threat in threats} == {(9, 0.5)}
+    assert [threat.defense.variants for threat in threats] == [
+        [("kNN", "early", 5, "CBW-D", "soft", "")],
+        [("kNN", "late", 5, "CBW-D", "soft", "")],
+        [("kNN", "mid", 3, "UW", "hard", "")],  # the first of what there is
+    ]
+
+
+def test_a_white_box_that_says_what_it_copies_stands_for_itself():
+    threat = WhiteBox(defense=BitDepth(), name="rounded")
+    assert threat.against([KNN(taps=["late"])]) == [threat]
+    assert threat.surrogate_defense(nn.Flatten(), None).defense is threat.defense
+
+
+def test_a_white_box_needs_something_to_copy():
+    with pytest.raises(UserError, match="nothing to copy: no defense of the run is a KNN"):
+        WhiteBox().against([NoDefense(), BitDepth()])
+    with pytest.raises(RuntimeError, match="against"):
+        WhiteBox().surrogate_defense(nn.Flatten(), None)
+    with pytest.raises(UserError, match="one variant of a defense, not 2"):
+        WhiteBox(defense=KNN(taps=["late"], k=[1, 5], weightings=[CBWD()])).surrogate_defense(nn.Flatten(), None)
+
+
+@pytest.mark.parametrize("wrong", [{"overlap": -0.1}, {"overlap": 1.1}, {"rows": 0}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(UserError, match=r"rows from 1 and overlap in \[0, 1\]"):
+        WhiteBox(**wrong)
+
+
+# The attacker's rows -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def views(database_path, classifier, data):
+    """The rows that the defense searches and those that a white box does, each as a set."""
+
+    def call(*, theirs=None, **settings):
+        database = Database(path=database_path, taps=[Tap(**tap) for tap in TAPS], rows=theirs)
+        gallery = database.open(classifier, data)[-1]
+        threat = WhiteBox(defense=KNN(taps=["late"], k=[1], weightings=[UW()]), **settings)
+        parts = gallery, threat.surrogate_defense(classifier, gallery).gallery
+        for part in parts:  # and nothing else is ever found
+            assert np.isin(part.search("late", torch.randn(50, 24), 1).ids, part.ids).all()
+        return [set(part.ids.tolist()) for part in parts]
+
+    return call
+
+
+def test_by_default_the_attacker_has_all_of_the_defenses_rows(views):
+    for theirs, size in ((None, 1297), (600, 600)):
+        defense, attacker = views(theirs=theirs)
+        assert attacker == defense
+        assert len(defense) == size
+
+
+def test_fewer_rows_are_a_random_subset(views):
+    defense, attacker = views(theirs=600, rows=300)
+    assert attacker < defense
+    assert len(attacker) == 300
+    assert 500 < np.mean(sorted(attacker)) < 800  # of 1,297, whatever their order
+    _, again = views(theirs=600, rows=300)
+    assert again == attacker
+
+
+@pytest.mark.parametrize(("overlap", "common"), [(1.0, 400), (0.25, 100), (0.5, 200), (0.0, 0)])
+def test_the_share_of_common_rows_is_exact(overlap, common, views):
+    defense, attacker = views(theirs=600, rows=400, overlap=overlap)
+    assert len(defense) == 600
+    assert len(attacker) == 400
+    assert len(defense & attacker) == common
+
+
+def test_the_attacker_may_have_more_rows_than_the_defense(views):
+    defense, attacker = views(theirs=100, rows=1000, overlap=0.1)
+    assert len(attacker) == 1000
+    assert defense < attacker
+
+
+def test_rows_that_do_not_exist_are_refused(views):
+    with pytest.raises(UserError, match="shares 700 rows with the defense, which has 600: lower rows or overlap"):
+        views(theirs=600, rows=700)
+    with pytest.raises(UserError, match=r"rows 600 to 1,400 of .* but it has 1,297"):
+        views(theirs=600, rows=800, overlap=0.0)
+    with pytest.raises(UserError, match=r"but it has 1,297"):
+        views(overlap=0.5)  # the defense has them all
