@@ -32,7 +32,7 @@ from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation.checks import Check
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.threat_models.threat import Threat
+from lit_knn.threat_models import Threat
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType

@@ -2,7 +2,6 @@
 
 from .database import Database
 from .gallery import Gallery
-from .overlap import in_database
 from .stored_gallery import StoredGallery
 
-__all__ = ["Database", "Gallery", "StoredGallery", "in_database"]
+__all__ = ["Database", "Gallery", "StoredGallery"]

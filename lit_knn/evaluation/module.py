@@ -21,6 +21,7 @@ from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_need
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.cache import AdversarialCache, Attacked, CachedCase, batch_digest
+from lit_knn.evaluation.cases import pair
 from lit_knn.evaluation.metrics import Tally
 from lit_knn.evaluation.offline_search import Deferral
 from lit_knn.evaluation.provenance import case_origins, outcome_origin
@@ -28,8 +29,8 @@ from lit_knn.evaluation.sample_results import Outcomes
 from lit_knn.evaluation.scoring import answers, variants
 from lit_knn.report import Row
 from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.threat_models import GrayBox, Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
-from lit_knn.threat_models.threat import GrayBox, Threat, pair
 
 log = logging.getLogger(__name__)
 

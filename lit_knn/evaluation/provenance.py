@@ -13,8 +13,8 @@ from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.data import ImageData
 from lit_knn.storage.fingerprint import Fingerprint, describe
+from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
-from lit_knn.threat_models.threat import Threat
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation

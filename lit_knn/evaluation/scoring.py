@@ -8,10 +8,11 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from lit_knn.database import Gallery, in_database
+from lit_knn.database import Gallery
 from lit_knn.defenses import Defense, Variant, most_needed
 from lit_knn.evaluation.cache import Attacked
 from lit_knn.evaluation.metrics import hits
+from lit_knn.evaluation.overlap import in_database
 from lit_knn.evaluation.sample_results import Outcome
 
 

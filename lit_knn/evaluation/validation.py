@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lit_knn.database import Database, Gallery
     from lit_knn.defenses import Defense
     from lit_knn.evaluation.cache import AdversarialCache
+    from lit_knn.threat_models import Threat
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
-    from lit_knn.threat_models.threat import Threat
 
 
 def require_database(database: Database | None) -> Database:

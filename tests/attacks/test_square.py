@@ -12,7 +12,7 @@ from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.attacks.square import bump, propose, share, tiles, window_side
 from lit_knn.defenses import KNN, UW
 from lit_knn.errors import UserError
-from lit_knn.threat_models.threat import WhiteBox
+from lit_knn.threat_models import WhiteBox
 
 
 def accuracy(network, image, label):

@@ -16,7 +16,7 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics import WORST_CASE
 from lit_knn.evaluation.metrics.audit import AuditError
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 
 QUERIES = 130

@@ -9,7 +9,7 @@ from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.evaluation.provenance import case_origins
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 
 

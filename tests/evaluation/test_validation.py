@@ -10,7 +10,7 @@ from lit_knn.database import Database
 from lit_knn.defenses import KNN, BitDepth, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.evaluation.cache import AdversarialCache
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.test_module import build, test
 
 

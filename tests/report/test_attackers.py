@@ -47,9 +47,9 @@ def test_names_come_from_the_configuration():
         [("mine", "PGD"), ("vgg", "PGD"), ("vgg wide", "PGD"), ("half layer1", "PGD-FS"), ("odd", "X")]
     )
     threats = [
-        {"class_path": "lit_knn.threat_models.threat.GrayBox"},
-        {"class_path": "lit_knn.threat_models.threat.BlackBox", "init_args": {"name": "vgg"}},
-        {"class_path": "lit_knn.threat_models.threat.WhiteBox", "init_args": {"name": "half"}},
+        {"class_path": "lit_knn.threat_models.gray_box.GrayBox"},
+        {"class_path": "lit_knn.threat_models.black_box.BlackBox", "init_args": {"name": "vgg"}},
+        {"class_path": "lit_knn.threat_models.white_box.WhiteBox", "init_args": {"name": "half"}},
         {"class_path": "my.own.Spy", "init_args": {"name": "mine"}},
     ]
     record = dataclasses.replace(record, config={"model": {"threats": threats}})

@@ -46,7 +46,9 @@ def test_a_black_box_of_another_name_does_not_know_the_defense_either():
     record = make_record(cases=[("black_box", "PGD"), ("black_box vgg", "PGD")])
     assert "do not know the defense" in summary(record)
     config = {
-        "model": {"threats": [{"class_path": "lit_knn.threat_models.threat.WhiteBox", "init_args": {"name": "half"}}]}
+        "model": {
+            "threats": [{"class_path": "lit_knn.threat_models.white_box.WhiteBox", "init_args": {"name": "half"}}]
+        }
     }
     record = dataclasses.replace(make_record(cases=[("half layer1", "PGD-FS")]), config=config)
     assert "do not know the defense" not in summary(record)

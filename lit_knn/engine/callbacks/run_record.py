@@ -65,7 +65,8 @@ class RunRecord(Callback):
         record.write_csv(folder / RESULTS_FILE)
         if evaluation.outcomes is not None and len(evaluation.cases) > 1:
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
-            write_breaks(folder / BREAKS_FILE, evaluation.outcomes, cases, evaluation.deltas, evaluation.variants)
+            hits = ((ids, outcome.hits.numpy()) for ids, outcome in evaluation.outcomes)
+            write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants)
         if evaluation.deferral is not None:
             evaluation.deferral.clear()
         accuracy_curves(record, folder / "accuracy.png")

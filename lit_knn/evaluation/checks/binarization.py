@@ -17,8 +17,8 @@ from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.report import Finding, Verdict
+from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
-from lit_knn.threat_models.threat import Threat
 
 CONTROLS = 8  # random images asked for each query
 CHANCE = 0.05  # what they may find before the test says nothing

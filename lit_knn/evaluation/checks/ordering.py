@@ -8,7 +8,7 @@ from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.rows import aims_at, cell, grouped, is_above, leading, percent, strongest, where, who
 from lit_knn.report import Finding
 from lit_knn.report.results.record import Row
-from lit_knn.threat_models.threat import BlackBox, GrayBox, Threat, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, Threat, WhiteBox
 
 KNOWLEDGE: tuple[type[Threat], ...] = (BlackBox, GrayBox, WhiteBox)  # of whom each can do what those before it can
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from lit_knn.defenses import Variant
 from lit_knn.report.results.record import Row, variant
-from lit_knn.threat_models.threat import GrayBox, Threat, WhiteBox
+from lit_knn.threat_models import GrayBox, Threat, WhiteBox
 
 Key = TypeVar("Key", bound=Hashable)
 

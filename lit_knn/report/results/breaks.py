@@ -7,22 +7,19 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lit_knn.report.results.variant import Variant
 from lit_knn.storage.atomic import atomic_write, undamaged
-
-if TYPE_CHECKING:
-    from lit_knn.evaluation.sample_results import Outcome
-    from lit_knn.report.results.variant import Variant
 
 BREAKS_FILE = "broken_by.csv"
 
 
 def write_breaks(
     path: Path,
-    batches: Iterable[tuple[list[int], Outcome]],
+    batches: Iterable[tuple[list[int], NDArray[np.bool_]]],
     cases: Sequence[tuple[str, str]],
     deltas: Sequence[float],
     variants: Sequence[Variant],
@@ -31,10 +28,11 @@ def write_breaks(
 
     Args:
         path: Of the CSV.
-        batches: Ids and outcomes.
-        cases: Names (threat, attack) of the outcomes' cases, A of them.
-        deltas: The outcomes' E budgets; 0 stands for the clean image, and is left out.
-        variants: The outcomes' V variants. An answer counts as broken by the smallest k of the run.
+        batches: Ids of N queries, and whether each answer is right, ``(A, E, N, V, T)``: the last axis is of top-k, the
+            smallest k first, which alone decides.
+        cases: Names (threat, attack) of the A cases.
+        deltas: The E budgets; 0 stands for the clean image, and is left out.
+        variants: The V lines of the results.
 
     The cells are "" where no case breaks the answer, "clean" where it is wrong without any attack, and else
     "threat: attack".
@@ -43,8 +41,8 @@ def write_breaks(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["id", "delta", *map(str, variants)])
-    for ids, outcome in batches:
-        broken = ~outcome.hits[..., 0].numpy()  # (A, E, N, V)
+    for ids, hits in batches:
+        broken = ~hits[..., 0]  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
         first = broken.argmax(axis=0)  # (E, N, V), the lowest of those that break
         cells = np.where(clean, "clean", np.where(broken.any(axis=0), np.array(names)[first], ""))  # (E, N, V)

@@ -11,8 +11,8 @@ from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.objectives import EOT, CrossEntropy, DefenseMargin, Objective, TargetedDLR
 from lit_knn.defenses import Query, Transformed
 from lit_knn.errors import UserError
+from lit_knn.threat_models import WhiteBox
 from lit_knn.threat_models.attack_target import AttackTarget
-from lit_knn.threat_models.threat import WhiteBox
 
 
 class Drawn(Objective):

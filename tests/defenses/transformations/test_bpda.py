@@ -7,7 +7,7 @@ from lit_knn.attacks import APGD, PGD, RandomNoise
 from lit_knn.attacks.objectives import DefenseMargin
 from lit_knn.defenses import BPDA, BitDepth, Query, Transformed
 from lit_knn.errors import UserError
-from lit_knn.threat_models.threat import WhiteBox
+from lit_knn.threat_models import WhiteBox
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from lit_knn.database import Database
 from lit_knn.defenses import KNN, Defense, NoDefense, Variant
 from lit_knn.evaluation.cache import AdversarialCache
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.threat_models.threat import BlackBox, GrayBox
+from lit_knn.threat_models import BlackBox, GrayBox
 from tests.conftest import NETWORK, TAPS, run, tiny
 
 QUERIES, BATCHES = 30, 3

@@ -11,7 +11,7 @@ from lit_knn.data import Preprocessing
 from lit_knn.defenses import KNN, UW, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import from_text, to_text
-from lit_knn.threat_models.threat import GrayBox, WhiteBox
+from lit_knn.threat_models import GrayBox, WhiteBox
 from tests.conftest import NETWORK, contents, run
 from tests.evaluation.cache.conftest import BATCHES, Bright
 from tests.integration.test_processes import run_two

@@ -7,7 +7,7 @@ import pytest
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import CrossEntropy
 from lit_knn.defenses import CBWE, UW, NoDefense
-from lit_knn.threat_models.threat import GrayBox
+from lit_knn.threat_models import GrayBox
 from tests.conftest import TAPS
 from tests.evaluation.cache.conftest import BATCHES, Bright, Recording
 

@@ -11,7 +11,7 @@ from lit_knn.evaluation.checks import Evidence
 from lit_knn.evaluation.metrics import wilson
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.report.results.variant import Variant
-from lit_knn.threat_models.threat import GrayBox
+from lit_knn.threat_models import GrayBox
 
 NONE = Variant("none")
 EARLY, LATE = (Variant("kNN", tap, 5, "CBW-D", "soft", 1297) for tap in ("early", "late"))

@@ -9,7 +9,7 @@ from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import BinarizationTest
 from lit_knn.evaluation.checks.binarization import _is_wrong
-from lit_knn.threat_models.threat import WhiteBox
+from lit_knn.threat_models import WhiteBox
 
 WHITE = [WhiteBox()]
 

@@ -5,7 +5,7 @@ from lit_knn.attacks import APGD, FGSM, PGD
 from lit_knn.attacks.objectives import CrossEntropy, SoftKNN
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import MoreEffort
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 
 FAST = {"factors": [2], "restarts": 2}
 

@@ -3,7 +3,7 @@ import pytest
 from lit_knn.attacks import PGD, Attack, RandomNoise
 from lit_knn.defenses import KNN, UW
 from lit_knn.evaluation.checks import GradientMasking
-from lit_knn.threat_models.threat import GrayBox, WhiteBox
+from lit_knn.threat_models import GrayBox, WhiteBox
 from tests.evaluation.checks.conftest import LATE, NONE, evidence, rows
 
 

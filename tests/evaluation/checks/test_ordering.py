@@ -2,7 +2,7 @@ import pytest
 
 from lit_knn.defenses import KNN, UW
 from lit_knn.evaluation.checks import ThreatOrder
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.checks.conftest import LATE, NONE, evidence, rows
 
 

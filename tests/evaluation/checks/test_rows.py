@@ -13,7 +13,7 @@ from lit_knn.evaluation.checks.rows import (
     where,
     who,
 )
-from lit_knn.threat_models.threat import BlackBox, GrayBox, WhiteBox
+from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.checks.conftest import EARLY, LATE, NONE, rows
 
 

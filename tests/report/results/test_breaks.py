@@ -1,11 +1,10 @@
 import csv
 
+import numpy as np
 import pytest
-import torch
 
 from lit_knn.defenses import Variant
 from lit_knn.errors import UserError
-from lit_knn.evaluation.sample_results import Outcome
 from lit_knn.report.results.breaks import read_breaks, write_breaks
 
 VARIANTS = [Variant("none"), Variant("kNN", "late", 50, "CBW-D", "soft")]
@@ -13,14 +12,12 @@ CASES = [("gray_box", "PGD"), ("white_box late", "PGD-FS")]
 
 
 def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
-    hits = torch.ones(2, 2, 3, 2, 2, dtype=torch.bool)  # (A, E, N, V, T)
+    hits = np.ones((2, 2, 3, 2, 2), bool)  # (A, E, N, V, T)
     hits[0, 1, 0, 0, 0] = hits[1, 1, 0, 0, 0] = False  # both break query 7 without a defense: the first is named
     hits[1, 1, 0, 1, 0] = False  # the second breaks its defense
     hits[:, :, 2, 1, 0] = False  # the defense is wrong about query 9 from the start
     hits[0, 1, 1, 0, 1] = False  # top-5 alone does not count
-    nothing, clean = torch.zeros(2, 2, 3), hits[0, 0, :, 0, 0]
-    outcome = Outcome(hits, nothing, nothing, clean, ~clean, nothing.bool())
-    write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], outcome)], CASES, [0.0, 0.06], VARIANTS)
+    write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], hits)], CASES, [0.0, 0.06], VARIANTS)
     with (tmp_path / "breaks.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows == [

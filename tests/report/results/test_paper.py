@@ -28,9 +28,9 @@ def imagenet_run(searched=1_281_167):
         "model": {
             "classifier": classifier("resnet50"),
             "threats": [
-                {"class_path": "lit_knn.threat_models.threat.GrayBox"},
+                {"class_path": "lit_knn.threat_models.gray_box.GrayBox"},
                 {
-                    "class_path": "lit_knn.threat_models.threat.BlackBox",
+                    "class_path": "lit_knn.threat_models.black_box.BlackBox",
                     "init_args": {"surrogates": [classifier("resnet18")], "name": "black_box"},
                 },
             ],

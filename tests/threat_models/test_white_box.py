@@ -3,72 +3,19 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.backbones import Ensemble, Tap
+from lit_knn.backbones import Tap
 from lit_knn.database import Database
 from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense
 from lit_knn.errors import UserError
-from lit_knn.threat_models.threat import BlackBox, GrayBox, Threat, WhiteBox
+from lit_knn.threat_models import WhiteBox
 from tests.conftest import TAPS
 
 
-def test_gray_box_attacks_the_defended_network_and_black_box_the_surrogate():
-    defended, surrogate = nn.Flatten(), nn.Identity()
-    assert GrayBox().attacked(defended) is defended
-    assert BlackBox(surrogates=[surrogate]).attacked(defended) is surrogate
+def test_it_attacks_the_defended_network_and_knows_the_defense():
+    defended = nn.Flatten()
     assert WhiteBox().attacked(defended) is defended
-
-
-def test_several_surrogates_are_attacked_as_one():
-    members = [nn.Flatten(), nn.Flatten()]
-    attacked = BlackBox(surrogates=members).attacked(nn.Flatten())
-    assert isinstance(attacked, Ensemble)
-    assert list(attacked.members) == members
-    with pytest.raises(UserError, match="at least one network"):
-        BlackBox(surrogates=[])
-
-
-def test_names_tell_threats_of_a_kind_apart():
-    assert GrayBox().name == "gray_box"
-    assert BlackBox(surrogates=[nn.Identity()]).name == "black_box"
-    assert BlackBox(surrogates=[nn.Identity()], name="black_box_vgg").name == "black_box_vgg"
+    assert WhiteBox().adaptive
     assert WhiteBox(name="half", overlap=0.5).name == "half"
-
-
-def test_surrogates_move_with_the_module_that_holds_the_threat():
-    single, several = (BlackBox(surrogates=[nn.Linear(2, 2) for _ in range(n)]) for n in (1, 2))
-    holder = nn.ModuleList([GrayBox(), single, several]).double()
-    assert {parameter.dtype for parameter in holder.parameters()} == {torch.float64}
-    assert len(list(holder.parameters())) == 6
-
-
-def test_a_threat_must_say_what_is_attacked():
-    with pytest.raises(TypeError, match="abstract"):
-        Threat(name="none")
-
-
-def test_only_a_white_box_knows_the_defense():
-    gray, black = GrayBox(), BlackBox(surrogates=[nn.Identity()])
-    assert [threat.adaptive for threat in (gray, black, WhiteBox())] == [False, False, True]
-    for threat in (gray, black):
-        assert threat.against([NoDefense()]) == [threat]
-        assert threat.surrogate_defense(nn.Flatten(), None) is None
-
-
-def test_yaml_reaches_threats_by_short_class_names():
-    jsonargparse = pytest.importorskip("jsonargparse")
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--threats", type=list[Threat])
-    written = [
-        {"class_path": "GrayBox"},
-        {"class_path": "BlackBox", "init_args": {"surrogates": [{"network": "torchvision/resnet18"}]}},
-        {"class_path": "WhiteBox", "init_args": {"rows": 7, "defense": {"class_path": "BitDepth"}}},
-    ]
-    gray, black, white = parser.parse_object({"threats": written}).threats
-    assert gray.class_path == "lit_knn.threat_models.threat.GrayBox"
-    assert black.init_args.name == "black_box"
-    assert black.init_args.surrogates[0].network == "torchvision/resnet18"
-    assert white.init_args.rows == 7
-    assert white.init_args.defense.class_path == "lit_knn.defenses.BitDepth"
 
 
 # What a white box copies -------------------------------------------------------------------------------------------

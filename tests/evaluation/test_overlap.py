@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lit_knn.backbones import Tap
-from lit_knn.database import Database, in_database
+from lit_knn.database import Database
 from lit_knn.defenses import Query
+from lit_knn.evaluation.overlap import in_database
 from tests.conftest import TAPS, run, tiny
 
 BITS = [{**tap, "bits": True} for tap in TAPS]

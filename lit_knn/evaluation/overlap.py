@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lit_knn.database.gallery import Gallery
-
-if TYPE_CHECKING:
-    from lit_knn.defenses import Query
+from lit_knn.database import Gallery
+from lit_knn.defenses import Query
 
 CANDIDATES = 8  # nearest rows that are looked at: the distances of a lossy index may put a copy behind others
 CLOSE = 2.0**-8  # of a feature's length: float16 moves a copy by 2⁻¹², bfloat16 networks in other batches by 2⁻⁹

@@ -1,0 +1,30 @@
+"""Who knows neither classifier nor defense, and attacks networks of their own."""
+
+from __future__ import annotations
+
+from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.errors import UserError
+from lit_knn.threat_models.base import Threat
+
+
+class BlackBox(Threat):
+    """The attacker knows neither classifier nor defense, and attacks networks of their own.
+
+    Args:
+        surrogates: The attacker's networks; several are attacked together, by their mean probability.
+        name: What tables and figures call it: to be set where a run has several black boxes.
+
+    References:
+        Dubey et al. 2019, Section 5.1 (there, a ResNet-18 for a ResNet-50); Liu et al. 2017, Section 5, ensembles.
+    """
+
+    def __init__(self, *, surrogates: list[Classifier], name: str = "black_box") -> None:
+        super().__init__(name=name)
+        if not surrogates:
+            raise UserError("BlackBox takes at least one network in surrogates")
+        self.surrogate = surrogates[0] if len(surrogates) == 1 else Ensemble(surrogates)
+
+    def attacked(self, defended: Classifier) -> Classifier | Ensemble:
+        """Return the surrogate."""
+        del defended
+        return self.surrogate

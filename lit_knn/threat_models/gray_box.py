@@ -1,0 +1,21 @@
+"""Who knows the classifier, and nothing of the defense."""
+
+from __future__ import annotations
+
+from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.threat_models.base import Threat
+
+
+class GrayBox(Threat):
+    """The attacker knows the classifier, and neither the defense nor its database.
+
+    References:
+        Dubey et al. 2019, Section 5.1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="gray_box")
+
+    def attacked(self, defended: Classifier) -> Classifier | Ensemble:
+        """Return the defended classifier itself."""
+        return defended

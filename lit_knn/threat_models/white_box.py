@@ -1,0 +1,90 @@
+"""Who knows classifier and defense, and holds a database of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.database import StoredGallery
+from lit_knn.defenses import CBWD, KNN, Defense
+from lit_knn.errors import UserError
+from lit_knn.threat_models.base import Threat
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+
+
+class WhiteBox(Threat):
+    """The attacker knows classifier and defense, and holds a database of their own: all, some or none of the defense's.
+
+    Both databases are parts of the same store, in the same random order: the defense searches its first
+    ``model.database.rows``, the attacker ``rows`` of which a share of ``overlap`` are the defense's.
+
+    Args:
+        defense: What the attacker copies, with one variant; by default each tap of each kNN defense of the run in turn
+            (largest K, CBW-D and soft), a threat of its own for each.
+        rows: Size of the attacker's database; by default that of the defense's.
+        overlap: Share of it that the defense's database holds as well, in [0, 1]. With 1, fewer rows are a random
+            subset (Figure 6b); below, the store must have the others besides the defense's (Figure 6c).
+        name: What tables and figures call it: to be set where a run has several white boxes.
+
+    References:
+        Dubey et al. 2019, Section 6.
+    """
+
+    adaptive = True
+
+    def __init__(
+        self,
+        *,
+        defense: Defense | None = None,
+        rows: int | None = None,
+        overlap: float = 1.0,
+        name: str = "white_box",
+    ) -> None:
+        super().__init__(name=name)
+        if not 0 <= overlap <= 1 or (rows is not None and rows < 1):
+            raise UserError(
+                f"WhiteBox has rows: {rows}, overlap: {overlap}; rows from 1 and overlap in [0, 1] are accepted"
+            )
+        self.defense, self.rows, self.overlap = defense, rows, overlap
+
+    def attacked(self, defended: Classifier) -> Classifier | Ensemble:
+        """Return the defended classifier itself."""
+        return defended
+
+    def against(self, defenses: Sequence[Defense]) -> list[Threat]:
+        """Return one white box for each tap, unless it says itself what it copies."""
+        if self.defense is not None:
+            return [self]
+        copies = {
+            tap: _headline(defense, tap) for defense in defenses if isinstance(defense, KNN) for tap in defense.taps
+        }
+        if not copies:
+            raise UserError(
+                "WhiteBox has nothing to copy: no defense of the run is a KNN; give it a defense of its own"
+            )
+        return [
+            WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {tap}")
+            for tap, copy in copies.items()
+        ]
+
+    def surrogate_defense(self, defended: Classifier, gallery: StoredGallery | None) -> SurrogateDefense | None:
+        """Return a copy over the attacker's view of the database."""
+        if self.defense is None:
+            raise RuntimeError("a white box is taken `against` the defenses of a run first")
+        if gallery is None or not self.defense.needed:
+            return SurrogateDefense(defended, self.defense)
+        theirs = len(gallery)
+        rows = self.rows or theirs
+        shared = round(self.overlap * rows)
+        if shared > theirs:
+            raise UserError(
+                f"WhiteBox shares {shared:,} rows with the defense, which has {theirs:,}: lower rows or overlap"
+            )
+        return SurrogateDefense(defended, self.defense, gallery.view(theirs - shared, theirs - shared + rows))
+
+
+def _headline(defense: KNN, tap: str) -> KNN:
+    """Return the variant that the results put first."""
+    weighting = next((w for w in defense.weightings if isinstance(w, CBWD)), defense.weightings[0])
+    combination = "soft" if "soft" in defense.combinations else defense.combinations[0]
+    return KNN(taps=[tap], k=[max(defense.k)], weightings=[weighting], combinations=[combination])
