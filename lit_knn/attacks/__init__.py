@@ -1,7 +1,7 @@
 """Attacks: images and labels to adversarial images within a budget Δ."""
 
 from .apgd import APGD
-from .base import Attack, Attempt, BudgetError, Noise, Perturb
+from .base import Attack, Attempt, BudgetError, Perturb
 from .cw import CWL2
 from .fgsm import FGSM
 from .gradient_descent import GradientDescent
@@ -20,7 +20,6 @@ __all__ = [
     "Attempt",
     "BudgetError",
     "GradientDescent",
-    "Noise",
     "Perturb",
     "RandomNoise",
     "Square",

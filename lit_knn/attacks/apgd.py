@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import direction, gradient, start
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
@@ -56,13 +57,13 @@ class APGD(Attack):
     def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the loop; nothing is shared between several Δ."""
 
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
             image, length = attacked.image, 2 * radius
             point, value, ascent = start(
                 attacked,
                 objective,
-                lambda: project(image + column(radius) * noise.direction(image), image, radius),
-                at_image=noise.first and not self.starts_aside,
+                lambda: project(image + column(radius) * randomness.direction(image), image, radius),
+                at_image=self.starts_at_image(randomness),
             )
             previous = point
             best, highest, steepest = point, value, ascent

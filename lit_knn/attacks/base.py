@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from lit_knn.attacks.objectives import CrossEntropy, Objective, Score
 from lit_knn.attacks.perturbation import column, norm, normalized_l2, project, radius
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget, name_ids
 
 if TYPE_CHECKING:
@@ -37,41 +37,8 @@ class BudgetError(RuntimeError):
     """An attack that left its budget: a bug of the attack, never an accuracy."""
 
 
-class Noise:
-    """A random stream for each image, keyed by (seed, id, run): the same in any batch and on any rank.
-
-    Numbers are drawn on the CPU, so that they are the same on any device.
-
-    Args:
-        seed: Of the attack.
-        ids: ``(N,)`` int64, of the images.
-        run: Number of the run, over all targets and restarts.
-        first: Whether the run is the first one of its target.
-    """
-
-    def __init__(self, seed: int, ids: Tensor, run: int, *, first: bool = True) -> None:
-        keys = [hashlib.blake2b(f"{seed}/{ids}/{run}".encode(), digest_size=7).digest() for ids in ids.tolist()]
-        self._generators = [torch.Generator().manual_seed(int.from_bytes(key, "little")) for key in keys]
-        self.first = first
-
-    def uniform(self, like: Tensor, *shape: int) -> Tensor:
-        """Return numbers in [0, 1), ``(N, *shape)``: one per image by default; device and dtype of ``like``."""
-        return torch.stack([torch.rand(shape, generator=generator) for generator in self._generators]).to(like)
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Return standard normal numbers in the shape ``(N, ...)``, device and dtype of ``like``."""
-        return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in self._generators]).to(
-            like
-        )
-
-    def direction(self, like: Tensor) -> Tensor:
-        """Return one uniform direction per image, ``(N, 3, H, W)`` of norm 1."""
-        normal = self.normal(like)
-        return normal / column(norm(normal))
-
-
-Perturb = Callable[[Tensor, Noise], Tensor]
-"""Radius ``(N,)`` in pixels and noise → images ``(N, 3, H, W)`` within the budget, not necessarily in [0, 1]."""
+Perturb = Callable[[Tensor, Randomness], Tensor]
+"""Radius ``(N,)`` in pixels and the random numbers of one run → images ``(N, 3, H, W)`` within the budget, not necessarily in [0, 1]."""
 
 
 class Attack(ABC):
@@ -106,6 +73,10 @@ class Attack(ABC):
     def starts_aside(self) -> bool:
         """Whether the first run starts at random: it was told to, or the objective has no gradient at the image."""
         return self.random_start or self.objective.flat_at_image
+
+    def starts_at_image(self, randomness: Randomness) -> bool:
+        """Whether a run starts at the image: the first one of its target does, unless it starts aside."""
+        return randomness.draw % self.restarts == 0 and not self.starts_aside
 
     @abstractmethod
     def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
@@ -162,12 +133,16 @@ class Attack(ABC):
         return self._attack(attacked, image.detach(), deltas)
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
+        streams = Randomness(self.seed, attacked.ids)
+
         @cache
         def prepared(target: int) -> tuple[Perturb, list[Tensor]]:
+            attacked.draw_from(streams.of("preparation", target))
             return self.prepare(attacked, self.objective.bind(attacked, target)), attacked.take_flat()
 
         @cache
         def choice() -> Score:
+            attacked.draw_from(streams.of("preparation of the choice"))
             return self.objective.choice(attacked)
 
         for delta in deltas:
@@ -187,16 +162,19 @@ class Attack(ABC):
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
         flat = []  # of each gradient of this Δ, those that all Δ share included
         runs = list(product(range(self.objective.targets), range(self.restarts)))
-        for number, (target, restart) in enumerate(runs):
-            noise = Noise(self.seed, attacked.ids, number, first=restart == 0)
+        for number, (target, _) in enumerate(runs):
+            randomness = Randomness(self.seed, attacked.ids, draw=number)
             perturb, shared = prepared(target)
-            found = self._within(attacked, perturb(radius(image, delta), noise).detach(), image, delta)
+            attacked.draw_from(randomness.of("run", number))
+            found = self._within(attacked, perturb(radius(image, delta), randomness).detach(), image, delta)
             flat += shared + attacked.take_flat()
             if len(runs) == 1:
                 best = found
                 break
+            chosen_by = choice()
+            attacked.draw_from(randomness.of("choice", number))
             with torch.no_grad():
-                value = choice()(found)  # (N,)
+                value = chosen_by(found)  # (N,)
             attacked.require_finite(value, f"the objective of {self.name}")
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)

@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import direction, gradient
 from lit_knn.attacks.objectives import Margin, Objective, Score
 from lit_knn.attacks.perturbation import column, norm, project
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 Mode = Literal["min_norm", "paper"]
@@ -90,8 +91,8 @@ class CWL2(Attack):
         image, found = attacked.image, self._smallest(attacked, objective)
         unit = direction(found - image, "l2")
 
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            del noise
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
+            del randomness
             if self.mode == "paper":
                 return image + column(radius) * unit
             return project(found, image, radius)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, is_flat, require_step
 from lit_knn.attacks.gradient_descent import GradientDescent
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 
@@ -42,8 +43,8 @@ class FGSM(Attack):
         _, ascent = gradient(attacked, objective, attacked.image)
         unit, flat = direction(ascent, self.step), column(is_flat(ascent))  # (N, 3, H, W), (N, 1, 1, 1)
 
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
             found = attacked.image + column(radius) * unit
-            return torch.where(flat, aside(radius, noise), found) if flat.any() else found
+            return torch.where(flat, aside(radius, randomness), found) if flat.any() else found
 
         return perturb

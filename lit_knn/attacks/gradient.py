@@ -53,10 +53,12 @@ def start(
     if not at_image:
         point = aside()
         return point, *gradient(attacked, objective, point)
+    calls = attacked.calls
     value, ascent = gradient(attacked, objective, attacked.image)
     flat = is_flat(ascent)
     if not flat.any():
         return attacked.image, value, ascent
+    attacked.calls = calls  # or else what an image meets later would depend on whether another one was flat
     point = torch.where(column(flat), aside(), attacked.image)
     beside, slope = gradient(attacked, objective, point)
     return point, torch.where(flat, beside, value), torch.where(column(flat), slope, ascent)

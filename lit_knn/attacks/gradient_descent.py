@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import Step, direction, gradient, require_step, start
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 
@@ -53,14 +54,14 @@ class GradientDescent(Attack):
     def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
         """Return the loop; nothing is shared between several Δ."""
 
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
             image = attacked.image
             length = column(self.step_size / self.steps * radius)
             adversarial, _, ascent = start(
                 attacked,
                 objective,
-                lambda: project(image + ball(noise, image, radius), image, radius),
-                at_image=noise.first and not self.starts_aside,
+                lambda: project(image + ball(randomness, image, radius), image, radius),
+                at_image=self.starts_at_image(randomness),
             )
             for number in range(self.steps):
                 if number:
@@ -71,7 +72,7 @@ class GradientDescent(Attack):
         return perturb
 
 
-def ball(noise: Noise, image: Tensor, radius: Tensor) -> Tensor:
+def ball(randomness: Randomness, image: Tensor, radius: Tensor) -> Tensor:
     """Return a point per image, ``(N, 3, H, W)``, uniform in the ball: the D-th root spreads the radii."""
-    distance = radius * noise.uniform(radius) ** (1 / image[0].numel())  # (N,)
-    return column(distance) * noise.direction(image)
+    distance = radius * randomness.uniform(radius) ** (1 / image[0].numel())  # (N,)
+    return column(distance) * randomness.direction(image)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 
@@ -29,7 +30,7 @@ class RandomNoise(Attack):
         """Return the draw; nothing is shared between several Δ."""
         del objective
 
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
-            return attacked.image + column(radius) * noise.direction(attacked.image)
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
+            return attacked.image + column(radius) * randomness.direction(attacked.image)
 
         return perturb

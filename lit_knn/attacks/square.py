@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_knn.attacks.base import Attack, Noise, Perturb
+from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.objectives import DefenseMargin, Objective, Score
 from lit_knn.attacks.perturbation import column
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 after which p is halved
@@ -71,13 +72,13 @@ class Square(Attack):
         channels, height, width = image.shape[1:]
 
         @torch.no_grad()
-        def perturb(radius: Tensor, noise: Noise) -> Tensor:
+        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
             radius = column(radius)
-            start = tiles(noise, image)
+            start = tiles(randomness, image)
             best = (image + radius * _unit(start, (1, 2, 3))).clamp(0, 1)
             highest = objective(best)
             attacked.require_finite(highest, f"the objective of {self.name}")
-            draws = noise.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
+            draws = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
             for number, draw in enumerate(draws.unbind(dim=1)):
                 climbing = highest <= enough
                 if not climbing.any():
@@ -127,12 +128,12 @@ def propose(delta: Tensor, radius: Tensor, side: int, draw: Tensor) -> Tensor:
     return rest
 
 
-def tiles(noise: Noise, image: Tensor) -> Tensor:
+def tiles(randomness: Randomness, image: Tensor) -> Tensor:
     """Return the first perturbation, ``(N, C, H, W)``: about 5 × 5 bumps, each turned and signed at random."""
     channels, height, width = image.shape[1:]
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
-    bumps = bump(side, noise.uniform(image, rows, columns, 1 + channels))  # (N, rows, columns, C, s, s)
+    bumps = bump(side, randomness.uniform(image, rows, columns, 1 + channels))  # (N, rows, columns, C, s, s)
     grid = bumps.permute(0, 3, 1, 4, 2, 5).reshape(len(image), channels, rows * side, columns * side)
     top, left = (height - rows * side) // 2, (width - columns * side) // 2
     return F.pad(grid, (left, width - columns * side - left, top, height - rows * side - top))

@@ -1,10 +1,11 @@
 """Attacked images to class scores."""
 
-from .base import Defense, Query, Seen, Variant, most_needed
+from .base import Defense, Variant, most_needed
 from .examination import randomized
 from .neighbors.knn import KNN
 from .neighbors.weighting import CBWD, CBWE, UW, Weighting, stored_weights
 from .none import NoDefense
+from .query import Query, Seen
 from .transformations.base import BitDepth, Transformed
 from .transformations.bpda import BPDA
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lit_knn.defenses.base import Defense, Query, Variant
+from lit_knn.defenses.base import Defense, Variant
+from lit_knn.defenses.query import Query
 
 
 class NoDefense(Defense):
     """Classify the attacked image with the classifier."""
 
     uses_image = False
+    random = False
 
     @property
     def variants(self) -> list[Variant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import starmap
@@ -27,6 +28,7 @@ from lit_knn.evaluation.offline_search import Deferral
 from lit_knn.evaluation.provenance import case_origins, outcome_origin
 from lit_knn.evaluation.sample_results import Outcomes
 from lit_knn.evaluation.scoring import answers, variants
+from lit_knn.randomness import Randomness
 from lit_knn.report import Row
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
@@ -110,6 +112,11 @@ class Evaluation(pl.LightningModule):
         """The largest number of neighbors that any defense wants, by tap."""
         return most_needed(self.defenses)
 
+    @property
+    def seed(self) -> int:
+        """Of defenses that draw: the number that `seed_everything` was called with, 0 if it was not."""
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
     def origin(self) -> Fingerprint:
         """Return all that the outcomes depend on, whoever built the parts; once a test has opened the database."""
         return outcome_origin(self)
@@ -176,7 +183,7 @@ class Evaluation(pl.LightningModule):
 
     def looks(self, image: Tensor, label: Tensor, ids: Tensor, batch: str) -> Iterator[Attacked]:
         """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""
-        yield self.look(image, image, torch.zeros_like(ids, dtype=torch.bool))
+        yield self.look(image, ids, image, torch.zeros_like(ids, dtype=torch.bool))
         for threat, attack in self.cases:
             self.watch(f"{threat.name}: {attack.name}")
             yield from self.sweep(threat, attack, image, label, ids, batch)
@@ -192,11 +199,11 @@ class Evaluation(pl.LightningModule):
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, batch: str
     ) -> Iterator[Attacked]:
         """Attack a batch in one case at every Δ, as far as the cache does not know what comes of it."""
-        run, look = partial(self.attacked, threat, attack, image, label, ids), partial(self.look, image)
+        run, look = partial(self.attacked, threat, attack, image, label, ids), partial(self.look, image, ids)
         if self.cache is None:
             return starmap(look, run(self.deltas[1:]))
         kept = self._kept[threat.name, attack.name]
-        return kept.sweep(batch, image, ids, self.deltas[1:], attack=run, look=look, query=self.query)
+        return kept.sweep(batch, image, ids, self.deltas[1:], attack=run, look=look, query=partial(self.query, ids))
 
     def attacked(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
@@ -206,16 +213,16 @@ class Evaluation(pl.LightningModule):
             threat.attacked(self.classifier), image, label, ids, deltas, self.surrogate_defense(threat)
         )
 
-    def look(self, image: Tensor, adversarial: Tensor, flat: Tensor) -> Attacked:
+    def look(self, image: Tensor, ids: Tensor, adversarial: Tensor, flat: Tensor) -> Attacked:
         """Return what defenses may ask of ``adversarial (N, 3, H, W)``, how far it is from ``image``, and `flat`."""
-        normalize, query = self.classifier.normalize, self.query(adversarial)
+        normalize, query = self.classifier.normalize, self.query(ids, adversarial)
         _ = query.seen  # of one pass, whatever the defenses ask for first
         normalized = normalized_l2(normalize(image), normalize(adversarial))
         return Attacked(query, normalized_l2(image, adversarial), normalized, flat)
 
-    def query(self, image: Tensor | None, seen: Seen | None = None) -> Query:
+    def query(self, ids: Tensor, image: Tensor | None, seen: Seen | None = None) -> Query:
         """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
-        return Query(image, self.classifier, self.gallery, self.needed, seen)
+        return Query(image, self.classifier, self.gallery, self.needed, seen, Randomness(self.seed, ids))
 
     def on_test_epoch_end(self) -> None:
         """Answer what was deferred, prove that each query was seen exactly once, merge the counts of all processes.

@@ -31,6 +31,7 @@ from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.evaluation.cache import Attacked, LookedUp
 from lit_knn.evaluation.sample_results import BATCH, REMEDY, batch_path, require_batch
+from lit_knn.randomness import Randomness
 from lit_knn.storage.atomic import load_arrays, undamaged, unfinished_name, write_arrays
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
@@ -48,12 +49,18 @@ class Deferral:
         classifier: The defended one.
         views: Where neighbors will be looked for: a gallery, or several of which each has all rows of the one before.
         needed: Largest number of neighbors that any defense wants, by tap.
+        seed: Of defenses that draw random numbers.
     """
 
     def __init__(
-        self, folder: Path, classifier: Classifier, views: Sequence[StoredGallery], needed: dict[str, int]
+        self,
+        folder: Path,
+        classifier: Classifier,
+        views: Sequence[StoredGallery],
+        needed: dict[str, int],
+        seed: int = 0,
     ) -> None:
-        self.folder = folder
+        self.folder, self._seed = folder, seed
         self._classifier, self._views, self._needed = classifier, views, needed
         self._store = views[-1].store
         count = max(LEAST_UNITS, -(-len(self._store) // UNIT))
@@ -154,7 +161,7 @@ class Deferral:
             path = batch_path(self.folder, ids)
             rows = slice(starts[path], starts[path] + sizes[path])
             nearby = {tap: Neighbors(ids[:, rows], distances[:, rows]) for tap, (ids, distances) in found.items()}
-            yield ids, label, batch, self._looks(path, len(ids), nearby, ids.device)
+            yield ids, label, batch, self._looks(path, ids, nearby)
 
     def clear(self) -> None:
         """Remove the folder, if there is one: every batch has been answered."""
@@ -162,41 +169,25 @@ class Deferral:
             gone = self.folder.rename(unfinished_name(self.folder))
             shutil.rmtree(gone)  # half of the folder under its name would be looked up by another test
 
-    def _looks(self, path: Path, queries: int, nearby: dict[str, Neighbors], device: torch.device) -> list[Attacked]:
+    def _looks(self, path: Path, queries: Tensor, nearby: dict[str, Neighbors]) -> list[Attacked]:
         with undamaged(path, REMEDY):
             arrays = load_arrays(path, REMEDY)
             names = ["realized", "normalized", "flat", "logits", *(f"features/{tap}" for tap in self._needed)]
-            if {arrays[name].shape[:2] for name in names} != {(arrays["realized"].shape[0], queries)}:
-                raise ValueError(f"its columns are not of {queries} queries")
-            columns = {name: torch.from_numpy(arrays[name]).to(device) for name in names}
-        many = len(columns["realized"])
-        views = len(self._views)
-        shape = (views, many, -1)
-        split = {  # (V, L, N, K)
-            tap: Neighbors(ids.reshape(*shape, ids.shape[-1]), distances.reshape(*shape, ids.shape[-1]))
-            for tap, (ids, distances) in nearby.items()
-        }
-        return [
-            Attacked(
-                LookedUp(
-                    columns["logits"][look],
-                    {tap: columns[f"features/{tap}"][look] for tap in nearby},
-                    [
-                        {
-                            tap: Neighbors(ids[view, look], distances[view, look])
-                            for tap, (ids, distances) in split.items()
-                        }
-                        for view in range(views)
-                    ],
-                    self._classifier,
-                    self._views,
-                ),
-                columns["realized"][look],
-                columns["normalized"][look],
-                columns["flat"][look],
-            )
-            for look in range(many)
-        ]
+            if {arrays[name].shape[:2] for name in names} != {(arrays["realized"].shape[0], len(queries))}:
+                raise ValueError(f"its columns are not of {len(queries)} queries")
+            columns = {name: torch.from_numpy(arrays[name]).to(queries.device) for name in names}
+        size, looks = len(queries), []
+        for look in range(len(columns["realized"])):
+            rows = slice(look * size, (look + 1) * size)
+            found = [
+                {tap: Neighbors(ids[view, rows], distances[view, rows]) for tap, (ids, distances) in nearby.items()}
+                for view in range(len(self._views))
+            ]
+            features = {tap: columns[f"features/{tap}"][look] for tap in nearby}
+            randomness = Randomness(self._seed, queries)
+            query = LookedUp(columns["logits"][look], features, found, self._classifier, self._views, randomness)
+            looks.append(Attacked(query, *(columns[name][look] for name in ("realized", "normalized", "flat"))))
+        return looks
 
     def _features(self, path: Path, tap: str) -> NDArray[np.float32]:
         """Return the features of L looks at N queries, ``(L·N, D)``."""

@@ -83,6 +83,7 @@ def outcome_origin(evaluation: Evaluation) -> Fingerprint:
             for name, value in view.identity().items()
         },
         "defenses": _json(describe(evaluation.defenses)),
+        **({"seed": str(evaluation.seed)} if any(defense.random for defense in evaluation.defenses) else {}),
         "lines": _json([str(variant) for variant in evaluation.variants]),
         "cases": _json([[threat.name, attack.name] for threat, attack in evaluation.cases]),
         "deltas": _json(evaluation.deltas),

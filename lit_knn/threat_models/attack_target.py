@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 
 if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class AttackTarget:
     """A batch under attack.
 
@@ -31,6 +32,7 @@ class AttackTarget:
 
     Attributes:
         flat: ``(N,)`` bool of each gradient that was taken: where it was zero, short of the highest value.
+        calls: How often the copy has been asked since `draw_from`.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -40,6 +42,10 @@ class AttackTarget:
     surrogate_defense: SurrogateDefense | None = None
     highest: float = math.inf
     flat: list[Tensor] = field(default_factory=list, init=False)
+    calls: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.draw_from(Randomness(0, self.ids))
 
     @cached_property
     def _highest_label(self) -> int:
@@ -80,6 +86,15 @@ class AttackTarget:
         if self.surrogate_defense is None:
             raise UserError("this attack looks at the defense, which its threat does not know: run it as a WhiteBox")
         return self.surrogate_defense
+
+    def draw_from(self, randomness: Randomness) -> None:
+        """Let a copy that answers at random draw from these streams from now on, from others at each call."""
+        self._randomness, self.calls = randomness, 0
+
+    def scores(self, image: Tensor) -> Tensor:
+        """Return the copy's scores ``(N, C)``: of a random one, by other numbers at each call, and than the defense's own."""
+        self.calls += 1
+        return self.defense.scores(image, self._randomness.of("call", self.calls))
 
     def take_flat(self) -> list[Tensor]:
         """Return `flat` since this was last called."""

@@ -15,6 +15,7 @@ from lit_knn.defenses import KNN, Defense, Query
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.vote import coefficients
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.class_exemplars import ClassExemplars
 
 ROUNDING = 2.0**-10  # a stored float16 feature is within this share of its norm of the image's own
@@ -37,9 +38,15 @@ class SurrogateDefense:
             raise UserError(f"a white-box attacker copies one variant of a defense, not {len(defense.variants)}")
         self.classifier, self.defense, self._gallery = classifier, defense, gallery
 
-    def scores(self, image: Tensor) -> Tensor:
-        """Return the defense's scores ``(N, C)``; with a graph where the defense is differentiable."""
-        return self.defense(Query(image, self.classifier, self._gallery, self.defense.needed))[0]
+    def scores(self, image: Tensor, randomness: Randomness | None = None) -> Tensor:
+        """Return the defense's scores ``(N, C)``; with a graph where the defense is differentiable.
+
+        Args:
+            image: ``(N, 3, H, W)`` float in [0, 1].
+            randomness: For a defense that draws, of the same images: other streams than the run's, which nobody knows.
+        """
+        query = Query(image, self.classifier, self._gallery, self.defense.needed, randomness=randomness)
+        return self.defense(query)[0]
 
     # ---------------------------------------------------------------- retrieval
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_knn.attacks import APGD, PGD, Noise
+from lit_knn.attacks import APGD, PGD
 from lit_knn.attacks.apgd import checkpoints
 from lit_knn.attacks.objectives import Margin, Objective
 from lit_knn.attacks.perturbation import norm, normalized_l2, radius
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 
 
 def losses(network, image, label):
@@ -35,7 +36,7 @@ def test_from_the_same_start_it_finds_what_torchattacks_finds(steps, delta, netw
     network, (image, label, id) = in_double(network, digits, 16)
     (ours,) = APGD(steps=steps, random_start=True)(network, image, label, id, [delta])
 
-    start, theirs = Noise(0, id, 0).normal(image), []
+    start, theirs = Randomness(0, id).normal(image), []
     for row in range(len(image)):  # it takes one radius for the whole batch
         attack = torchattacks.APGD(network, norm="L2", eps=float(radius(image, delta)[row]), steps=steps)
         part = slice(row, row + 1)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lit_knn.attacks import FGSM, IFGSM, PGD, Attack, BudgetError, GradientDescent, Noise, RandomNoise
+from lit_knn.attacks import FGSM, IFGSM, PGD, Attack, BudgetError, GradientDescent, RandomNoise
 from lit_knn.attacks.objectives import DefenseMargin, Objective
 from lit_knn.errors import UserError
 
@@ -76,18 +76,6 @@ def test_batches_of_one_and_of_eight_give_the_same(attack, network, digits):
     )  # fmt: skip
     assert together.dtype == torch.float64
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-11)
-
-
-def test_noise_depends_on_seed_id_restart_and_nothing_else():
-    ids, like = torch.tensor([7, 3, 7]), torch.empty(3, 3, 4, 4)
-    noise = Noise(0, ids, 0).normal(like)
-    assert torch.equal(noise[0], noise[2])
-    assert torch.equal(noise[1:2], Noise(0, ids[1:2], 0).normal(like[:1]))
-    assert not torch.equal(noise[0], noise[1])
-    assert not torch.equal(noise, Noise(1, ids, 0).normal(like))
-    assert not torch.equal(noise, Noise(0, ids, 1).normal(like))
-    unit = Noise(0, ids, 0).direction(like).flatten(1).norm(dim=1)
-    torch.testing.assert_close(unit, torch.ones(3))
 
 
 def test_the_order_of_budgets_and_the_batch_do_not_matter_to_random_starts(network, digits):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.attacks import GradientDescent, Noise
+from lit_knn.attacks import GradientDescent
+from lit_knn.randomness import Randomness
 
 
 def reference(weight, bias, image, label, delta, *, start, steps, step, step_size):
@@ -37,7 +38,7 @@ def test_against_numpy(delta, step, random_start, digits):
     attack = GradientDescent(steps=7, step=step, step_size=2.5, random_start=random_start)
     (found,) = attack(model, image, label, id, [delta])
 
-    noise = Noise(0, id, 0)
+    noise = Randomness(0, id)
     start = noise.uniform(image).pow(1 / 192).view(-1, 1, 1, 1) * noise.direction(image) * random_start
     for row in range(8):
         expected = reference(

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.attacks import Noise, RandomNoise, Square
+from lit_knn.attacks import RandomNoise, Square
 from lit_knn.attacks.objectives import Margin, Objective, margin
 from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.attacks.square import bump, propose, share, tiles, window_side
 from lit_knn.defenses import KNN, UW
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models import WhiteBox
 
 
@@ -103,7 +104,7 @@ def test_windows_reach_every_edge_and_never_leave():
     [((8, 8), 1, (0, 0)), ((32, 32), 6, (1, 1)), ((224, 224), 44, (2, 2)), ((3, 4), 1, (0, 0)), ((20, 11), 2, (0, 0))],
 )
 def test_tiles_cover_the_image_but_for_an_edge(size, side, corner):
-    found = tiles(Noise(0, torch.tensor([3, 5]), 0), torch.zeros(2, 3, *size))
+    found = tiles(Randomness(0, torch.tensor([3, 5])), torch.zeros(2, 3, *size))
     assert found.shape == (2, 3, *size)
     assert not torch.equal(found[0], found[1])
     (top, left), (rows, columns) = corner, (extent // side for extent in size)

@@ -170,7 +170,7 @@ def test_pca_distances_and_votes_are_those_of_float32(evaluate, tmp_path):
     queries = (pooled - projection.mean.double()) @ projection.components.double().T
     distances = np.linalg.norm(queries.numpy()[:, None] - features, axis=2)  # (N, M)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :50]
-    query = evaluation.query(batch["image"])
+    query = evaluation.query(batch["id"], batch["image"])
     np.testing.assert_allclose(
         query.neighbors("early").distances, np.take_along_axis(distances, nearest, axis=1), rtol=1e-4
     )

@@ -6,7 +6,7 @@ from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
-from lit_knn.defenses import KNN
+from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.evaluation.provenance import case_origins
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
@@ -83,3 +83,17 @@ def test_a_white_box_depends_on_its_copy_and_its_rows_a_gray_box_does_not(cases,
     part = cases(attack, threats=white(rows=100, overlap=0.5), view=half)
     assert part != cases(attack, threats=white(rows=100), view=half)
     assert cases(attack, view=half) == cases(attack)
+
+
+def test_outcomes_depend_on_the_seed_where_a_defense_may_draw(classifier, data, monkeypatch):
+    class Own(NoDefense):
+        random = True
+
+    def origin(defense, seed):
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+        evaluation = Evaluation(classifier=classifier, attacks=[PGD()], deltas=[0.1], defenses=[defense])
+        evaluation._trainer = SimpleNamespace(datamodule=data, precision="32-true")
+        return evaluation.origin()
+
+    assert origin(NoDefense(), 0) == origin(NoDefense(), 1)
+    assert origin(Own(), 0) == origin(Own(), 0) != origin(Own(), 1)

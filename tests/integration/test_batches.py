@@ -49,7 +49,6 @@ CONTRACTS = {
     "Attack",
     "Attempt",
     "BudgetError",
-    "Noise",
     "Perturb",
     "Objective",
     "Score",

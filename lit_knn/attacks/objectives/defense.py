@@ -27,7 +27,7 @@ class DefenseMargin(Objective):
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image."""
         del target
-        return lambda image: margin(attacked.defense.scores(image), attacked.label)
+        return lambda image: margin(attacked.scores(image), attacked.label)
 
 
 class StandIn(Objective):

@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_knn.defenses.base import Defense, Query, Variant
+from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
 from lit_knn.defenses.neighbors.weighting import CBWD, CBWE, UW, Weighting
+from lit_knn.defenses.query import Query
 from lit_knn.errors import UserError
 
 COMBINE = {"soft": soft, "hard": hard}
@@ -33,6 +34,7 @@ class KNN(Defense):
     """
 
     uses_image = False
+    random = False
 
     def __init__(
         self,

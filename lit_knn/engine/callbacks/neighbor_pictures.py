@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_knn.data.pixels import unit
+from lit_knn.defenses import Query
 from lit_knn.engine.run_folder import RunTrainer
 from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbor_picture
@@ -59,7 +60,7 @@ class NeighborPictures(Callback):
     def _row(
         self, evaluation: Evaluation, gallery: StoredGallery, image: Tensor, label: int, tap: str, title: str
     ) -> PictureRow:
-        query = evaluation.query(image)
+        query = Query(image, evaluation.classifier, gallery, evaluation.needed)
         with torch.no_grad():
             probability = query.logits.softmax(dim=-1)[0]  # (C,)
             ids = query.neighbors(tap).ids[0, : self.neighbors]  # (K,)

@@ -46,7 +46,7 @@ class RunRecord(Callback):
         gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
         if gallery is not None and gallery.reads_everything and not looking:
             evaluation.deferral = Deferral(
-                folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed
+                folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed, evaluation.seed
             )
         if trainer.is_global_zero:
             for place in (folder, evaluation.outcomes.folder):

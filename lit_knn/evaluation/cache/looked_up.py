@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_knn.backbones import Classifier
 from lit_knn.database.index import Neighbors
 from lit_knn.defenses import Query, Seen
+from lit_knn.randomness import Randomness
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery
@@ -24,6 +25,7 @@ class LookedUp(Query):
         neighbors: By tap, for each of the views.
         classifier: The defended one.
         views: Galleries; the query is of the last one.
+        randomness: Of the images.
     """
 
     def __init__(
@@ -33,11 +35,12 @@ class LookedUp(Query):
         neighbors: Sequence[dict[str, Neighbors]],
         classifier: Classifier,
         views: Sequence[StoredGallery],
+        randomness: Randomness | None = None,
     ) -> None:
         *smaller, gallery = views
-        super().__init__(None, classifier, gallery, seen=Seen(logits, {}))
+        super().__init__(None, classifier, gallery, seen=Seen(logits, {}), randomness=randomness)
         self._features, self._neighbors = features, neighbors[-1]
         self._of = {
-            len(view): LookedUp(logits, features, [found], classifier, [view])
+            len(view): LookedUp(logits, features, [found], classifier, [view], randomness)
             for view, found in zip(smaller, neighbors[:-1], strict=True)
         }

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from lit_knn.attacks import Attack, Noise
+from lit_knn.attacks import Attack
 from lit_knn.attacks.objectives.classifier import without_true
 from lit_knn.attacks.perturbation import column, normalized_l2, project, radius
 from lit_knn.defenses import KNN
@@ -16,6 +16,7 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 from lit_knn.evaluation.checks.rows import percent
+from lit_knn.randomness import Randomness
 from lit_knn.report import Finding, Verdict
 from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -118,8 +119,8 @@ class BinarizationTest(Check):
     @torch.no_grad()
     def _plant(self, original: SurrogateDefense, image: Tensor, label: Tensor, ids: Tensor, delta: float) -> Plot:
         """Return a defense of one image ``(1, 3, H, W)`` in which one row is wrong."""
-        noise, length = Noise(self.seed, ids, OWN_STREAM), radius(image, delta)
-        sphere = torch.cat([_point(image, length, noise) for _ in range(1 + self.inner + CONTROLS)])
+        randomness, length = Randomness(self.seed, ids, draw=OWN_STREAM), radius(image, delta)
+        sphere = torch.cat([_point(image, length, randomness) for _ in range(1 + self.inner + CONTROLS)])
         points, control = sphere[: 1 + self.inner], sphere[1 + self.inner :]
         rows = torch.cat([points, image])  # the planted one first
         features = torch.cat([original.features(part) for part in rows.split(AT_ONCE)])
@@ -159,8 +160,8 @@ class Trial(NamedTuple):
         )
 
 
-def _point(image: Tensor, length: Tensor, noise: Noise) -> Tensor:
-    return project(image + column(length) * noise.direction(image), image, length)
+def _point(image: Tensor, length: Tensor, randomness: Randomness) -> Tensor:
+    return project(image + column(length) * randomness.direction(image), image, length)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.evaluation.metrics import hits
+from lit_knn.randomness import Randomness
 from lit_knn.report import Finding, Verdict
 from lit_knn.threat_models import Threat
 
@@ -73,9 +74,11 @@ class MoreEffort(Check):
         model = threat.attacked(evaluation.classifier)
         surrogate_defense = evaluation.surrogate_defense(threat)
 
+        own = Randomness(evaluation.seed, evidence.ids, "more effort")
+
         @torch.no_grad()
         def right(image: Tensor) -> Tensor:
-            scores = model(image) if surrogate_defense is None else surrogate_defense.scores(image)  # (N, C)
+            scores = model(image) if surrogate_defense is None else surrogate_defense.scores(image, own)
             return hits(scores[None], evidence.label, (1,))[:, 0, 0]  # (N,)
 
         def accuracies(attacks: Sequence[Attack], deltas: Sequence[float]) -> list[float]:

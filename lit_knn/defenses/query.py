@@ -1,0 +1,158 @@
+"""An attacked batch, and what defenses may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_knn.database.index import Neighbors
+from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
+
+if TYPE_CHECKING:
+    from lit_knn.backbones import Classifier
+    from lit_knn.database import Gallery
+
+
+class Seen(NamedTuple):
+    """What the defended classifier makes of N images.
+
+    Attributes:
+        logits: ``(N, C)`` float.
+        activations: ``(N, D)`` float of each tap by name, pooled, before PCA: the same for any database.
+    """
+
+    logits: Tensor
+    activations: dict[str, Tensor]
+
+
+class Query:
+    """An attacked batch and what defenses want to know of it, each computed when first asked for, and once.
+
+    Args:
+        image: ``(N, 3, H, W)`` float32 in [0, 1]; None if only ``seen`` has been kept.
+        classifier: The defended classifier.
+        gallery: Where neighbors come from; None if no defense asks for any.
+        needed: Largest number of neighbors that any defense wants, by tap.
+        seen: What the classifier makes of the images; by default it is asked.
+        randomness: Of the images, by their ids; None if no defense draws.
+    """
+
+    def __init__(
+        self,
+        image: Tensor | None,
+        classifier: Classifier,
+        gallery: Gallery | None = None,
+        needed: Mapping[str, int] | None = None,
+        seen: Seen | None = None,
+        randomness: Randomness | None = None,
+    ) -> None:
+        self._image, self._seen, self._randomness = image, seen, randomness
+        self._classifier, self._gallery, self._needed = classifier, gallery, needed or {}
+        self._neighbors: dict[str, Neighbors] = {}
+        self._features: dict[str, Tensor] = {}
+        self._of: dict[int, Query] = {}
+
+    @property
+    def image(self) -> Tensor:
+        """``(N, 3, H, W)`` float32 in [0, 1].
+
+        Raises:
+            UserError: If the cache has not kept it.
+        """
+        if self._image is None:
+            raise UserError(
+                "a defense looks at the attacked images, which are not cached: set model.cache.images: true"
+            )
+        return self._image
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch lies."""
+        return (self.seen.logits if self._image is None else self._image).device
+
+    @property
+    def ids(self) -> Tensor:
+        """``(N,)`` int64, of the images: stable over runs."""
+        return self._own_randomness.ids
+
+    def randomness(self, purpose: str, draw: int = 0) -> Randomness:
+        """Return a stream of random numbers for each image, from its beginning.
+
+        It depends on the seed of the run, the image's id, and on what is given here, and so neither on the batch nor on
+        the process. Attackers who ask a copy of the defense get other streams.
+
+        Args:
+            purpose: What the numbers are for.
+            draw: Number of the draw for this purpose, from 0.
+        """
+        return self._own_randomness.of(purpose, draw)
+
+    @property
+    def _own_randomness(self) -> Randomness:
+        if self._randomness is None:
+            raise UserError("a defense draws random numbers for a query that was made without `randomness`")
+        return self._randomness
+
+    @property
+    def gallery(self) -> Gallery:
+        """The opened database.
+
+        Raises:
+            UserError: If the configuration has none.
+        """
+        if self._gallery is None:
+            raise UserError("a defense asks for neighbors, but the configuration has no model.database")
+        return self._gallery
+
+    def of(self, gallery: Gallery) -> Query:
+        """Return the query for the same images, with the neighbors that a smaller view of its gallery has."""
+        if gallery is self._gallery:
+            return self
+        if len(gallery) not in self._of:
+            view = Query(self._image, self._classifier, gallery, self._needed, self.seen, self._randomness)
+            view._features = self._features  # views share their projections
+            self._of[len(gallery)] = view
+        return self._of[len(gallery)]
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What the classifier makes of the images, logits and all taps in one forward pass."""
+        if self._seen is not None:
+            return self._seen
+        if not self._needed:
+            return Seen(self._classifier(self.image), {})
+        return Seen(*self._classifier.tapped(self.image, [self.gallery.tap(name) for name in self._needed]))
+
+    @cached_property
+    def activations(self) -> Mapping[str, Tensor]:
+        """``(N, D)`` of each tap, before PCA; the pass ends at the last tap where nobody has asked for `seen` before."""
+        if self._seen is not None or "seen" in vars(self):
+            return self.seen.activations
+        return self._classifier.activations(self.image, [self.gallery.tap(name) for name in self._needed])
+
+    @property
+    def logits(self) -> Tensor:
+        """``(N, C)`` logits of the classifier."""
+        return self.seen.logits
+
+    def classify(self, image: Tensor) -> Tensor:
+        """Return the classifier's logits ``(N, C)`` of another image, such as one made from this batch."""
+        logits: Tensor = self._classifier(image)
+        return logits
+
+    def features(self, tap: str) -> Tensor:
+        """Return ``(N, D)`` projected features, float32."""
+        if tap not in self._features:
+            self._features[tap] = self.gallery.project(tap, self.activations[tap])
+        return self._features[tap]
+
+    def neighbors(self, tap: str) -> Neighbors:
+        """Return the nearest rows, as many as the defense that wants most of them asked for."""
+        if tap not in self._neighbors:
+            self._neighbors[tap] = self.gallery.search(tap, self.features(tap), self._needed[tap])
+        return self._neighbors[tap]
