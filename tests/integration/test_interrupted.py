@@ -50,7 +50,7 @@ def examination():
 
 
 EXAMINATION = examination()
-CALIBRATION = EXAMINATION + 1
+CALIBRATION = EXAMINATION + 4  # batches of 5, 5, 1 and 5 images, the first 16
 BATCHES = sum(-(-length // 5) for length in LENGTHS)  # of one pass
 
 

@@ -280,6 +280,6 @@ def test_a_canceled_job_stays_canceled_and_nothing_after_it_runs(cluster, config
     cancel = "--sbatch=fit=--array=2 --export=ALL,IN_BATCH=2,ASK=cancel"
     jobs = submit(cluster, tmp_path, "--tasks=1", "--steps=fit,extract", cancel)
     for job in jobs.values():
-        assert "JobState=CANCELED" in asked(cluster, "scontrol", "show", "job", job)
+        assert "JobState=CANCELLED" in asked(cluster, "scontrol", "show", "job", job)
     assert "stopped by SIGTERM with nothing lost" in log(tmp_path, "fit")
     assert not (tmp_path / "database" / "store").exists()
