@@ -23,7 +23,7 @@ from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Tap
 from lit_knn.backbones.user_code import user_code
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import architecture, describe
+from lit_knn.storage.description import architecture, describe
 
 if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing

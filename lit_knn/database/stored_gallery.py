@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,8 @@ from lit_knn.database.random_order import RandomOrder
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import Fingerprint, describe
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,10 @@ class StoredGallery(Gallery):
 
     def identity(self) -> Fingerprint:
         """Return what an answer depends on, besides the classifier that the store was made with."""
-        indexes = {tap: describe(index) for tap, index in self.indexes.items()}
         return {
             "store": self.store.checksum,
-            "index": json.dumps(indexes, sort_keys=True),
-            "rows": "all" if self.among is None else self.among.identity(),
+            "index": describe(self.indexes),
+            "rows": "all" if self.among is None else describe(self.among),
         }
 
     def __len__(self) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.data import ImageData
-from lit_knn.storage.fingerprint import Fingerprint, describe
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -51,7 +51,7 @@ def case_origins(
     return {
         (threat.name, attack.name): {
             **shared,
-            "attack": _json({name: value for name, value in describe(attack).items() if name != "name"}),
+            "attack": {name: value for name, value in describe(attack).items() if name != "name"},
             "attacked": hashes[threat.attacked(classifier)],
             **copies[threat.name],
         }
@@ -76,18 +76,18 @@ def outcome_origin(evaluation: Evaluation) -> Fingerprint:
             if copy is not None
             for part, value in _copy(copy).items()
         },
-        **{f"attack {attack.name}": _json(describe(attack)) for attack in evaluation.attacks},
+        **{f"attack {attack.name}": describe(attack) for attack in evaluation.attacks},
         **{
             name + f" of size {number}" * (len(views) > 1): value
             for number, view in enumerate(views, 1)
             for name, value in view.identity().items()
         },
-        "defenses": _json(describe(evaluation.defenses)),
+        "defenses": describe(evaluation.defenses),
         **({"seed": str(evaluation.seed)} if any(defense.random for defense in evaluation.defenses) else {}),
-        "lines": _json([str(variant) for variant in evaluation.variants]),
-        "cases": _json([[threat.name, attack.name] for threat, attack in evaluation.cases]),
-        "deltas": _json(evaluation.deltas),
-        "topk": _json(evaluation.topk),
+        "lines": [str(variant) for variant in evaluation.variants],
+        "cases": [[threat.name, attack.name] for threat, attack in evaluation.cases],
+        "deltas": evaluation.deltas,
+        "topk": evaluation.topk,
         "queries": data.query_identity(),
         "batches": f"of {data.batch_size} queries",
         "images": "rounded to float16" if evaluation.cache and evaluation.cache.images else "not rounded",
@@ -106,7 +106,7 @@ def _shared(classifier: str, data: ImageData, precision: str) -> Fingerprint:
 
 def _copy(surrogate_defense: SurrogateDefense) -> Fingerprint:
     """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
-    parts = {"copy": _json(describe(surrogate_defense.defense)), "copy's network": _hash(surrogate_defense.classifier)}
+    parts = {"copy": describe(surrogate_defense.defense), "copy's network": _hash(surrogate_defense.classifier)}
     if surrogate_defense.defense.needed:
         parts |= {f"copy's {name}": value for name, value in surrogate_defense.gallery.identity().items()}
     return parts
@@ -118,9 +118,5 @@ def network_hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn
     return {network: _hash(network) for network in networks}
 
 
-def _hash(network: nn.Module) -> str:
-    return network.fingerprint() if isinstance(network, Classifier | Ensemble) else _json(describe(network))
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True)
+def _hash(network: nn.Module) -> Any:
+    return network.fingerprint() if isinstance(network, Classifier | Ensemble) else describe(network)

@@ -6,8 +6,6 @@ They belong to one run, database, K and weighting included; :mod:`lit_knn.evalua
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import atomic_write, load_arrays, undamaged, write_arrays
-from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
 
 REMEDY = "delete it, and the same test attacks its batch again"
 BATCH = {"batch": ("U16", 0)}
@@ -84,7 +82,7 @@ class Outcomes:
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, shape: tuple[int, int, int, int]) -> None:
         self.folder, self.shape = folder, shape
-        self._fingerprint = json.dumps(fingerprint, sort_keys=True)
+        self._fingerprint = fingerprint
         origin = folder / "origin.json"
         if not origin.exists():
             with atomic_write(origin) as unfinished:
@@ -100,7 +98,7 @@ class Outcomes:
         Args:
             batch: A hash of its images, labels and ids.
         """
-        return hashlib.sha256(f"{self._fingerprint} {batch}".encode()).hexdigest()[:16]
+        return digest([self._fingerprint, batch])
 
     def load(self, ids: Tensor, batch: str) -> Outcome | None:
         """Return what became of a batch, on the device of its ids, or None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
@@ -83,6 +84,9 @@ def _breaks(run: Run, delta: float) -> Table:
 
 
 def _origin(record: Record) -> Table:
+    fingerprints = {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in record.fingerprints.items()
+    }
     facts = {
         "run": record.run,
         "finished": record.created,
@@ -94,7 +98,7 @@ def _origin(record: Record) -> Table:
         ),
         "database rows searched": ", ".join(f"{size:,}" for size in database_sizes(record)) or "none",
         "database rows skipped": str(len(record.database.get("skipped", []))),
-        **{f"fingerprint of {name}": value for name, value in record.fingerprints.items() if len(value) < 100},
+        **{f"fingerprint of {name}": text for name, text in fingerprints.items() if len(text) < 100},
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
     return Table(["what", "value"], [[name, value] for name, value in facts.items()], words=2)

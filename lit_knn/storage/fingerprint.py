@@ -1,90 +1,50 @@
-"""What data was made from, as names and values that must be equal before two pieces of it are used together."""
+"""What data was made from: names and values that must be equal before two pieces of it are used together.
+
+A fingerprint is made of what `lit_knn.storage.description.describe` and the ``identity()`` of parts return, compared by
+`fingerprint_difference`, written and read with its checksum by `to_text` and `from_text`, and hashed by `digest`.
+"""
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import inspect
 import json
-import sys
-import textwrap
-from collections.abc import Collection, Iterable, Iterator
-from enum import Enum
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from lit_knn.errors import UserError
 from lit_knn.storage.atomic import parse_json
 
-Fingerprint = dict[str, str]
-OURS = "lit_knn"
+Fingerprint = dict[str, Any]  # by name, values as JSON has them
 CHECKSUM = "checksum of the above"
 TOLD = 3  # differences that one sentence names
-INSTALLED = {"site-packages", "dist-packages"}
-MODULE = frozenset(vars(nn.Module()))  # what PyTorch keeps of each module, of which these decide what it does:
-WEIGHTS = ("_parameters", "_buffers", "_modules")
-PRINTED = (torch.dtype, torch.device, torch.layout, torch.memory_format, complex, range, slice, type(...))
-
-
-def describe(part: Any) -> Any:
-    """Return what decides what a part does, as JSON: its class, its attributes, and those of its own parts.
-
-    A part that has a method ``identity`` or ``fingerprint`` is what that returns. Attributes with a leading underscore
-    are left out of the classes of this package, which derive them, and of no others. Of a class or function that no
-    installed version stands for, the source code is described as well; what that calls is not.
-
-    Raises:
-        UserError: For what nothing tells from another of its kind: a lambda, a lock, an open file.
-    """
-    try:
-        return _describe(part)
-    except RecursionError as error:
-        raise UserError(f"{type(part).__qualname__} holds itself, so that it cannot be told from another") from error
-
-
-def architecture(network: nn.Module) -> str:
-    """Return a hash of what the state dict of a network does not hold: its modules, their numbers, text and constants.
-
-    What else a module holds is left out: networks hold functions, caches and hooks, and other names of their weights.
-    """
-    weights = {_memory(value) for value in (*network.parameters(), *network.buffers())}
-    modules = [
-        [
-            name,
-            _code(type(module)),
-            {key: _describe(value) for key, value in vars(module).items() if _is_setting(key, value, weights)},
-        ]
-        for name, module in network.named_modules()
-    ]
-    return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def fingerprint_difference(expected: Fingerprint, found: Fingerprint) -> str:
-    """Name the first three entries in which two fingerprints differ, with both values; "" if they are equal.
-
-    Of entries that are JSON, the leaves are compared.
+    """Name the first three values in which two fingerprints differ, however deep, with both; "" if they are equal.
 
     Example:
-        >>> fingerprint_difference({"tap": "a", "data": "x"}, {"tap": "b", "data": "x"})
-        "tap is 'b' where 'a' is expected"
+        >>> fingerprint_difference({"tap": "a", "index": {"k": 5}}, {"tap": "a", "index": {"k": 3}})
+        'index.k is 3 where 5 is expected'
     """
-    differing = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-    leaves = [
-        f"{leaf} is {there!r} where {wanted!r} is expected"
-        for name in differing
-        for leaf, wanted, there in _difference(name, expected.get(name, "absent"), found.get(name, "absent"))
+    wanted, there = (
+        {key: leaf for name, value in fingerprint.items() for key, leaf in _leaves((name,), value)}
+        for fingerprint in (expected, found)
+    )
+    differing = [
+        f"{'.'.join(map(str, name))} is {there.get(name, 'absent')!r} where {wanted.get(name, 'absent')!r} is expected"
+        for name in sorted({*wanted, *there}, key=str)
+        if not (name in wanted and name in there and repr(wanted[name]) == repr(there[name]))  # 1 is not 1.0, nor true
     ]
-    return ", ".join(leaves[:TOLD]) + (f", and {len(leaves) - TOLD} more" if len(leaves) > TOLD else "")
+    return ", ".join(differing[:TOLD]) + (f", and {len(differing) - TOLD} more" if len(differing) > TOLD else "")
+
+
+def digest(content: Any, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of a SHA-256 of a fingerprint, or of other JSON: equal ones have the same."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def to_text(fingerprint: Fingerprint) -> str:
     """Return JSON with a checksum, so that `from_text` tells damage from difference."""
-    return json.dumps(fingerprint | {CHECKSUM: _checksum(fingerprint)}, indent=1, sort_keys=True) + "\n"
+    return json.dumps(fingerprint | {CHECKSUM: digest(fingerprint)}, indent=1, sort_keys=True) + "\n"
 
 
 def from_text(text: str | bytes) -> Fingerprint:
@@ -93,158 +53,17 @@ def from_text(text: str | bytes) -> Fingerprint:
     Raises:
         ValueError: If the text has changed since.
     """
-    fingerprint: Fingerprint = parse_json(text, {str: str})
-    if fingerprint.pop(CHECKSUM, "") != _checksum(fingerprint):
+    fingerprint: Fingerprint = parse_json(text, dict)
+    if fingerprint.pop(CHECKSUM, "") != digest(fingerprint):
         raise ValueError("its checksum is another")
     return fingerprint
 
 
-def _checksum(fingerprint: Fingerprint) -> str:
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _describe(part: Any) -> Any:
-    if part is None or isinstance(part, (bool, int, float, str)):
-        return part
-    if isinstance(part, Path):
-        return str(part)
-    if isinstance(part, np.generic):
-        return part.item()
-    if isinstance(part, PRINTED):
-        return repr(part)
-    if isinstance(part, bytes):
-        return hashlib.sha256(part).hexdigest()[:16]
-    if isinstance(part, dict):
-        return {str(key): _describe(value) for key, value in part.items()}
-    if isinstance(part, (set, frozenset)):
-        return sorted((_describe(value) for value in part), key=str)
-    if isinstance(part, (list, tuple)):
-        return [_describe(value) for value in part]
-    if isinstance(part, (Tensor, np.ndarray)):
-        return _array(part)
-    if isinstance(part, Enum):
-        return str(part)
-    if isinstance(part, type) or inspect.isroutine(part):
-        return _code(part)
-    return _object(part)
-
-
-def _array(part: Tensor | np.ndarray[Any, Any]) -> str:
-    if isinstance(part, Tensor):
-        part = part.detach().cpu()
-        if part.dtype == torch.bfloat16 or part.is_quantized:  # NumPy has none
-            return f"{part.dtype}, {_array(part.dequantize() if part.is_quantized else part.float())}"
-        part = part.numpy()
-    if part.dtype.hasobject:
-        return f"{part.dtype}{part.shape}-{_describe(part.tolist())}"
-    return f"{part.dtype}{part.shape}-{hashlib.sha256(part.tobytes()).hexdigest()[:16]}"
-
-
-def _object(part: Any) -> dict[str, Any]:
-    kind: dict[str, Any] = _code(type(part))
-    for method in ("identity", "fingerprint"):
-        if callable(tell := getattr(part, method, None)):
-            return kind | {method: _describe(tell())}
-    if isinstance(part, functools.partial):
-        return kind | {"of": _describe([part.func, part.args, part.keywords])}
-    if isinstance(part, (torch.Generator, np.random.RandomState)):
-        return kind | {"state": _describe(part.get_state())}
-    if isinstance(part, np.random.Generator):
-        return kind | {"state": _describe(part.bit_generator.state)}
-    slots = [name for base in type(part).__mro__ for name in _names(vars(base).get("__slots__", []))]
-    if not slots and not hasattr(part, "__dict__"):
-        raise UserError(
-            f"{part!r} cannot be told from another {type(part).__qualname__}: hold numbers, text and arrays, or give the "
-            "class that holds it a method `identity` that says what it does"
-        )
-    held = {name: getattr(part, name) for name in slots if hasattr(part, name)} | getattr(part, "__dict__", {})
-    return kind | {name: _describe(value) for name, value in held.items() if _decides(part, name)}
-
-
-def _names(slots: str | Iterable[str]) -> Iterable[str]:
-    return [slots] if isinstance(slots, str) else slots
-
-
-def _decides(part: Any, name: str) -> bool:
-    """Tell whether an attribute is more than what is computed from others."""
-    if isinstance(part, nn.Module) and name in MODULE:
-        return name in WEIGHTS
-    if isinstance(inspect.getattr_static(type(part), name, None), functools.cached_property):
-        return False
-    return not name.startswith("_") or not _is(type(part), OURS)
-
-
-def _is_setting(name: str, value: Any, weights: Collection[int]) -> bool:
-    plain = (bool, int, float, str, type(None), np.ndarray)
-    return name not in MODULE and all(
-        isinstance(part, plain)
-        or (isinstance(part, Tensor) and part.grad_fn is None and not part.is_meta and _memory(part) not in weights)
-        for part in (value if isinstance(value, tuple | list) else [value])
-    )
-
-
-def _memory(value: Tensor) -> int:
-    """Return where the numbers of a tensor lie, which are also those of its views; 0 for one that has none."""
-    strided = value.layout == torch.strided and not nn.parameter.is_lazy(value)
-    return value.untyped_storage().data_ptr() if strided else 0
-
-
-def _code(part: Any) -> dict[str, Any]:
-    """Return a class or function by its name and, where no version number stands for it, a hash of its source.
-
-    Raises:
-        UserError: For a function without a name of its own.
-    """
-    name = f"{part.__module__}.{part.__qualname__}"
-    if isinstance(part, type):
-        told = {"class": name}
-        sources = [_source(base) for base in part.__mro__]
-    else:
-        if "<" in part.__qualname__:
-            raise UserError(f"{part} cannot be told from another function: make it a class with arguments")
-        told = {"function": name}
-        sources = [_source(inspect.unwrap(part))]
-        if inspect.ismethod(part):
-            told |= {"of": _describe(part.__self__)}
-    if source := "".join(sources):
-        told["code"] = hashlib.sha256(source.encode()).hexdigest()[:16]
-    return told
-
-
-@functools.cache
-def _source(part: Any) -> str:
-    """Return the source of a class or function of the user's own, without comments; "" where there is none."""
-    if _is(part, OURS) or _is(part, *sys.stdlib_module_names):
-        return ""
-    try:
-        if INSTALLED & set(Path(inspect.getfile(part)).parts):
-            return ""
-        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(part))))
-    except (OSError, TypeError, SyntaxError):  # built in, typed into a session, or a part of a line
-        return ""
-
-
-def _is(part: Any, *packages: str) -> bool:
-    return str(part.__module__).partition(".")[0] in packages
-
-
-def _difference(name: str, expected: str, found: str) -> list[tuple[str, Any, Any]]:
-    """Return the leaves in which two values differ, if both are JSON that has some; the values themselves otherwise."""
-    try:
-        contents = [json.loads(value) for value in (expected, found)]
-    except ValueError:
-        return [(name, expected, found)]
-    if not all(isinstance(content, dict | list) for content in contents):
-        return [(name, expected, found)]
-    wanted, there = (dict(_leaves(name, content)) for content in contents)
-    leaves = [(leaf, wanted.get(leaf, "absent"), there.get(leaf, "absent")) for leaf in sorted({*wanted, *there})]
-    return [leaf for leaf in leaves if repr(leaf[1]) != repr(leaf[2])] or [(name, expected, found)]
-
-
-def _leaves(name: str, content: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(content, dict | list):
+def _leaves(name: tuple[str | int, ...], content: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield what is neither a list nor a dictionary, or is an empty one, with the keys that lead to it."""
+    if not isinstance(content, dict | list) or not content:
         yield name, content
         return
     parts: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, dict) else enumerate(content)
     for key, inner in parts:
-        yield from _leaves(f"{name}.{key}", inner)
+        yield from _leaves((*name, key), inner)

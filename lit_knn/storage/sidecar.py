@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, load_json, undamaged
+from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
 
-Description = dict[str, Any]
 REMEDY = "run `lit-knn index`"
 CHANGED = f"index {{}} has changed since it was sealed; {REMEDY} again"
-FORM: Description = {"size": int, "sha256": str, "sample": str}
 PIECE, PIECES = 1 << 16, 32  # bytes and number of what tells a file from others
 
 
@@ -24,7 +21,7 @@ def describe_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def identity(path: Path) -> Description:
+def identity(path: Path) -> Fingerprint:
     """Return size and SHA-256 of a file, and a hash of samples that tells it from others without reading all of it."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -32,7 +29,7 @@ def identity(path: Path) -> Description:
 
 
 @contextmanager
-def described(path: Path, description: Callable[[], Description]) -> Iterator[Path]:
+def described(path: Path, description: Callable[[], Fingerprint]) -> Iterator[Path]:
     """Yield a name to write to; leaving without an exception seals the file, then its sidecar.
 
     Args:
@@ -43,13 +40,13 @@ def described(path: Path, description: Callable[[], Description]) -> Iterator[Pa
     with atomic_write(path) as unfinished:
         yield unfinished
         entries = {"lists": {}, **description(), **identity(unfinished)}
-        text = json.dumps(entries, indent=1, sort_keys=True) + "\n"
+        text = to_text(entries)
         sidecar.unlink(missing_ok=True)  # never beside a file that it does not describe
     with atomic_write(sidecar) as unfinished:
         unfinished.write_text(text)
 
 
-def is_described(path: Path, expected: Description) -> bool:
+def is_described(path: Path, expected: Fingerprint) -> bool:
     """Read a file, and return whether it is there, has the expected entries, and is what was sealed."""
     try:
         whole(path, expected)
@@ -58,13 +55,12 @@ def is_described(path: Path, expected: Description) -> bool:
     return True
 
 
-def checked(path: Path, expected: Description, form: Description | None = None) -> Description:
+def checked(path: Path, expected: Fingerprint) -> Fingerprint:
     """Return what is known of a file; of the file itself, only its size and a few samples are compared.
 
     Args:
         path: Of the file.
         expected: Entries of its sidecar.
-        form: What else is read of it, see `lit_knn.storage.atomic.parse_json`.
 
     Raises:
         UserError: If it is missing, cut or another file, or does not have the expected entries.
@@ -72,13 +68,11 @@ def checked(path: Path, expected: Description, form: Description | None = None) 
     sidecar = describe_file(path)
     if not (path.exists() and sidecar.exists()):
         raise UserError(f"index {path} is missing or was never finished; {REMEDY}")
-    found: Description = load_json(sidecar, f"{REMEDY} again", FORM | {"lists": {str: FORM}} | (form or {}))
-    if name := next((name for name, value in expected.items() if found.get(name) != value), ""):
-        if name in ("store", "training"):
-            raise UserError(f"index {path} is of another {name}; {REMEDY} again")
-        raise UserError(f"index {path} has {name} {found.get(name)!r}, not {expected[name]!r}; {REMEDY} again")
     with undamaged(sidecar, f"{REMEDY} again"):
+        found = from_text(sidecar.read_bytes())
         files = _files(path, found)
+    if difference := fingerprint_difference(expected, {name: found[name] for name in expected if name in found}):
+        raise UserError(f"index {path} is of another origin: {difference}; {REMEDY} again")
     for part, sealed_as in files:
         size = part.stat().st_size if part.exists() else 0
         if size != sealed_as["size"]:
@@ -88,13 +82,13 @@ def checked(path: Path, expected: Description, form: Description | None = None) 
     return found
 
 
-def whole(path: Path, expected: Description, form: Description | None = None) -> Description:
+def whole(path: Path, expected: Fingerprint) -> Fingerprint:
     """Do what `checked` does, and compare every byte.
 
     Raises:
         UserError: Also if it has changed since it was sealed.
     """
-    found = checked(path, expected, form)
+    found = checked(path, expected)
     for part, sealed_as in _files(path, found):
         if identity(part)["sha256"] != sealed_as["sha256"]:
             raise UserError(CHANGED.format(part))
@@ -110,7 +104,7 @@ def changed_files(folder: Path) -> Iterator[str]:
             yield str(error)
 
 
-def _files(path: Path, description: Description) -> list[tuple[Path, Description]]:
+def _files(path: Path, description: Fingerprint) -> list[tuple[Path, Fingerprint]]:
     """Return a file and those beside it that belong to it, and what is known of each."""
     return [(path, description), *((path.with_name(name), part) for name, part in description["lists"].items())]
 

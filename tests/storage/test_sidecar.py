@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import from_text
 from lit_knn.storage.sidecar import changed_files, checked, describe_file, described, identity, is_described, whole
 
 
@@ -16,7 +17,7 @@ def test_the_sidecar_knows_size_and_hash(tmp_path):
     write(tmp_path / "file", store="a")
     sidecar = json.loads((tmp_path / "file.json").read_text())
     assert (sidecar["store"], sidecar["size"], sidecar["sha256"][:8]) == ("a", 7, "ed7002b4")  # sha256sum's
-    assert checked(tmp_path / "file", {"store": "a"}) == sidecar
+    assert checked(tmp_path / "file", {"store": "a"}) == from_text(json.dumps(sidecar))
     assert is_described(tmp_path / "file", {"store": "a"})
 
 
@@ -48,9 +49,9 @@ def test_what_is_not_there_or_not_whole_is_written_again(tmp_path):
 @pytest.mark.parametrize(
     ("expected", "sentence"),
     [
-        ({"store": "b"}, "is of another store"),
-        ({"tap": "late"}, "has tap 'early', not 'late'"),
-        ({"rows": 3}, "has rows None, not 3"),
+        ({"store": "b"}, "is of another origin: store is 'a' where 'b' is expected; run `lit-knn index` again"),
+        ({"tap": "late"}, "tap is 'early' where 'late' is expected"),
+        ({"rows": 3}, "rows is 'absent' where 3 is expected"),
     ],
 )
 def test_another_origin_is_named(expected, sentence, tmp_path):

@@ -8,8 +8,6 @@ column's variance at most, and the components explain the same share of held-out
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import h5py
@@ -19,7 +17,8 @@ from torch import Tensor
 from lit_knn.backbones.features.symmetric_sum import Triangle
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import atomic_write, undamaged
-from lit_knn.storage.fingerprint import Fingerprint, describe, fingerprint_difference, from_text, to_text
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them
@@ -194,7 +193,7 @@ class Moments:
 
     def _hash(self) -> str:
         parts = [self.origin, self.steps, self.total, int(self.rows), *self.outer.split(PART)]
-        return hashlib.sha256(json.dumps(list(map(describe, parts))).encode()).hexdigest()[:16]
+        return digest(describe(parts))
 
     def _count(self) -> int:
         """Return the number of rows if there can be a covariance."""

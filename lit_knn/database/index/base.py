@@ -24,7 +24,8 @@ from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError, counted
-from lit_knn.storage.fingerprint import describe
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.storage.sidecar import REMEDY
 
 log = logging.getLogger(__name__)
@@ -51,18 +52,18 @@ class Index(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What its files depend on besides the features, as JSON; files built with other settings are refused."""
+    def settings(self) -> Fingerprint:
+        """What its files depend on besides the features; files built with other settings are refused."""
 
-    def identity(self) -> dict[str, Any]:
-        """Return, as JSON, what answers depend on besides the store: all public attributes, with `built` of an opened one."""
+    def identity(self) -> Fingerprint:
+        """Return what answers depend on besides the store: all public attributes, with `built` of an opened one."""
         return {name: describe(value) for name, value in vars(self).items() if not name.startswith("_")}
 
     # ---------------------------------------------------------------- building
 
     @final
-    def belonging(self, store: Store, tap: str) -> dict[str, Any]:
-        """Return, as JSON, what everything that is built depends on.
+    def origin(self, store: Store, tap: str) -> Fingerprint:
+        """Return what everything that is built depends on.
 
         Raises:
             UserError: If the store does not have the tap.

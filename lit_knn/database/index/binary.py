@@ -16,7 +16,7 @@ from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.selection import Selection, restricted_binary
 from lit_knn.database.store import Store, pack_signs
 from lit_knn.errors import UserError
-from lit_knn.storage.sidecar import Description
+from lit_knn.storage.fingerprint import Fingerprint
 
 
 class Binary(FaissFiles):
@@ -45,7 +45,7 @@ class Binary(FaissFiles):
             raise UserError(f"an index has nprobe: {nprobe}, training_rows: {training_rows}; from 1 is accepted")
         self.factory, self.nprobe, self.training_rows, self.seed = factory, nprobe, training_rows, seed
 
-    def _train(self, store: Store, tap: str, path: Path) -> Description:
+    def _train(self, store: Store, tap: str, path: Path) -> Fingerprint:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
         self._refuse_numbers(self.factory)
         try:
@@ -69,7 +69,7 @@ class Binary(FaissFiles):
     def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         return store.code_blocks(tap, within=rows)
 
-    def _read(self, path: Path, description: Description) -> Any:
+    def _read(self, path: Path, description: Fingerprint) -> Any:
         faiss = load_faiss()
         index = self._opened(
             path, faiss.IO_FLAG_ONDISK_SAME_DIR if description.get("lists") else faiss.IO_FLAG_MMAP_IFC

@@ -23,7 +23,8 @@ from lit_knn.database.index.selection import Selection, restricted
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import atomic_write, load_json
-from lit_knn.storage.sidecar import REMEDY, Description
+from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.sidecar import REMEDY
 
 if TYPE_CHECKING:
     import faiss
@@ -92,7 +93,7 @@ class Faiss(FaissFiles):
         """Whether the number of lists that are read was left to be measured."""
         return self.factory == "auto" and "nprobe" not in self.search_parameters
 
-    def _train(self, store: Store, tap: str, path: Path) -> Description:
+    def _train(self, store: Store, tap: str, path: Path) -> Fingerprint:
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
         factory = self.factory
         if factory == "auto":
@@ -144,7 +145,7 @@ class Faiss(FaissFiles):
     def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         return store.feature_blocks(tap, within=rows)
 
-    def _read(self, path: Path, description: Description) -> Any:
+    def _read(self, path: Path, description: Fingerprint) -> Any:
         faiss = load_faiss()
         gpus = 0 if self.device == "cpu" else faiss.get_num_gpus()
         if self.device == "cuda" and not gpus:

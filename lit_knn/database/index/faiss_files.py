@@ -17,6 +17,7 @@ from lit_knn.database.index.files import LISTS, FileIndex
 from lit_knn.database.index.merging import merge
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
+from lit_knn.storage.fingerprint import Fingerprint
 
 TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256
 
@@ -37,7 +38,7 @@ class FaissFiles(FileIndex):
     seed: int
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Fingerprint:
         """What the files depend on; search parameters and devices may change without building again."""
         return {"factory": self.factory, "training_rows": self.training_rows, "seed": self.seed}
 

@@ -30,8 +30,8 @@ from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import publish, remove_abandoned, unfinished_name
+from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.storage.sidecar import (
-    Description,
     checked,
     describe_file,
     described,
@@ -40,7 +40,6 @@ from lit_knn.storage.sidecar import (
 )
 
 TRAINED, MERGED, LISTS = "trained.faiss", "merged.faiss", "merged.ivfdata"
-OPENED: Description = {"training": str, "chosen": dict}  # what is read of the sidecar of a merged index
 
 
 class Piece(NamedTuple):
@@ -56,7 +55,7 @@ class FileIndex(Index):
     _pieces: Sequence[Piece] = ()
 
     @abstractmethod
-    def _train(self, store: Store, tap: str, path: Path) -> Description:
+    def _train(self, store: Store, tap: str, path: Path) -> Fingerprint:
         """Write an empty index, learnt from a sample of the rows; return what was chosen on the way, as JSON."""
 
     @abstractmethod
@@ -80,7 +79,7 @@ class FileIndex(Index):
         """
 
     @abstractmethod
-    def _read(self, path: Path, description: Description) -> Any:
+    def _read(self, path: Path, description: Fingerprint) -> Any:
         """Open a file for searching."""
 
     @abstractmethod
@@ -102,13 +101,13 @@ class FileIndex(Index):
             UserError: If the store does not have the tap, or too few rows for the settings.
         """
         remove_abandoned(folder)
-        expected = self.belonging(store, tap)
+        expected = self.origin(store, tap)
         if self._is_good(folder / MERGED, expected, len(store)):
             return
         if self._is_merged(folder, expected):
             describe_file(folder / MERGED).unlink()  # damaged: the next steps make it again
         if not self._is_good(folder / TRAINED, expected, 0):
-            chosen: Description = {}
+            chosen: Fingerprint = {}
             with described(folder / TRAINED, lambda: {**expected, "chosen": chosen}) as unfinished:
                 chosen |= self._train(store, tap, unfinished)
                 self._read_back(unfinished, folder / TRAINED, 0)
@@ -120,10 +119,10 @@ class FileIndex(Index):
         Raises:
             UserError: If the index has not been trained, or was for another store or settings.
         """
-        belonging = self.belonging(store, tap)
-        if self._is_merged(folder, belonging):
+        origin = self.origin(store, tap)
+        if self._is_merged(folder, origin):
             return
-        common = self._common(folder, belonging)
+        common = self._common(folder, origin)
         counts = {named.count for _, named in named_parts(folder)}
         if part.is_whole and len(counts) == 1:
             (count,) = counts
@@ -132,7 +131,7 @@ class FileIndex(Index):
             parts = [part]
         for one in parts:
             rows, path = part_rows(len(store), one), part_path(folder, one)
-            expected: Description = {**common, "rows": [rows.start, rows.stop]}
+            expected: Fingerprint = {**common, "rows": [rows.start, rows.stop]}
             if not self._is_good(path, expected, len(rows)):
                 with described(path, partial(dict, expected)) as unfinished:
                     self._add(store, tap, folder / TRAINED, rows, unfinished)
@@ -145,18 +144,18 @@ class FileIndex(Index):
         Raises:
             UserError: If a part is missing, damaged, of another training, or parts cannot be merged.
         """
-        belonging, merged = self.belonging(store, tap), folder / MERGED
+        origin, merged = self.origin(store, tap), folder / MERGED
         remove_abandoned(folder)
-        if self._is_merged(folder, belonging):
+        if self._is_merged(folder, origin):
             _remove_steps(folder)  # which whoever merged them was killed before
             return
-        common = self._common(folder, belonging)
+        common = self._common(folder, origin)
         parts = sealed_parts(folder, common, len(store), whole)
         describe_file(merged).unlink(missing_ok=True)  # its lists are replaced before it is
         lists = unfinished_name(mapped := folder / LISTS)
         mapped.unlink(missing_ok=True)
         try:
-            beside: Description = {}
+            beside: Fingerprint = {}
             with described(merged, lambda: {**common, "lists": beside}) as path:
                 if len(parts) == 1:
                     os.link(parts[0][0], path)
@@ -170,7 +169,7 @@ class FileIndex(Index):
             lists.unlink(missing_ok=True)
         _remove_steps(folder)
 
-    def _is_good(self, path: Path, expected: Description, rows: int) -> bool:
+    def _is_good(self, path: Path, expected: Fingerprint, rows: int) -> bool:
         """Return whether a file is what was sealed, to the byte, and can be read."""
         try:
             whole(path, expected)
@@ -179,21 +178,21 @@ class FileIndex(Index):
             return False  # it will be written again
         return True
 
-    def _is_merged(self, folder: Path, belonging: Description) -> bool:
+    def _is_merged(self, folder: Path, origin: Fingerprint) -> bool:
         try:
-            checked(folder / MERGED, belonging, OPENED)
+            checked(folder / MERGED, origin)
         except UserError:
             return False
         return True
 
-    def _common(self, folder: Path, belonging: Description) -> Description:
+    def _common(self, folder: Path, origin: Fingerprint) -> Fingerprint:
         """Return what is the same in all parts of one training.
 
         Raises:
             UserError: If there is none, or one for another store or settings.
         """
-        training = checked(folder / TRAINED, belonging, {"chosen": dict})
-        return {**belonging, "training": training["sha256"], "chosen": training["chosen"]}
+        training = checked(folder / TRAINED, origin)
+        return {**origin, "training": training["sha256"], "chosen": training["chosen"]}
 
     def is_built(self, folder: Path) -> bool:
         """Return whether there is a merged index, or a part of one."""
@@ -203,13 +202,13 @@ class FileIndex(Index):
 
     @final
     def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
-        belonging, merged = self.belonging(store, tap), folder / MERGED
+        origin, merged = self.origin(store, tap), folder / MERGED
         if share.is_whole and describe_file(merged).exists():
-            description = checked(merged, belonging, OPENED)
+            description = checked(merged, origin)
             self.built = {"training": description["training"]}
             self._pieces = [Piece(self._read(merged, description), range(len(store)))]
             return
-        common = self._common(folder, belonging)
+        common = self._common(folder, origin)
         self.built = {"training": common["training"]}
         parts = share.of(sealed_parts(folder, common, len(store), checked))
         self._pieces = [Piece(self._read(path, common), rows) for path, rows in parts]

@@ -9,7 +9,6 @@ collection, no two are ever mixed, and none is removed: whoever operates the ser
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -28,7 +27,8 @@ from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
-from lit_knn.storage.sidecar import REMEDY, Description, checked, describe_file, described, is_described
+from lit_knn.storage.fingerprint import Fingerprint, digest
+from lit_knn.storage.sidecar import REMEDY, checked, describe_file, described, is_described
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -92,7 +92,7 @@ class Milvus(Index):
         self._collection = ""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Fingerprint:
         """What the collection depends on; the server may move, and search parameters may change."""
         return {"index_type": self.index_type, "index_parameters": self.index_parameters}
 
@@ -104,15 +104,15 @@ class Milvus(Index):
         Raises:
             UserError: If the store does not have the tap, or the server refuses.
         """
-        pymilvus, belonging = load_pymilvus(), self._belonging(store, tap)
-        name = belonging["collection"]
+        pymilvus, origin = load_pymilvus(), self._origin(store, tap)
+        name = origin["collection"]
         with closing(self._connect()) as client, refusals(self.uri, f"make collection {name}"):
             if client.has_collection(name, timeout=self.timeout):
                 return
             describe_file(folder / "collection").unlink(missing_ok=True)  # it was dropped since
-            schema = client.create_schema(auto_id=False, description=json.dumps(belonging, sort_keys=True))
+            schema = client.create_schema(auto_id=False, description=json.dumps(origin, sort_keys=True))
             schema.add_field("id", pymilvus.DataType.INT64, is_primary=True)
-            schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=belonging["dimension"])
+            schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=origin["dimension"])
             client.create_collection(name, schema=schema, timeout=self.timeout)
 
     def add(self, store: Store, tap: str, folder: Path, part: Partition) -> None:
@@ -121,9 +121,9 @@ class Milvus(Index):
         Raises:
             UserError: If there is no collection, or the server refuses.
         """
-        belonging = self._belonging(store, tap)
-        name = belonging["collection"]
-        if is_described(folder / "collection", belonging):
+        origin = self._origin(store, tap)
+        name = origin["collection"]
+        if is_described(folder / "collection", origin):
             return
         with closing(self._connect()) as client, refusals(self.uri, f"take rows into collection {name}"):
             self._require(client, name)
@@ -138,9 +138,9 @@ class Milvus(Index):
         Raises:
             UserError: If some rows are missing, or the server refuses.
         """
-        belonging, record = self._belonging(store, tap), folder / "collection"
-        name = belonging["collection"]
-        if is_described(record, belonging):
+        origin, record = self._origin(store, tap), folder / "collection"
+        name = origin["collection"]
+        if is_described(record, origin):
             return
         with closing(self._connect()) as client, refusals(self.uri, f"index collection {name}"):
             self._require(client, name)
@@ -150,27 +150,26 @@ class Milvus(Index):
                 how.add_index("vector", index_type=self.index_type, metric_type="L2", params=self.index_parameters)
                 client.create_index(name, how)
             self._load(client, name, len(store))
-        with described(record, lambda: belonging) as unfinished:
+        with described(record, lambda: origin) as unfinished:
             unfinished.write_text(f"{name}\n")
 
     def is_built(self, folder: Path) -> bool:
         """Return whether all rows were once in a collection; asks no server."""
         return describe_file(folder / "collection").exists()
 
-    def _belonging(self, store: Store, tap: str) -> Description:
-        found = self.belonging(store, tap)
-        digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+    def _origin(self, store: Store, tap: str) -> Fingerprint:
+        found = self.origin(store, tap)
         readable = re.sub(r"\W", "_", tap, flags=re.ASCII)[:100]
-        return {**found, "collection": f"{self.collection}_{readable}_{digest}"}
+        return {**found, "collection": f"{self.collection}_{readable}_{digest(found)}"}
 
     # ---------------------------------------------------------------- searching
 
     def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
         if not share.is_whole:
             raise UserError("a Milvus server shares out its rows by itself: use the index Milvus without Sharded")
-        belonging = self._belonging(store, tap)
-        checked(folder / "collection", belonging)
-        self._collection, self._client = belonging["collection"], self._connect()
+        origin = self._origin(store, tap)
+        checked(folder / "collection", origin)
+        self._collection, self._client = origin["collection"], self._connect()
         with refusals(self.uri, f"load collection {self._collection}"):
             self._require(self._client, self._collection)
             self._load(self._client, self._collection, len(store))

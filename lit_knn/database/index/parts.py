@@ -9,7 +9,8 @@ from typing import cast
 
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
-from lit_knn.storage.sidecar import REMEDY, Description
+from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.sidecar import REMEDY
 
 
 def part_rows(rows: int, part: Partition) -> range:
@@ -34,7 +35,7 @@ def named_parts(folder: Path) -> list[tuple[Path, Partition]]:
 
 
 def sealed_parts(
-    folder: Path, expected: Description, rows: int, check: Callable[[Path, Description], object]
+    folder: Path, expected: Fingerprint, rows: int, check: Callable[[Path, Fingerprint], object]
 ) -> list[tuple[Path, range]]:
     """Return the files of all parts in order, and the rows of each.
 

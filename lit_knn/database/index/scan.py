@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import Fingerprint
 
 
 class Scan(Index):
@@ -40,7 +41,7 @@ class Scan(Index):
         self._share = WHOLE
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Fingerprint:
         """Nothing is built."""
         return {}
 

@@ -73,10 +73,6 @@ class Selection:
         """A hash of which, 16 hexadecimal digits."""
         return hashlib.sha256(self.bits.data).hexdigest()[:16]
 
-    def identity(self) -> str:
-        """Return their number and a hash of which."""
-        return f"{self.count}-{self.digest}"
-
 
 def increments(nested: Sequence[Selection | None], rows: int) -> list[Selection | None]:
     """Return what each selection adds to the one before, so that no row is in two.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import Fingerprint
 
 PARTS = "parts"  # a folder of their own, where no merged index is taken for all of them
 
@@ -43,7 +43,7 @@ class Sharded(Index):
         self._number, self._mine = 0, index
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Fingerprint:
         """Those of the parts."""
         return self.index.settings
 

@@ -15,7 +15,7 @@ from lit_knn.storage.fingerprint import fingerprint_difference
 
 FORM = {
     "schema": SCHEMA_FORM,
-    "fingerprint": {str: str},
+    "fingerprint": dict,
     "rows": int,
     "shards": [
         {

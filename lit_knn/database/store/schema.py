@@ -25,9 +25,9 @@ import numpy as np
 from lit_knn.database.store.softmax import packed_dtype
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.atomic import parse_json, undamaged
-from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.fingerprint import Fingerprint, from_text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA_FORM = {
     "num_classes": int,
     "dimensions": {str: int},
@@ -173,7 +173,7 @@ def read_header(path: Path) -> Header:
             raise ValueError(f"{rows} rows and {left_out} images left out, of {len(file['id'])} in all")
         return Header(
             schema=schema,
-            fingerprint=parse_json(_noted(file, "fingerprint"), {str: str}),
+            fingerprint=from_text(_noted(file, "fingerprint")),
             rows=rows,
             sha256={name: _noted(file, f"sha256/{name}") for name in [*columns, "skipped"]},
             skipped=skipped,

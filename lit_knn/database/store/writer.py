@@ -20,7 +20,7 @@ from lit_knn.database.store.schema import SCHEMA_VERSION, Header, Schema, encode
 from lit_knn.database.store.softmax import pack
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.atomic import publish, unfinished_name
-from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference
+from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, to_text
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ShardWriter:
         self._note("name", self.path.name)
         self._file.attrs["schema_version"] = SCHEMA_VERSION
         self._note("schema", json.dumps(schema.to_json(), sort_keys=True))
-        self._note("fingerprint", json.dumps(fingerprint, sort_keys=True))
+        self._note("fingerprint", to_text(fingerprint))
         self._file.flush()
         self._reserve(size)
 

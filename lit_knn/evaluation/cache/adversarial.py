@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
@@ -12,7 +10,7 @@ from lit_knn.backbones import Tap
 from lit_knn.errors import UserError
 from lit_knn.evaluation.cache.case import CachedCase
 from lit_knn.storage.atomic import atomic_write, remove_abandoned, undamaged
-from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
 
 
 @final  # and so YAML names its arguments without a class path
@@ -40,8 +38,7 @@ class AdversarialCache:
             UserError: If the folder cannot be written, or holds something else.
         """
         origin = origin | {"images": "rounded to float16" if self.images else "not kept"}
-        digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:32]
-        path = self.path / digest / "origin.json"
+        path = self.path / digest(origin, 32) / "origin.json"
         if not path.exists():
             with atomic_write(path) as unfinished:
                 unfinished.write_text(to_text(origin))

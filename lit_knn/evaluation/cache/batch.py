@@ -24,7 +24,8 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import atomic_write, undamaged
-from lit_knn.storage.fingerprint import Fingerprint, describe, fingerprint_difference, from_text, to_text
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
 
 PERTURBATION = "perturbation"
 KINDS = {"id": "i", "flat": "b"}  # all others are "f"

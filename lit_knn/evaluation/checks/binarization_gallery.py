@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,8 @@ from lit_knn.database import Gallery
 from lit_knn.database.index import Neighbors
 from lit_knn.database.predictions import NeighborPredictions
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import Fingerprint, describe
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint
 
 
 class BinarizationGallery(Gallery):
@@ -50,7 +49,7 @@ class BinarizationGallery(Gallery):
 
     def identity(self) -> Fingerprint:
         """Return the rows, and what projects a query."""
-        return self._real.identity() | {"planted": json.dumps(describe([self._features, self._vote, self._image]))}
+        return self._real.identity() | {"planted": describe([self._features, self._vote, self._image])}
 
     def tap(self, name: str) -> Tap:
         """Return a tap by name."""

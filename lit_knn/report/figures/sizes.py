@@ -52,7 +52,7 @@ def size_points(runs: Sequence[Run]) -> list[Point]:
     together: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         if database_sizes(run.record):
-            key = tuple(run.record.fingerprints.get(name, "") for name in ("classifier", "queries"))
+            key = tuple(str(run.record.fingerprints.get(name)) for name in ("classifier", "queries"))
             together.setdefault(key, []).append(run)
     groups = {
         key: group

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lit_knn.report.results.record import Record, Row, mapping, variant
 from lit_knn.report.results.variant import Variant
+from lit_knn.storage.kinds import named_kind
 
 DELTA = 0.06
 IN, YFCC = "IN-1.3M", "YFCC-100M"  # the paper's other databases are not public
@@ -79,10 +79,10 @@ def _setting(record: Record, row: Row) -> str:
     """Return which column of the paper's tables a row belongs to, or ""."""
     if row["delta"] == 0:
         return "clean"
-    attack = json.loads(record.fingerprints.get(f"attack {row['attack']}", "{}"))
-    objective = mapping(attack.get("objective")).get("class", "")
-    facts = (attack.get("class"), objective, attack.get("steps"), attack.get("step"), row["delta"])
-    if facts != ("lit_knn.attacks.pgd.PGD", "lit_knn.attacks.objectives.classifier.CrossEntropy", 10, "sign", DELTA):
+    attack = mapping(record.fingerprints.get(f"attack {row['attack']}"))
+    kinds = [named_kind(str(mapping(part).get("class"))) for part in (attack, attack.get("objective"))]
+    facts = (kinds, attack.get("steps"), attack.get("step"), row["delta"])
+    if facts != (["PGD", "CrossEntropy"], 10, "sign", DELTA):
         return ""
     boxes = _built(mapping(record.config.get("model")).get("threats"), "BlackBox", ("name", row["threat"]))
     surrogates = boxes[0].get("surrogates") if boxes else None
@@ -107,13 +107,11 @@ def _is(classifier: Any, name: str) -> bool:
 
 
 def _built(part: Any, name: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
-    """Return the arguments of each part of a class with this name that has these among its own, however deep."""
+    """Return the arguments of each part of this kind that has these among its own, however deep."""
     if isinstance(part, list):
         return [found for inner in part for found in _built(inner, name, *arguments)]
     if not isinstance(part, dict):
         return []
     own = mapping(part.get("init_args"))
-    here = str(part.get("class_path", "")).rpartition(".")[2] == name and all(
-        own.get(key) == value for key, value in arguments
-    )
+    here = named_kind(str(part.get("class_path"))) == name and all(own.get(key) == value for key, value in arguments)
     return [own] * here + [found for inner in part.values() for found in _built(inner, name, *arguments)]

@@ -14,9 +14,10 @@ from typing import Any, TypedDict
 from lit_knn.errors import UserError
 from lit_knn.report.results.variant import Variant
 from lit_knn.storage.atomic import atomic_write, conform, load_json, parse_json, undamaged
+from lit_knn.storage.fingerprint import Fingerprint
 
-SCHEMA = 3
-ADDED: dict[int, dict[str, Any]] = {2: {"warnings": []}, SCHEMA: {}}  # what records of each readable schema lack
+SCHEMA = 4
+ADDED: dict[int, dict[str, Any]] = {2: {"warnings": []}, 3: {}, SCHEMA: {}}  # what records of each readable schema lack
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"
 
@@ -58,7 +59,7 @@ FORM = {
     "versions": {str: str},
     "git": str,
     "seed": int,
-    "fingerprints": {str: str},
+    "fingerprints": dict,
     "queries": dict,
     "warnings": [str],
     "results": [dict],
@@ -103,7 +104,7 @@ class Record:
     versions: dict[str, str]
     git: str
     seed: int
-    fingerprints: dict[str, str]
+    fingerprints: Fingerprint
     queries: dict[str, Any]
     database: dict[str, Any]
     warnings: list[str]
@@ -142,8 +143,22 @@ class Record:
         if different := set(content) ^ {field.name for field in fields(cls)}:
             raise UserError(f"{path} is not a record of schema {SCHEMA}: missing or unknown {sorted(different)}")
         with undamaged(path, REMEDY):
+            if found < SCHEMA:
+                _parse_fingerprints(content)
             _verify(content)
         return cls(**content)
+
+
+def _parse_fingerprints(content: dict[str, Any]) -> None:
+    """Take JSON in fingerprints, which records before schema 4 have as text, for what it says.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    conform(content["fingerprints"], {str: str}, "fingerprints")
+    for name, text in content["fingerprints"].items():
+        if text.startswith(("{", "[")):
+            content["fingerprints"][name] = parse_json(text)
 
 
 def _verify(content: dict[str, Any]) -> None:
@@ -160,7 +175,7 @@ def _verify(content: dict[str, Any]) -> None:
     conform(content, {**FORM, "database": known}, "content")
     for name, value in content["fingerprints"].items():
         if name.startswith("attack "):
-            parse_json(value, dict)
+            conform(value, dict, name)
     rows = content["results"]
     if any(tuple(row) != COLUMNS for row in rows):
         raise ValueError(f"results must be rows with the columns {', '.join(COLUMNS)}, in that order")

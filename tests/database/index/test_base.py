@@ -5,7 +5,7 @@ import pytest
 
 from lit_knn.database.index import Index, Neighbors, Selection
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import describe
+from lit_knn.storage.description import describe
 
 
 class Numpy(Index):

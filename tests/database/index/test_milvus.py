@@ -85,10 +85,10 @@ def test_collections_are_named_after_all_that_they_depend_on(small, store):
         (Milvus(index_parameters={"nlist": 3}), small, "late"),
         (Milvus(collection="mine"), small, "late"),
     ]
-    names = [index._belonging(of, tap)["collection"] for index, of, tap in origins]
+    names = [index._origin(of, tap)["collection"] for index, of, tap in origins]
     assert len(set(names)) == len(origins)
     moved = Milvus(uri="http://elsewhere:19530", search_parameters={"ef": 3}, insert_rows=1, timeout=1)
-    assert moved._belonging(small, "late")["collection"] == names[0]
+    assert moved._origin(small, "late")["collection"] == names[0]
 
 
 # ---------------------------------------------------------------- with one
@@ -134,9 +134,11 @@ def test_taps_stores_and_settings_do_not_mix(index, lite, small, tmp_path):
     assert np.array_equal(
         index.open(other, "late", tmp_path / "late").search(queries, K).ids, exact(other, "late", queries)
     )
-    with pytest.raises(UserError, match="is of another store; run `lit-knn index` again"):
+    with pytest.raises(UserError, match=r"is of another origin: store is .*; run `lit-knn index` again"):
         index.open(small, "late", tmp_path / "late")
-    with pytest.raises(UserError, match=r"has settings .*FLAT.*, not .*HNSW.*; run `lit-knn index` again"):
+    with pytest.raises(
+        UserError, match=r"settings.index_type is 'FLAT' where 'HNSW' is expected.*; run `lit-knn index` again"
+    ):
         Milvus(uri=lite, index_type="HNSW").open(small, "early", tmp_path / "early")
     built(index, small, tmp_path / "late")
     assert len(collections(index)) == 3

@@ -144,7 +144,7 @@ def reshape(name, shape):
         (lambda file: file.attrs.__delitem__("complete"), "never finished"),
         (lambda file: file.attrs.__delitem__("fingerprint"), "fingerprint"),
         (lambda file: file.attrs.__setitem__("fingerprint", "[]"), "list, not dict"),
-        (lambda file: file.attrs.__setitem__("fingerprint", '{"delta": 1}'), "int, not str"),
+        (lambda file: file.attrs.__setitem__("fingerprint", '{"delta": 1}'), "checksum"),
         (lambda file: file.attrs.__setitem__("fingerprint", 5), "int"),
         (lambda file: file.__delitem__("id"), "id"),
         (lambda file: file.create_group("more"), "shape"),

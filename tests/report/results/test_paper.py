@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,7 @@ def imagenet_run(searched=1_281_167):
     }
     cases = [(threat, attack) for threat in ("gray_box", "black_box") for attack in ("PGD-sign", "PGD-L2")]
     record = make_record(cases, taps=("conv_4_6", "conv_5_1"), sizes=(searched,))
-    fingerprints = {f"attack PGD-{step}": json.dumps(PGD | {"step": step.lower()}) for step in ("sign", "L2")}
+    fingerprints = {f"attack PGD-{step}": PGD | {"step": step.lower()} for step in ("sign", "L2")}
     return dataclasses.replace(record, config=config, fingerprints=fingerprints, database={"rows": 1_281_167})
 
 
@@ -119,11 +118,27 @@ def test_other_surrogates_are_another_black_box(surrogates):
 
 @pytest.mark.parametrize(
     "change",
-    [{"steps": 20}, {"step": "l2"}, {"objective": {"class": "my.own.Loss"}}, {"class": "lit_knn.attacks.apgd.APGD"}],
+    [
+        {"steps": 20},
+        {"step": "l2"},
+        {"objective": {"class": "my.own.Loss"}},
+        {"class": "lit_knn.attacks.apgd.APGD"},
+        {"class": "mine.PGD"},
+    ],
 )
 def test_of_another_attack_only_clean_images(change):
-    record = dataclasses.replace(imagenet_run(), fingerprints={"attack PGD-sign": json.dumps(PGD | change)})
+    record = dataclasses.replace(imagenet_run(), fingerprints={"attack PGD-sign": PGD | change})
     assert {s for _, s in found(record)} == {"clean"}
+
+
+@pytest.mark.parametrize("module", ["", "lit_knn.", "lit_knn.data.sources.imagenet."])
+def test_classes_of_this_package_are_known_wherever_they_lay(module):
+    record = changed(["data", "queries", "class_path"], f"{module}ImageNet")
+    part = PGD | {"class": f"{module}PGD", "objective": {"class": f"{module}CrossEntropy"}}
+    record = dataclasses.replace(record, fingerprints={"attack PGD-sign": part})
+    assert {setting for _, setting in found(record)} == {"clean", "gray box", "black box"}
+    mine = changed(["data", "queries", "class_path"], "mine.ImageNet")
+    assert not found(mine)
 
 
 def test_runs_without_a_configuration_have_nothing_beside_them():

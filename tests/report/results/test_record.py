@@ -44,7 +44,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, r"content\['results'\] is int, not list"),
@@ -57,12 +57,23 @@ def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, mes
         Record.load(path)
 
 
-def test_a_record_from_before_there_were_warnings(record, tmp_path):
+def test_records_of_older_schemas_are_read(record, tmp_path):
+    """Before 4, fingerprints held JSON as text; before 3, there were no warnings."""
+    record = dataclasses.replace(record, fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]})
     path = record.save(tmp_path)
     content = json.loads(path.read_text())
+    content["fingerprints"] = {name: json.dumps(value) for name, value in record.fingerprints.items()} | {
+        "classifier": "a"
+    }
+    path.write_text(json.dumps(content | {"schema": 3}))
+    assert Record.load(path) == record
     del content["warnings"]
     path.write_text(json.dumps(content | {"schema": 2}))
     assert Record.load(path) == record
+    content["fingerprints"]["attack PGD"] = content["fingerprints"]["attack PGD"][:-9]
+    path.write_text(json.dumps(content | {"schema": 2}))
+    with pytest.raises(UserError, match=r"record\.json is damaged \(.*; remove it"):
+        Record.load(path)
 
 
 @pytest.mark.parametrize("content", ["", '{"schema": 1', "[]", "null"])
@@ -118,7 +129,7 @@ WHOLE = dataclasses.replace(
     make_record(taps=("layer1",)),
     config=CONFIG,
     warnings=["3 of 1,000 queries are in the database"],
-    fingerprints={"classifier": "a", "attack PGD": json.dumps(ATTACK)},
+    fingerprints={"classifier": "a", "attack PGD": ATTACK},
 )
 
 

@@ -1,0 +1,24 @@
+"""What records, caches and origins call a class, wherever its module lies; no PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OURS = "lit_knn"
+
+
+def kind(part: Any) -> str:
+    """Return the kind of a class or function: see `named_kind`."""
+    return named_kind(f"{part.__module__}.{part.__qualname__}")
+
+
+def named_kind(path: str) -> str:
+    """Return the kind of what has an import path: the last word of it for what is of this package, all of it otherwise.
+
+    YAML calls it the same, so that no two classes of this package that YAML can name have the same.
+
+    Example:
+        >>> named_kind("lit_knn.attacks.pgd.PGD"), named_kind("PGD"), named_kind("mine.PGD")
+        ('PGD', 'PGD', 'mine.PGD')
+    """
+    return path.rpartition(".")[2] if path.startswith(f"{OURS}.") else path
