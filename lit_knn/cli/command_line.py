@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lit_knn.attacks import Attack
 from lit_knn.attacks.objectives import Objective
+from lit_knn.cli.class_names import foreign_names, with_kinds
 from lit_knn.cli.config_errors import explain
 from lit_knn.cli.config_files import check_files
 from lit_knn.cli.config_values import check_environment, check_nulls
@@ -149,7 +150,7 @@ class KNNCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""
         dump = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
-        self.trainer.run_config = yaml.safe_load(dump)[self.subcommand]
+        self.trainer.run_config = with_kinds(yaml.safe_load(dump)[self.subcommand], foreign_names(CONTRACTS.values()))
         if SLURMEnvironment.detect():
             check_tasks(os.environ, self.trainer.num_devices, self.trainer.num_nodes)
 

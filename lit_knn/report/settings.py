@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lit_knn.report.results.record import Record, mapping
+from lit_knn.storage.kinds import named_kind
 
 Value = str | int | float
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
@@ -54,6 +55,8 @@ def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
         return [(name, json.dumps(config, ensure_ascii=False))]
     if isinstance(config, float) and config.is_integer():
         return [(name, int(config))]  # as it was written: where 0.5 is accepted, 500 is read as 500.0
+    if name.endswith(".class_path"):
+        return [(name, named_kind(str(config or "")))]
     return [(name, "" if config is None else config)]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import digest
-from lit_knn.storage.kinds import OURS, kind
+from lit_knn.storage.kinds import is_ours, kind
 
 INSTALLED = {"site-packages", "dist-packages"}
 MODULE = frozenset(vars(nn.Module()))  # what PyTorch keeps of each module, of which these decide what it does:
@@ -128,7 +128,7 @@ def _decides(part: Any, name: str) -> bool:
         return name in WEIGHTS
     if isinstance(inspect.getattr_static(type(part), name, None), functools.cached_property):
         return False
-    return not name.startswith("_") or not _is(type(part), OURS)
+    return not name.startswith("_") or not is_ours(type(part))
 
 
 def _is_setting(name: str, value: Any, weights: Collection[int]) -> bool:
@@ -170,7 +170,7 @@ def _code(part: Any) -> dict[str, Any]:
 @functools.cache
 def _source(part: Any) -> str:
     """Return the source of a class or function of the user's own, without comments; "" where there is none."""
-    if _is(part, OURS) or _is(part, *sys.stdlib_module_names):
+    if is_ours(part) or str(part.__module__).partition(".")[0] in sys.stdlib_module_names:
         return ""
     try:
         if INSTALLED & set(Path(inspect.getfile(part)).parts):
@@ -178,7 +178,3 @@ def _source(part: Any) -> str:
         return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(part))))
     except (OSError, TypeError, SyntaxError):  # built in, typed into a session, or a part of a line
         return ""
-
-
-def _is(part: Any, *packages: str) -> bool:
-    return str(part.__module__).partition(".")[0] in packages

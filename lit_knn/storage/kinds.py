@@ -7,6 +7,11 @@ from typing import Any
 OURS = "lit_knn"
 
 
+def is_ours(part: Any) -> bool:
+    """Return whether a class or function is of this package."""
+    return str(part.__module__).partition(".")[0] == OURS
+
+
 def kind(part: Any) -> str:
     """Return the kind of a class or function: see `named_kind`."""
     return named_kind(f"{part.__module__}.{part.__qualname__}")

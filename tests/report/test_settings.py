@@ -28,11 +28,19 @@ def test_leaves_have_dotted_keys_and_what_decides_no_number_is_left_out():
         "trainer.precision": "",
         "model.topk": "[1, 5]",
         "model.attacks": "PGD",
-        "model.attacks.0.class_path": "lit_knn.attacks.PGD",
+        "model.attacks.0.class_path": "PGD",
         "model.attacks.0.init_args.steps": 10,
         "data.num_queries": 9,
         "data.shuffle": "true",
     }
+
+
+@pytest.mark.parametrize("path", ["PGD", "lit_knn.attacks.pgd.PGD", "lit_knn.elsewhere.PGD"])
+def test_where_a_class_of_this_package_lies_is_no_difference(path):
+    moved = record({"model": {"attacks": [{"class_path": path, "init_args": {"steps": 10}}]}})
+    assert differing([record(parts("PGD")), moved]) == [{}, {}]
+    mine = record({"model": {"attacks": [{"class_path": "mine.PGD", "init_args": {"steps": 10}}]}})
+    assert differing([mine, moved])[0] == {"model.attacks.0.class_path": "mine.PGD"}
 
 
 def test_only_what_differs():

@@ -62,6 +62,14 @@ def test_the_folder_holds_the_configuration(reference):
     assert yaml.safe_load((reference / "config.yaml").read_text()) == Record.load(reference).config
 
 
+def test_the_configuration_names_classes_by_their_kind_and_can_be_run_again(reference, tmp_path):
+    text = (reference / "config.yaml").read_text()
+    assert "class_path: PGD" in text
+    assert "class_path: lit_knn" not in text
+    run("test", yaml.safe_load(text), "--trainer.default_root_dir", str(tmp_path), "--trainer.run", "again")
+    assert (tmp_path / "again" / "results.csv").read_bytes() == (reference / "results.csv").read_bytes()
+
+
 def test_a_run_without_retrieval_has_no_database(tmp_path):
     config = tiny(tmp_path / "none", tmp_path / "runs")
     config["model"]["defenses"] = [{"class_path": "NoDefense"}]
