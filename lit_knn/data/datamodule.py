@@ -101,7 +101,7 @@ class ImageData(pl.LightningDataModule):
     @property
     def num_queries_total(self) -> int:
         """Number of queries of a run, over all processes."""
-        return sum(map(len, self._chosen.rows))
+        return sum(map(len, self.chosen.rows))
 
     def query_identity(self) -> str:
         """Return what the queries of a run are: their source, and which of its images."""
@@ -110,7 +110,7 @@ class ImageData(pl.LightningDataModule):
 
     def expected_query_ids(self) -> Tensor:
         """Return the id of each query of a run, ``(N,)`` int64, ascending: a run has to see each once."""
-        return torch.tensor([i for shard in range(len(self._chosen.rows)) for i in self._chosen.ids(shard)])
+        return torch.tensor([i for shard in range(len(self.chosen.rows)) for i in self.chosen.ids(shard)])
 
     def test_dataloader(self) -> BatchLoader:
         """Return this process's batches of queries; their ids are positions in the whole source.
@@ -122,7 +122,7 @@ class ImageData(pl.LightningDataModule):
         return self._query_batches(rank, world_size)
 
     def _query_batches(self, rank: int, world_size: int) -> BatchLoader:
-        sampler = self._chosen.batches(self.batch_size, rank=rank, world_size=world_size)
+        sampler = self.chosen.batches(self.batch_size, rank=rank, world_size=world_size)
         if sampler.total < world_size:
             raise UserError(
                 f"{counted(self.num_queries_total, 'query makes', 'queries make')} "
@@ -239,7 +239,8 @@ class ImageData(pl.LightningDataModule):
         return BatchLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=on_gpu)
 
     @cached_property
-    def _chosen(self) -> Chosen:
+    def chosen(self) -> Chosen:
+        """Which images the queries of a run are."""
         reader = self._reader("queries")
         chosen = choose(self.queries, reader, subset=self.query_subset, count=self.num_queries, seed=self.query_seed)
         if self.on_query_error == "skip":

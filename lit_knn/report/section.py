@@ -32,7 +32,7 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     blocks.append(Folded("Every attack at every Δ", [_everything(run.record)]))
     if (run.folder / BREAKS_FILE).exists():
         blocks.append(Folded(f"Which attack broke the images first, at Δ = {delta:g}", [_breaks(run, delta)]))
-    if pictures := sorted(run.folder.glob("neighbors-*.png")):
+    if pictures := sorted(path for path in run.folder.glob("neighbors-*.png") if path.is_file()):
         shown = [Figure(path, f"Queries and their neighbors, {path.stem.partition('-')[2]}") for path in pictures]
         blocks.append(Folded("Nearest neighbors, clean and attacked", [*shown]))
     return [*blocks, Folded("Where the numbers come from", [_origin(run.record)])]

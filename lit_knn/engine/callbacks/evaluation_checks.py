@@ -24,7 +24,7 @@ from lit_knn.evaluation.checks import (
 )
 from lit_knn.report import findings_table
 from lit_knn.report.findings import CHECKS_FILE
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import atomic_write, require_replaceable
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
@@ -46,6 +46,10 @@ class EvaluationChecks(Callback):
             *(MoreEffort(), BinarizationTest()),
         ]
         self.images = images
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a folder in the place of what is written at the end."""
+        require_replaceable(cast(RunTrainer, trainer).run_folder / CHECKS_FILE)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the results and attack a few images again, in the first process only."""

@@ -14,6 +14,7 @@ from lit_knn.defenses import Query
 from lit_knn.engine.run_folder import RunTrainer
 from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbor_picture
+from lit_knn.storage.atomic import require_replaceable
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery
@@ -33,6 +34,11 @@ class NeighborPictures(Callback):
         if queries < 1 or neighbors < 1:
             raise UserError(f"NeighborPictures draws at least 1 query and 1 neighbor, not {queries} and {neighbors}")
         self.queries, self.neighbors, self.deltas = queries, neighbors, deltas
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a folder in the place of a picture."""
+        folder = cast(RunTrainer, trainer).run_folder
+        require_replaceable(*(folder / _file(tap) for tap in cast("Evaluation", pl_module).needed))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attack a few images again (their random numbers depend on their ids only) and draw them."""
@@ -55,7 +61,7 @@ class NeighborPictures(Callback):
                 for number, true in enumerate(label)
                 for version, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
             ]
-            neighbor_picture(rows, folder / f"neighbors-{tap}.png")
+            neighbor_picture(rows, folder / _file(tap))
 
     def _row(
         self, evaluation: Evaluation, gallery: StoredGallery, image: Tensor, label: int, tap: str, title: str
@@ -84,6 +90,10 @@ class NeighborPictures(Callback):
 def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
     pixels: np.ndarray[Any, np.dtype[np.uint8]] = (unit(image) * 255).round().byte().cpu().numpy()
     return Picture(image=pixels, predicted=_name(predicted, names), confidence=confidence, correct=predicted == label)
+
+
+def _file(tap: str) -> str:
+    return f"neighbors-{tap}.png"
 
 
 def _name(label: int, names: list[str]) -> str:

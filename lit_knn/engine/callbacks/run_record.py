@@ -17,19 +17,22 @@ from rich.console import Console
 
 from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.errors import UserError
 from lit_knn.evaluation.offline_search import Deferral
 from lit_knn.evaluation.sample_results import Outcomes
 from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
-from lit_knn.report.results.record import RESULTS_FILE
+from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
-from lit_knn.storage.atomic import remove_abandoned
+from lit_knn.storage.atomic import atomic_write, remove_abandoned, require_replaceable
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
 
 DECISIVE = ("lit_knn", "torch", "torchvision", "pytorch-lightning", "numpy", "h5py", "pillow")
+CONFIG_FILE, CURVES_FILE = "config.yaml", "accuracy.png"
+WRITTEN = (CONFIG_FILE, RECORD_FILE, RESULTS_FILE, BREAKS_FILE, CURVES_FILE, SIZES_FILE)
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
@@ -51,7 +54,10 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             for place in (folder, evaluation.outcomes.folder):
                 remove_abandoned(place)
-            (folder / "config.yaml").write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
+            require_replaceable(*(folder / name for name in WRITTEN))
+            _require_as_many(folder, evaluation)
+            with atomic_write(folder / CONFIG_FILE) as unfinished:
+                unfinished.write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print, once for all processes."""
@@ -65,11 +71,12 @@ class RunRecord(Callback):
         record.write_csv(folder / RESULTS_FILE)
         if evaluation.outcomes is not None and len(evaluation.cases) > 1:
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
-            hits = ((ids, outcome.hits.numpy()) for ids, outcome in evaluation.outcomes)
+            tested = set(map(tuple, _tested(evaluation)))  # an earlier test may have had more batches
+            hits = ((ids, outcome.hits.numpy()) for ids, outcome in evaluation.outcomes if tuple(ids) in tested)
             write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants)
         if evaluation.deferral is not None:
             evaluation.deferral.clear()
-        accuracy_curves(record, folder / "accuracy.png")
+        accuracy_curves(record, folder / CURVES_FILE)
         if points := size_points([Run(record.run, folder, record)]):
             size_figure(points, folder / SIZES_FILE)
         console = Console()
@@ -78,6 +85,30 @@ class RunRecord(Callback):
         for sentence in record.warnings:
             console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
         console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
+
+
+def _tested(evaluation: Evaluation) -> list[list[int]]:
+    """Return the ids of each batch that a test takes, in all processes: a limit is that of each."""
+    trainer, data = evaluation.trainer, evaluation.data
+    batches = [batch.ids for batch in data.chosen.batches(data.batch_size)]
+    return batches[: int(trainer.num_test_batches[0]) * trainer.world_size]
+
+
+def _require_as_many(folder: Path, evaluation: Evaluation) -> None:
+    """Refuse to replace a record by one of fewer queries, as with a smaller ``limit_test_batches``.
+
+    Raises:
+        UserError: If it would be, or the record is damaged.
+    """
+    if not (folder / RECORD_FILE).exists():
+        return
+    tested = sum(map(len, _tested(evaluation)))
+    there = int(Record.load(folder).queries["images"])
+    if tested < there:
+        raise UserError(
+            f"{folder} holds the record of {there:,} queries, and this test would replace it by one of {tested:,}: "
+            "choose another trainer.run, or a larger trainer.limit_test_batches"
+        )
 
 
 def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from lit_knn.errors import UserError
 from lit_knn.report.figures.chart import COLORS, DARK, LABEL
+from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.results.record import Record
 
@@ -62,8 +63,7 @@ def accuracy_curves(record: Record, path: Path) -> Path:
         handlelength=3.5,
         frameon=False,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
     return path
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lit_knn.errors import UserError
+from lit_knn.report.figures.saving import save_figure
 
 RIGHT, WRONG = "#009E73", "#D55E00"  # Okabe and Ito's green and red, which color-blind readers can tell apart
 LONGEST = 16  # characters of a class name that fit under an image
@@ -79,8 +80,7 @@ def neighbor_picture(rows: Sequence[PictureRow], path: Path) -> Path:
     grid[0][1].set_title("query", fontsize="medium")
     if neighbors:
         grid[0][3].set_title("nearest neighbors →", fontsize="medium", loc="left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    save_figure(figure, path, dpi=160)
     return path
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter
 
 from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.curves import DASHES, MARKERS, Style, plain
+from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import headline
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import Value, database_sizes, differing
@@ -116,7 +117,7 @@ def size_figure(points: Sequence[Point], path: Path) -> None:
     legend = figure.legend(handles=handles, loc="outside right center", handlelength=3.5, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _series(runs: Sequence[Run]) -> list[str]:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import Trainer
 
@@ -117,7 +116,9 @@ def test_classes_are_called_by_their_names(kind, monkeypatch, tmp_path, classifi
     make, names = SOURCES[kind]
     source = make(tmp_path / "images", np.stack([s.image for s in samples]), np.array([s.label for s in samples]))
     shown = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: shown.append(figure))
+    monkeypatch.setattr(
+        "lit_knn.report.figures.neighbor_pictures.save_figure", lambda figure, *_, **__: shown.append(figure)
+    )
     named = ImageData(queries=source, database=data.database, batch_size=24)
     evaluation = evaluated(classifier, database, named, tmp_path, NeighborPictures(queries=4, neighbors=1))
     batch = named.first_images(evaluation.device)

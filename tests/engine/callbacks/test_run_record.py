@@ -139,11 +139,11 @@ def test_a_classifier_that_guesses_is_said_even_if_only_others_answer(tmp_path, 
 def measure(tmp_path, database):
     """Run a test without any configuration; return its results."""
 
-    def call(run="x", precision="32-true", **changes):
+    def call(run="x", precision="32-true", limit=1.0, **changes):
         given = {"attacks": [PGD(steps=1)], "deltas": [0.1], "defenses": [NoDefense()], "topk": [1], **changes}
         evaluation = Evaluation(**{"classifier": Classifier(**NETWORK), **given})
         options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "precision": precision}
-        trainer = EvalTrainer(default_root_dir=tmp_path, run=run, **options)
+        trainer = EvalTrainer(default_root_dir=tmp_path, run=run, limit_test_batches=limit, **options)
         data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), num_queries=40, batch_size=20)
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.test(evaluation, data)
@@ -182,6 +182,33 @@ def test_a_finished_run_completes_what_was_lost_of_it(measure, scanned, tmp_path
     assert (tmp_path / "x" / "accuracy.png").is_file()
     with pytest.raises(UserError, match=r"another run: .*N=1297' where '.*N=300' is expected"):
         measure(database=scanned(300), **knn)
+
+
+def test_a_smaller_limit_does_not_replace_a_record(measure, tmp_path):
+    folder = tmp_path / "x"
+    measure()
+    whole = {path.name: path.read_bytes() for path in folder.glob("*.*")}
+    with pytest.raises(UserError, match=r"record of 40 queries, .* one of 20: choose another trainer.run"):
+        measure(limit=1)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == whole
+
+
+@pytest.mark.parametrize("limit", [1, 0.5])
+def test_what_broke_the_images_is_told_of_those_that_were_tested(measure, tmp_path, limit):
+    two = {"attacks": [PGD(steps=1), PGD(steps=1, name="other")]}
+    measure(**two)
+    (tmp_path / "x" / "record.json").unlink()  # as if it had been stopped at its end
+    measure(limit=limit, **two)
+    rows = list(csv.DictReader((tmp_path / "x" / "broken_by.csv").read_text().splitlines()))
+    assert len(rows) == Record.load(tmp_path / "x").queries["images"] == 20
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "record.json", "results.csv", "broken_by.csv", "accuracy.png"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_attacked(measure, tmp_path, monkeypatch, name):
+    (tmp_path / "x" / name).mkdir(parents=True)
+    monkeypatch.setattr(PGD, "attempts", lambda *_: pytest.fail("attacked"))
+    with pytest.raises(UserError, match=rf"x/{name} cannot be written: it is a folder; remove it"):
+        measure()
 
 
 def test_files_of_another_run_are_told_without_its_origin(measure, tmp_path):

@@ -1,0 +1,18 @@
+import pytest
+from matplotlib.figure import Figure
+
+from lit_knn.errors import WriteError
+from lit_knn.report.figures.saving import save_figure
+
+
+def test_a_figure_has_the_format_of_its_name(tmp_path):
+    for name, start in (("a.png", b"\x89PNG"), ("deep/a.svg", b"<?xml"), ("a.pdf", b"%PDF")):
+        save_figure(Figure(), tmp_path / name, dpi=20)
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_figure_that_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(WriteError, match=r"a.png cannot be written: Is a directory"):
+        save_figure(Figure(), tmp_path / "a.png", dpi=20)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
