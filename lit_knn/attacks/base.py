@@ -66,6 +66,8 @@ class Attack(ABC):
         self.name = name or type(self).__name__ + (f"-{suffix}" if suffix else "")
         if restarts < 1:
             raise UserError(f"{self.name} has restarts: {restarts}; 1 or more are accepted")
+        if seed < 0:
+            raise UserError(f"{self.name} has seed: {seed}; 0 or more is accepted")
         self.restarts = restarts
         self.seed = seed
 

@@ -23,7 +23,7 @@ from lit_knn.attacks.objectives import Objective
 from lit_knn.cli.class_names import foreign_names, with_kinds
 from lit_knn.cli.config_errors import explain
 from lit_knn.cli.config_files import check_files
-from lit_knn.cli.config_values import check_environment, check_nulls
+from lit_knn.cli.config_values import check_environment, check_values
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.database.index import Index
@@ -108,7 +108,7 @@ class KNNCLI(LightningCLI):
             return
         settings = self.config[command].as_dict()
         for name, built in (("model", Evaluation), ("data", ImageData)):
-            check_nulls(settings.get(name) or {}, name, built)
+            check_values(settings.get(name) or {}, name, built)
         seed = settings.get("seed_everything")
         if not (seed is None or 0 <= seed <= LARGEST_SEED):
             raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")

@@ -1,4 +1,4 @@
-"""Values that the parser passes over: variables of the environment that set nothing, and null where there must be one."""
+"""Values that the parser passes over: variables of the environment that set nothing, null and empty paths."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from math import isfinite
 from typing import Any
 
 from lit_knn.errors import UserError
@@ -30,8 +31,11 @@ def check_environment(environment: Mapping[str, str], prefix: str, known: Iterab
             raise UserError(f"the variable {name} of the environment sets no key{near and f'; near it are {near}'}")
 
 
-def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
-    """Refuse null for an argument that has no such meaning: it is handed on, and fails late or not at all.
+def check_values(settings: Any, where: str, built: type | None = None) -> None:
+    """Refuse values that no part takes and few refuse: they would fail late or not at all.
+
+    These are null where it has no meaning, empty paths, which would mean this folder, numbers that are not finite, and
+    negative seeds.
 
     Args:
         settings: What YAML says of one part of the configuration, with defaults.
@@ -39,11 +43,11 @@ def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
         built: What is built from it, where ``settings`` does not say so.
 
     Raises:
-        UserError: If there is a null of that kind.
+        UserError: If there is one.
     """
     if isinstance(settings, list):
         for part in settings:
-            check_nulls(part, where, built)
+            check_values(part, where, built)
     if not isinstance(settings, dict):
         return
     if "class_path" in settings:
@@ -56,7 +60,13 @@ def check_nulls(settings: Any, where: str, built: type | None = None) -> None:
             kind = parameter.annotation
             if kind is not parameter.empty and "None" not in str(kind) and "Any" not in str(kind):
                 raise UserError(f"{where}.{name} is null; {getattr(kind, '__name__', kind)} is accepted")
-        check_nulls(value, f"{where}.{name}", None if parameter is None else _part_of(built, parameter.annotation))
+        if value == "" and parameter is not None and "Path" in str(parameter.annotation):
+            raise UserError(f"{where}.{name} is empty; the path of a file or folder is accepted")
+        if isinstance(value, float) and not isfinite(value):
+            raise UserError(f"{where}.{name} is {value}; a finite number is accepted")
+        if name.endswith("seed") and isinstance(value, int) and value < 0:
+            raise UserError(f"{where}.{name} is {value}; whole numbers from 0 are accepted")
+        check_values(value, f"{where}.{name}", None if parameter is None else _part_of(built, parameter.annotation))
 
 
 def _part_of(built: type | None, kind: Any) -> type | None:

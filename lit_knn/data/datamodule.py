@@ -118,8 +118,7 @@ class ImageData(pl.LightningDataModule):
         Raises:
             UserError: If there are fewer batches than processes.
         """
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._query_batches(rank, world_size)
+        return self._query_batches(*((self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)))
 
     def _query_batches(self, rank: int, world_size: int) -> BatchLoader:
         sampler = self.chosen.batches(self.batch_size, rank=rank, world_size=world_size)
@@ -244,8 +243,8 @@ class ImageData(pl.LightningDataModule):
         reader = self._reader("queries")
         chosen = choose(self.queries, reader, subset=self.query_subset, count=self.num_queries, seed=self.query_seed)
         if self.on_query_error == "skip":
-            everything = BatchDataset(reader, skip=True, queries=True)
-            chosen, self.left_out = chosen.readable(self._loader(everything, chosen.batches(self.batch_size)))
+            loader = self._loader(BatchDataset(reader, skip=True, queries=True), chosen.batches(self.batch_size))
+            chosen, self.left_out = chosen.readable(loader)
         if self.left_out:
             self._warn(f"{counted(len(self.left_out), 'query is', 'queries are')} left out: {examples(self.left_out)}")
         return chosen

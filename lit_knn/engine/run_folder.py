@@ -81,6 +81,17 @@ class RunTrainer(Trainer):
         return "the same command starts again"
 
 
+def require_replaceable(*paths: Path) -> None:
+    """Refuse, before work is done for them, files that could not be put in their places.
+
+    Raises:
+        WriteError: If a folder has the name of one.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise WriteError(f"{path} cannot be written: it is a folder; remove it")
+
+
 def _make_folder(root: Path, name: str) -> Path:
     """Make the named folder below ``root``, or else the next numbered one that nobody has made yet."""
     with writing(root):

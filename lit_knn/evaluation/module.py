@@ -70,8 +70,9 @@ class Evaluation(pl.LightningModule):
         self.classifier = classifier
         self.attacks = attacks
         self.deltas = sorted({0.0, *deltas})
-        self.defenses = defenses or [NoDefense()]
-        threats = [part for threat in threats or [GrayBox()] for part in threat.against(self.defenses)]
+        self.defenses = [NoDefense()] if defenses is None else defenses
+        known = [GrayBox()] if threats is None else threats
+        threats = [part for threat in known for part in threat.against(self.defenses)]
         self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
         self.database = database
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it

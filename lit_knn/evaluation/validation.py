@@ -46,7 +46,7 @@ def verify_parts(
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
-        UserError: If there is no attack or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name, a defense that
+        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name, a defense that
             looks at images which the cache does not keep, or an attacker who would have to know databases of several
             sizes.
     """
@@ -54,6 +54,8 @@ def verify_parts(
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
     if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
         raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {list(deltas)}")
+    if not defenses or not threats:
+        raise UserError(f"model.{'threats' if defenses else 'defenses'} is []: give one at least, or leave the key out")
     for kind, names in (
         ("threats", [threat.name for threat in threats]),
         ("attacks", [attack.name for attack in attacks]),

@@ -88,17 +88,6 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(f"{path} cannot be written: {reason}") from error
 
 
-def require_replaceable(*paths: Path) -> None:
-    """Refuse, before work is done for them, files that could not be put in their places.
-
-    Raises:
-        WriteError: If a folder has the name of one.
-    """
-    for path in paths:
-        if path.is_dir():
-            raise WriteError(f"{path} cannot be written: it is a folder; remove it")
-
-
 @contextmanager
 def undamaged(what: Path | str, remedy: str) -> Iterator[None]:
     """Say in one sentence that a file cannot be read, and what to do: "WHAT is damaged (why); REMEDY".

@@ -214,3 +214,9 @@ def test_an_attacker_of_just_enough_rows(classifier, data, database, objective):
     given = {"attacks": [attack], "threats": [WhiteBox(rows=5)], "defenses": [KNN(taps=["late"], k=[5])]}
     few = ImageData(queries=data.queries, database=data.database, num_queries=6)
     assert {row["n"] for row in test(build(classifier, database, **given), few)} == {6}
+
+
+@pytest.mark.parametrize("key", ["threats", "defenses"])
+def test_an_empty_list_is_not_the_default(classifier, key):
+    with pytest.raises(UserError, match=rf"^model.{key} is \[\]: give one at least, or leave the key out"):
+        build(classifier, **{key: []})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import (
     BinarizationTest,
@@ -24,7 +24,7 @@ from lit_knn.evaluation.checks import (
 )
 from lit_knn.report import findings_table
 from lit_knn.report.findings import CHECKS_FILE
-from lit_knn.storage.atomic import atomic_write, require_replaceable
+from lit_knn.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation

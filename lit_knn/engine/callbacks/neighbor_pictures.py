@@ -11,10 +11,9 @@ from torch import Tensor
 
 from lit_knn.data.pixels import unit
 from lit_knn.defenses import Query
-from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.report import Picture, PictureRow, neighbor_picture
-from lit_knn.storage.atomic import require_replaceable
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery

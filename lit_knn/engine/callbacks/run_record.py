@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from lit_knn.backbones import Classifier, rounded_products
-from lit_knn.engine.run_folder import RunTrainer
+from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.evaluation.offline_search import Deferral
 from lit_knn.evaluation.sample_results import Outcomes
@@ -25,7 +25,7 @@ from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
-from lit_knn.storage.atomic import atomic_write, remove_abandoned, require_replaceable
+from lit_knn.storage.atomic import atomic_write, remove_abandoned
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
