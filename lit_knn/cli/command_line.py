@@ -27,7 +27,7 @@ from lit_knn.cli.config_values import check_environment, check_values
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.database.index import Index
-from lit_knn.defenses import Defense, Weighting
+from lit_knn.defenses import Defense, Transformation, Weighting
 from lit_knn.distributed.slurm import check_request, check_tasks
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import TracedError, UserError
@@ -49,6 +49,7 @@ CONTRACTS = {  # what a key of the configuration names
     "objective": Objective,
     "queries": ImageSource,
     "threats": Threat,
+    "transformation": Transformation,
     "weightings": Weighting,
 }
 TRAINING_ONLY = {

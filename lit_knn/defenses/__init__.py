@@ -6,8 +6,7 @@ from .neighbors.knn import KNN
 from .neighbors.weighting import CBWD, CBWE, UW, Weighting, stored_weights
 from .none import NoDefense
 from .query import Query, Seen
-from .transformations.base import BitDepth, Transformed
-from .transformations.bpda import BPDA
+from .transformations import BPDA, BitDepth, Transformation, TransformedClassifier
 
 __all__ = [
     "BPDA",
@@ -20,7 +19,8 @@ __all__ = [
     "NoDefense",
     "Query",
     "Seen",
-    "Transformed",
+    "Transformation",
+    "TransformedClassifier",
     "Variant",
     "Weighting",
     "most_needed",

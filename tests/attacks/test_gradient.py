@@ -6,7 +6,7 @@ import torch
 
 from lit_knn.attacks.gradient import direction, gradient, require_step
 from lit_knn.backbones import Classifier
-from lit_knn.defenses import BitDepth
+from lit_knn.defenses import BitDepth, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -40,7 +40,9 @@ def test_what_has_no_gradient_or_an_infinite_one_is_refused(attack_target):
 
 def test_the_network_without_a_gradient_is_named(attack_target):
     named = replace(attack_target, model=Classifier(**NETWORK, name="mine"))
-    behind = replace(named, surrogate_defense=SurrogateDefense(named.model, BitDepth(bits=3)))
+    behind = replace(
+        named, surrogate_defense=SurrogateDefense(named.model, TransformedClassifier(transformation=BitDepth(bits=3)))
+    )
     for weight in (torch.ones(()), torch.ones((), requires_grad=True)):  # which has a gradient, but the image has none
         objective = partial(lambda weight, image: image.detach().sum((1, 2, 3)) * weight, weight)
         with pytest.raises(UserError, match=r"^network mine has no gradient; .*Square"):

@@ -11,7 +11,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.database.index import Faiss
-from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Transformed, Variant
+from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Transformation, TransformedClassifier, Variant
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics import WORST_CASE
 from lit_knn.evaluation.metrics.audit import AuditError
@@ -179,17 +179,17 @@ def test_an_attack_leaves_no_trace_in_the_network(classifier, database, data):
 
 
 def test_a_defense_that_draws_is_a_warning_of_this_test_only(classifier, data):
-    class Noise(Transformed):
+    class Noise(Transformation):
         name = "noise"
 
-        def transform(self, image):
+        def __call__(self, image, randomness):
             return (image + 0.1 * torch.rand_like(image)).clamp(0, 1)
 
-    evaluation = build(classifier, defenses=[NoDefense(), Noise()])
+    evaluation = build(classifier, defenses=[NoDefense(), TransformedClassifier(transformation=Noise())])
     for _ in range(2):
         test(evaluation, data)
         assert [sentence.split(":")[0] for sentence in evaluation.warnings] == [
-            "defense noise draws random numbers when it answers"
+            "defense noise draws random numbers that are not its query's"
         ]
 
 

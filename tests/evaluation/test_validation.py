@@ -7,7 +7,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.data.base import ArrayShard
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, BitDepth, NoDefense
+from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.evaluation.cache import AdversarialCache
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
@@ -79,9 +79,10 @@ def test_the_smallest_database_has_to_have_k_rows(classifier, data, database):
 
 
 def test_a_cache_without_images_has_nothing_for_a_defense_that_looks_at_them(classifier, tmp_path):
-    with pytest.raises(UserError, match=r"BitDepth looks at attacked images.*model\.cache\.images: true"):
-        build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path))
-    build(classifier, defenses=[BitDepth()], cache=AdversarialCache(path=tmp_path, images=True))
+    rounded = TransformedClassifier(transformation=BitDepth())
+    with pytest.raises(UserError, match=r"TransformedClassifier looks at attacked images.*model\.cache\.images: true"):
+        build(classifier, defenses=[rounded], cache=AdversarialCache(path=tmp_path))
+    build(classifier, defenses=[rounded], cache=AdversarialCache(path=tmp_path, images=True))
 
 
 @pytest.mark.parametrize("part", ["defended", "surrogate", "member"])

@@ -15,11 +15,11 @@ def test_yaml_reaches_threats_by_short_class_names():
     written = [
         {"class_path": "GrayBox"},
         {"class_path": "BlackBox", "init_args": {"surrogates": [{"network": "torchvision/resnet18"}]}},
-        {"class_path": "WhiteBox", "init_args": {"rows": 7, "defense": {"class_path": "BitDepth"}}},
+        {"class_path": "WhiteBox", "init_args": {"rows": 7, "defense": {"class_path": "NoDefense"}}},
     ]
     gray, black, white = parser.parse_object({"threats": written}).threats
     assert gray.class_path == "lit_knn.threat_models.GrayBox"
     assert black.init_args.name == "black_box"
     assert black.init_args.surrogates[0].network == "torchvision/resnet18"
     assert white.init_args.rows == 7
-    assert white.init_args.defense.class_path == "lit_knn.defenses.BitDepth"
+    assert white.init_args.defense.class_path == "lit_knn.defenses.NoDefense"

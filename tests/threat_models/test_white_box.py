@@ -5,7 +5,7 @@ from torch import nn
 
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense
+from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.threat_models import WhiteBox
 from tests.conftest import TAPS
@@ -38,14 +38,14 @@ def test_a_white_box_stands_for_one_of_each_tap():
 
 
 def test_a_white_box_that_says_what_it_copies_stands_for_itself():
-    threat = WhiteBox(defense=BitDepth(), name="rounded")
+    threat = WhiteBox(defense=TransformedClassifier(transformation=BitDepth()), name="rounded")
     assert threat.against([KNN(taps=["late"])]) == [threat]
     assert threat.surrogate_defense(nn.Flatten(), None).defense is threat.defense
 
 
 def test_a_white_box_needs_something_to_copy():
     with pytest.raises(UserError, match="nothing to copy: no defense of the run is a KNN"):
-        WhiteBox().against([NoDefense(), BitDepth()])
+        WhiteBox().against([NoDefense(), TransformedClassifier(transformation=BitDepth())])
     with pytest.raises(RuntimeError, match="against"):
         WhiteBox().surrogate_defense(nn.Flatten(), None)
     with pytest.raises(UserError, match="one variant of a defense, not 2"):

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lit_knn.defenses.transformations.base import Transformed
-from lit_knn.errors import UserError
+from lit_knn.defenses.transformations.base import Transformation
+from lit_knn.randomness import Randomness
 
 
-class BPDA(Transformed):
-    """A transforming defense as an attacker copies it: it answers as the defense does, with the identity's gradient.
+class BPDA(Transformation):
+    """Another transformation as an attacker copies it: the same images, with the gradient of a simpler one.
 
-    For ``WhiteBox(defense=BPDA(defense=...))`` and any gradient attack on :class:`lit_knn.attacks.objectives.DefenseMargin`.
+    The simpler one is the identity where the size is kept, and otherwise a bilinear resize to the new size. It is close
+    to transformations that return about what they are given; one of a small random crop needs a gradient of its own.
+    For ``WhiteBox(defense=TransformedClassifier(transformation=BPDA(...)))`` and any gradient attack on
+    :class:`lit_knn.attacks.objectives.DefenseMargin`.
 
     Args:
-        defense: Whose transformation returns images about equal to its input, of the same size.
+        transformation: What is copied.
 
     References:
         Athalye et al. 2018, Section 4.1.
+
+    Differences from the paper:
+        A transformation to another size, which has no identity.
     """
 
-    def __init__(self, *, defense: Transformed) -> None:
-        self.defense = defense
-        self.name = defense.name
+    differentiable = True
 
-    def transform(self, image: Tensor) -> Tensor:
-        """Return the transformed image, whose gradient with respect to ``image`` is the identity.
+    def __init__(self, *, transformation: Transformation) -> None:
+        self.transformation, self.name = transformation, transformation.name
+        self.random, self.keeps_size = transformation.random, transformation.keeps_size
 
-        Raises:
-            UserError: If the transformation changes the image's size.
-        """
+    def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
+        """Return what the transformation does, to the bit."""
         with torch.no_grad():
-            seen = self.defense.transform(image)
-        if seen.shape != image.shape:
-            raise UserError(f"BPDA takes transformations that keep an image's size, and {self.name} does not")
-        return seen + (image - image.detach())  # zero, but its gradient is not: the answer is the defense's to the bit
+            seen = self.transformation(image, randomness)
+        size = seen.shape[2:]
+        near = image if size == image.shape[2:] else F.interpolate(image, size, mode="bilinear")
+        return seen + (near - near.detach())  # zero, but its gradient is not

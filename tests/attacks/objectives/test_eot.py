@@ -9,8 +9,9 @@ import torch
 from lit_knn.attacks import PGD, Square
 from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.objectives import EOT, CrossEntropy, DefenseMargin, Objective, TargetedDLR
-from lit_knn.defenses import Query, Transformed
+from lit_knn.defenses import Query, Transformation, TransformedClassifier
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models import WhiteBox
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -98,13 +99,13 @@ def test_too_few_evaluations_are_refused(wrong):
         EOT(objective=CrossEntropy(), **wrong)
 
 
-class Shaken(Transformed):
+class Shaken(Transformation):
     """Strong noise, another one each time."""
 
     name = "shaken"
 
-    def transform(self, image):
-        return image + 0.3 * torch.randn_like(image)
+    def __call__(self, image, randomness):
+        return image + 0.3 * randomness.normal(image)
 
 
 @pytest.fixture
@@ -115,29 +116,27 @@ def queries(classifier, data):
 
 def expected_accuracy(defense, classifier, image, label):
     """The share of right answers over 60 draws."""
-    answers = [defense(Query(image, classifier))[0].argmax(1) == label for _ in range(60)]
+    streams = [Randomness(seed, torch.arange(60)) for seed in range(60)]
+    answers = [defense(Query(image, classifier, randomness=stream))[0].argmax(1) == label for stream in streams]
     return torch.stack(answers).float().mean().item()
 
 
 def test_the_mean_breaks_a_randomized_defense_better_than_single_draws(classifier, queries):
-    defense = Shaken()
+    defense = TransformedClassifier(transformation=Shaken())
     surrogate_defense = WhiteBox(defense=defense).surrogate_defense(classifier, None)
     found = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for objective in (DefenseMargin(), EOT(objective=DefenseMargin(), draws=10)):
-            attack = PGD(steps=10, objective=objective)
-            (image,) = attack(classifier, *queries, [0.15], surrogate_defense)
-            found[attack.name] = expected_accuracy(defense, classifier, image, queries[1])
-        clean = expected_accuracy(defense, classifier, *queries[:2])
+    for objective in (DefenseMargin(), EOT(objective=DefenseMargin(), draws=10)):
+        attack = PGD(steps=10, objective=objective)
+        (image,) = attack(classifier, *queries, [0.15], surrogate_defense)
+        found[attack.name] = expected_accuracy(defense, classifier, image, queries[1])
+    clean = expected_accuracy(defense, classifier, *queries[:2])
     assert found["PGD-EOT-defense"] < found["PGD-defense"] - 0.03 < clean - 0.1
 
 
 def test_a_search_without_gradients_climbs_the_mean_as_well(classifier, queries):
-    surrogate_defense = WhiteBox(defense=Shaken()).surrogate_defense(classifier, None)
+    defense = TransformedClassifier(transformation=Shaken())
+    surrogate_defense = WhiteBox(defense=defense).surrogate_defense(classifier, None)
     attack = Square(queries=3, objective=EOT(objective=DefenseMargin(), draws=2))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        (image,) = attack(classifier, *queries, [0.15], surrogate_defense)
+    (image,) = attack(classifier, *queries, [0.15], surrogate_defense)
     assert attack.name == "Square-EOT-defense"
     assert image.shape == queries[0].shape

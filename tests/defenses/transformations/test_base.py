@@ -1,67 +1,72 @@
 import pytest
 import torch
 
-from lit_knn.defenses import BitDepth, NoDefense, Query, Transformed, Variant
+from lit_knn.defenses import BitDepth, NoDefense, Query, TransformedClassifier, Variant
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
+from tests.defenses.transformations.conftest import Cropped, Noisy
+
+IDS = torch.arange(40) + 100
 
 
-@pytest.fixture
-def images(data):
-    return torch.stack([data.image("queries", 0, row) for row in range(40)]).float() / 255
-
-
-def test_levels_of_brightness_by_hand():
-    levels = torch.tensor([0.0, 0.2, 0.49, 0.51, 0.8, 1.0]).view(1, 1, 1, 6)
-    assert BitDepth(bits=1).transform(levels).flatten().tolist() == [0, 0, 0, 1, 1, 1]
-    thirds = BitDepth(bits=2).transform(levels).flatten() * 3
-    torch.testing.assert_close(thirds, torch.tensor([0.0, 1, 1, 2, 2, 3]))
-
-
-@pytest.mark.parametrize("bits", range(1, 9))
-def test_each_value_goes_to_the_nearest_of_2_to_the_bits(bits):
-    image = torch.rand(4, 3, 32, 32, dtype=torch.float64)
-    found = BitDepth(bits=bits).transform(image)
-    assert len(found.unique()) == 2**bits
-    assert (found - image).abs().max() <= 0.5 / (2**bits - 1) + 1e-12
-    assert torch.equal(BitDepth(bits=bits).transform(found), found)
-
-
-def test_eight_bits_leave_a_stored_image_alone():
-    image = torch.arange(256).view(1, 1, 16, 16).float() / 255
-    torch.testing.assert_close(BitDepth(bits=8).transform(image), image, rtol=0, atol=1e-7)
-
-
-@pytest.mark.parametrize("bits", [0, 9])
-def test_other_depths_are_refused(bits):
-    with pytest.raises(UserError, match="1 to 8 are accepted"):
-        BitDepth(bits=bits)
+def query(images, classifier, rows=slice(None), seed=0):
+    return Query(images[rows], classifier, randomness=Randomness(seed, IDS[rows]))
 
 
 def test_it_answers_what_the_classifier_says_of_the_transformed_image(classifier, images):
-    defense = BitDepth(bits=2)
-    scores = defense(Query(images, classifier))
+    defense = TransformedClassifier(transformation=BitDepth(bits=2))
+    scores = defense(query(images, classifier))
     assert defense.variants == [Variant("2-bit")]
     assert defense.needed == {}
-    assert torch.equal(scores, classifier(defense.transform(images))[None])
-    assert not torch.equal(scores, NoDefense()(Query(images, classifier)))
+    assert not defense.random
+    assert torch.equal(scores, classifier(BitDepth(bits=2)(images, None))[None])
+    assert not torch.equal(scores, NoDefense()(query(images, classifier)))
 
 
-class Cropped(Transformed):
-    """Another size, at a random place."""
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_several_draws_are_combined_class_by_class(combine, classifier, images):
+    transformation = Cropped()
+    defense = TransformedClassifier(transformation=transformation, draws=5, combine=combine)
+    asked = query(images, classifier)
+    softmax = [
+        classifier(transformation(images, asked.randomness("transformation", draw))).double().softmax(1)
+        for draw in range(5)
+    ]
+    assert defense.variants == [Variant(f"cropped {combine} of 5")]
+    expected = torch.stack(softmax)
+    expected = expected.mean(0) if combine == "mean" else expected.amax(0)
+    torch.testing.assert_close(defense(asked)[0].double().exp(), expected, rtol=1e-5, atol=1e-8)
+    assert not torch.equal(softmax[0], softmax[1])
 
-    name = "cropped"
 
-    def transform(self, image):
-        top, left = torch.randint(0, 3, (2,)).tolist()
-        return image[:, :, top : top + 6, left : left + 6]
+def test_one_draw_is_the_logits_which_never_saturate(classifier, images):
+    scores = TransformedClassifier(transformation=Noisy())(query(images, classifier))
+    assert scores.shape == (1, 40, 10)
+    noisy = images + 0.1 * Randomness(0, IDS, "transformation").normal(images)
+    assert torch.equal(scores[0], classifier(noisy))
 
 
-def test_random_transformations_follow_the_global_seed_and_may_change_the_size(classifier, images):
-    def answer(seed):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return Cropped()(Query(images, classifier))
+@pytest.mark.parametrize("transformation", [Noisy(), Cropped()], ids=lambda transformation: transformation.name)
+@pytest.mark.parametrize("draws", [1, 3])
+def test_a_random_one_answers_alike_in_any_batch_and_order(transformation, draws, classifier, images):
+    defense = TransformedClassifier(transformation=transformation, draws=draws)
+    network, images = classifier.double(), images.double()
+    whole = defense(query(images, network))[0]
+    for size in (1, 7):
+        parts = [defense(query(images, network, rows))[0] for rows in torch.arange(40).split(size)]
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-9)
+    order = torch.randperm(40)
+    torch.testing.assert_close(defense(query(images, network, order))[0], whole[order], rtol=0, atol=1e-9)
+    assert torch.equal(defense(query(images, network))[0], whole)  # whatever was drawn in between
+    assert not torch.allclose(defense(query(images, network, seed=1))[0], whole)
 
-    assert answer(0).shape == (1, 40, 10)
-    assert torch.equal(answer(0), answer(0))
-    assert not torch.equal(answer(0), answer(1))
+
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"combine": "median"}])
+def test_arguments_out_of_range_are_refused(wrong):
+    with pytest.raises(UserError, match="draws from 1, and mean or max are accepted"):
+        TransformedClassifier(transformation=Noisy(), **wrong)
+
+
+def test_more_draws_of_what_is_not_random_are_refused():
+    with pytest.raises(UserError, match="draws: 5, but all of 3-bit are alike: 1 is accepted"):
+        TransformedClassifier(transformation=BitDepth(), draws=5)
