@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import math
 import sys
 import textwrap
 from collections.abc import Collection, Iterable
@@ -61,12 +62,14 @@ def architecture(network: nn.Module) -> str:
 
 
 def _describe(part: Any) -> Any:
+    if isinstance(part, float) and not math.isfinite(part):
+        return repr(part)  # JSON has no such number
     if part is None or isinstance(part, (bool, int, float, str)):
         return part
     if isinstance(part, Path):
         return str(part)
     if isinstance(part, np.generic):
-        return part.item()
+        return _describe(part.item())
     if isinstance(part, PRINTED):
         return repr(part)
     if isinstance(part, bytes):

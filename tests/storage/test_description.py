@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import PGD
-from lit_knn.attacks.objectives import Margin
+from lit_knn.attacks.objectives import EOT, Margin
 from lit_knn.errors import UserError
 from lit_knn.storage.description import architecture, describe
 
@@ -24,6 +24,13 @@ def test_a_part_is_described_by_its_class_and_all_it_was_built_with():
     assert described["objective"] == {"class": "Margin"}
     assert json.dumps(described) == json.dumps(describe(PGD(steps=3, objective=Margin())))
     assert describe(PGD()) != describe(PGD(seed=1))
+
+
+def test_numbers_that_json_does_not_have_are_text():
+    described = describe([EOT(objective=Margin()), np.float32("nan"), -float("inf"), np.float64(0.5)])
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert described[1:] == ["nan", "-inf", 0.5]
+    assert described[0]["highest"] == "inf"
 
 
 def test_a_class_of_this_package_keeps_its_description_where_it_moves(monkeypatch):
