@@ -24,8 +24,8 @@ from lit_knn.database import Database, StoredGallery
 from lit_knn.database.index import Faiss
 from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.database.index.gpu import to_gpu
-from lit_knn.database.store import Schema, ShardWriter, Store, write_manifest
-from lit_knn.defenses import KNN, Query, stored_weights
+from lit_knn.database.store import Schema, ShardWriter, Store, stored_weights, write_manifest
+from lit_knn.defenses import KNN, Query
 
 
 class FeatureQuery(Query):

@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from bench import Line, Target, parser, report
 from torch import Tensor
@@ -25,9 +24,7 @@ from lit_knn.backbones import Classifier, Tap
 from lit_knn.backbones.networks import build
 from lit_knn.data import ImageData, Preprocessing, TarShards
 from lit_knn.database.index import Running
-from lit_knn.database.predictions import NeighborPredictions
-from lit_knn.database.store.softmax import pack
-from lit_knn.defenses import stored_weights
+from lit_knn.database.store import NeighborPredictions, pack, stored_weights
 from lit_knn.defenses.neighbors.vote import coefficients, soft
 
 RARE = Target(high=1.0)
@@ -73,15 +70,10 @@ def votes(rows: NeighborPredictions, weights: Tensor, near: Tensor) -> Tensor:
 def compare(softmax: Tensor, near: Tensor) -> list[Line]:
     """Return the shares of equal answers."""
     classes = softmax.shape[1]
-    records = pack(softmax.numpy())
     exact = NeighborPredictions(softmax, None, classes)
     kept = {
-        "float16": NeighborPredictions(softmax.half().float(), None, classes),
-        "packed": NeighborPredictions(
-            torch.from_numpy(records["probability"].astype(np.float32)),
-            torch.from_numpy(records["class"].astype(np.int64)),
-            classes,
-        ),
+        "float16": NeighborPredictions.of_rows(softmax.half().numpy(), classes),
+        "packed": NeighborPredictions.of_rows(pack(softmax.numpy()), classes),
     }
     weights = {"UW": torch.ones(len(softmax)), "CBW-D": stored_weights(softmax)["cbw_d"]}
     sure = softmax.amax(1)[near].mean(1)  # (n,)
@@ -89,7 +81,7 @@ def compare(softmax: Tensor, near: Tensor) -> list[Line]:
     lines = []
     for name, rows in kept.items():
         target = RARE if name == "packed" else None
-        largest = rows.predictions() == exact.predictions()
+        largest = rows.classes() == exact.classes()
         lines.append(changed(f"{name}, largest of a row", largest, target))
         for weighting, weight in weights.items():
             same = torch.cat(

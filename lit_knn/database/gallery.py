@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_knn.backbones import Tap
 from lit_knn.database.index import Neighbors
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 from lit_knn.storage.fingerprint import Fingerprint
 
 

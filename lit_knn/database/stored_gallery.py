@@ -15,9 +15,8 @@ from lit_knn.data import ImageData
 from lit_knn.data.pixels import unit
 from lit_knn.database.gallery import Gallery
 from lit_knn.database.index import Index, Neighbors, Selection
-from lit_knn.database.predictions import NeighborPredictions
 from lit_knn.database.random_order import RandomOrder
-from lit_knn.database.store import Store
+from lit_knn.database.store import NeighborPredictions, Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
@@ -132,12 +131,7 @@ class StoredGallery(Gallery):
 
     def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
-        probability, label = self.store.predictions(ids)
-        return NeighborPredictions(
-            torch.from_numpy(probability).to(device).float(),
-            None if label is None else torch.from_numpy(label.astype(np.int64)).to(device),
-            self.num_classes,
-        )
+        return self.store.predictions(ids, device)
 
     def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return a weight column of rows ``(N, K)``, float32."""

@@ -3,7 +3,7 @@
 from .base import Defense, Variant, most_needed
 from .examination import randomized
 from .neighbors.knn import KNN
-from .neighbors.weighting import CBWD, CBWE, UW, Weighting, stored_weights
+from .neighbors.weighting import CBWD, CBWE, UW, Weighting
 from .none import NoDefense
 from .query import Query, Seen
 from .transformations import BPDA, BitDepth, Transformation, TransformedClassifier
@@ -25,5 +25,4 @@ __all__ = [
     "Weighting",
     "most_needed",
     "randomized",
-    "stored_weights",
 ]

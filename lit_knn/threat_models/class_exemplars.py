@@ -50,7 +50,7 @@ class ClassExemplars:
         rows = gallery.ids
         vote = np.concatenate(
             [
-                gallery.predictions(part[:, None], torch.device("cpu")).predictions()[:, 0].numpy()
+                gallery.predictions(part[:, None], torch.device("cpu")).classes()[:, 0].numpy()
                 for part in np.array_split(rows, max(len(rows) // 65_536, 1))
             ]
         )  # (M,)

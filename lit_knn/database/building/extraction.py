@@ -18,8 +18,7 @@ from lit_knn.data.queries import examples
 from lit_knn.database import Database
 from lit_knn.database.building.base import DatabasePass
 from lit_knn.database.building.fitting import remove_moments
-from lit_knn.database.store import Schema, ShardWriter, sealed_header, write_manifest
-from lit_knn.defenses import stored_weights
+from lit_knn.database.store import Schema, ShardWriter, sealed_header, stored_weights, write_manifest
 from lit_knn.storage.atomic import unfinished_files, writing
 from lit_knn.storage.fingerprint import Fingerprint
 

@@ -1,7 +1,9 @@
 """What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
 
 from .bits import pack_signs, unpack_signs
+from .confidence import stored_weights
 from .manifest import read_manifest, write_manifest
+from .predictions import NeighborPredictions
 from .reader import Skipped, Store
 from .schema import (
     SCHEMA_VERSION,
@@ -12,13 +14,13 @@ from .schema import (
     read_header,
     shard_name,
 )
-from .softmax import Predictions, pack, unpack
+from .softmax import pack, unpack
 from .writer import ShardWriter, sealed_header
 
 __all__ = [
     "SCHEMA_VERSION",
     "Header",
-    "Predictions",
+    "NeighborPredictions",
     "Schema",
     "ShardWriter",
     "Skipped",
@@ -31,6 +33,7 @@ __all__ = [
     "read_manifest",
     "sealed_header",
     "shard_name",
+    "stored_weights",
     "unpack",
     "unpack_signs",
     "write_manifest",

@@ -17,8 +17,8 @@ import torch
 
 from lit_knn.database.store.bits import unpack_signs
 from lit_knn.database.store.manifest import read_manifest
+from lit_knn.database.store.predictions import NeighborPredictions
 from lit_knn.database.store.schema import Header, Schema, changed_columns, decode_key, read_header
-from lit_knn.database.store.softmax import Predictions
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference
@@ -88,10 +88,9 @@ class Store:
         """Return softmax rows as stored: float16 ``(..., C)``, or packed records ``(...)``."""
         return self._gather("softmax", ids)
 
-    def predictions(self, ids: npt.NDArray[np.int64]) -> Predictions:
-        """Return softmax rows, complete or shortened, with the classes they list."""
-        rows = self._gather("softmax", ids)
-        return Predictions(rows["probability"], rows["class"]) if self.schema.packed else Predictions(rows, None)
+    def predictions(self, ids: npt.NDArray[np.int64], device: torch.device | str = "cpu") -> NeighborPredictions:
+        """Return what rows ``(N, K)`` predict."""
+        return NeighborPredictions.of_rows(self.softmax_rows(ids), self.schema.num_classes, device)
 
     def features(self, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return ``(..., D)`` float32 features; of a tap with bits, −1 and 1."""

@@ -6,7 +6,7 @@ leave of the probability is spread evenly. That changes as many of 4,000 votes a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,6 @@ from lit_knn.errors import UserError
 
 LISTED = 21  # the winner and CBW-D's M = 20 runners-up
 CLASS_BITS = 16
-
-
-class Predictions(NamedTuple):
-    """What rows of a store predict.
-
-    Attributes:
-        probability: ``(..., R)`` float16; R = C for complete rows, else each row's R largest, falling.
-        label: ``(..., R)`` uint16, the classes of ``probability``; None for complete rows.
-    """
-
-    probability: npt.NDArray[np.float16]
-    label: npt.NDArray[np.uint16] | None
 
 
 def packed_dtype(num_classes: int) -> np.dtype[Any]:

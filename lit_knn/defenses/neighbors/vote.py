@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 
 
 def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:
@@ -71,4 +71,4 @@ def hard(shares: Tensor, predictions: NeighborPredictions) -> Tensor:
     """
     variants, queries, _ = shares.shape
     scores = shares.new_zeros(variants, queries, predictions.num_classes)
-    return scores.scatter_add_(2, predictions.predictions().expand(variants, -1, -1), shares)
+    return scores.scatter_add_(2, predictions.classes().expand(variants, -1, -1), shares)

@@ -1,7 +1,7 @@
 """How much a neighbor's prediction counts, from its softmax alone.
 
 No weight depends on the query or on the distance: each is a constant of its database row, computed once from the
-float32 softmax when the row is written (`stored_weights`), and only gathered when votes are counted.
+float32 softmax when the row is written (:mod:`lit_knn.database.store.confidence`), and only gathered when votes are counted.
 """
 
 from __future__ import annotations
@@ -12,43 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lit_knn.database.predictions import NeighborPredictions
-from lit_knn.database.store.softmax import LISTED
+from lit_knn.database.store import NeighborPredictions
+from lit_knn.database.store.confidence import top_gap
 from lit_knn.errors import UserError
-
-
-def entropy_gap(softmax: Tensor) -> Tensor:
-    """Return CBW-E, ``|log C + Σ_c s_c log s_c|``, in nats; ``0 · log 0`` is 0.
-
-    Args:
-        softmax: ``(..., C)`` float in [0, 1], summing to 1.
-
-    Returns:
-        ``(...)`` float in [0, log C].
-
-    References:
-        Dubey et al. 2019, Section 4, CBW-E.
-    """
-    classes = softmax.new_tensor(float(softmax.shape[-1]))
-    return (classes.log() + torch.xlogy(softmax, softmax).sum(dim=-1)).abs()
-
-
-def top_gap(ranked: Tensor, m: int, p: float) -> Tensor:
-    """Return CBW-D, ``Σ_{i=2}^{M+1} (ŝ_1 − ŝ_i)^P``.
-
-    Args:
-        ranked: ``(..., R)`` float in [0, 1]: the largest entries of a softmax in falling order. All of them are used
-            where there are fewer than M + 1.
-        m: How many runners-up are compared with the winner.
-        p: Exponent.
-
-    Returns:
-        ``(...)`` float in [0, M].
-
-    References:
-        Dubey et al. 2019, Section 4, CBW-D (M = 20, P = 3).
-    """
-    return (ranked[..., :1] - ranked[..., 1 : m + 1]).pow(p).sum(dim=-1)
 
 
 class Weighting(ABC):
@@ -114,16 +80,3 @@ class CBWD(Weighting):
     def __call__(self, predictions: NeighborPredictions, stored: Callable[[str], Tensor]) -> Tensor:
         """Gather the stored weights, or compute those of another M and P from the stored softmax."""
         return stored("cbw_d") if self._is_stored else top_gap(predictions.ranked(), self.m, self.p)
-
-
-def stored_weights(softmax: Tensor) -> dict[str, Tensor]:
-    """Return the columns that every store holds.
-
-    Args:
-        softmax: ``(n, C)`` float32.
-
-    Returns:
-        ``{"cbw_e": (n,), "cbw_d": (n,)}`` with the paper's M = 20 and P = 3.
-    """
-    ranked = softmax.topk(min(LISTED, softmax.shape[-1]), dim=-1).values
-    return {"cbw_e": entropy_gap(softmax), "cbw_d": top_gap(ranked, m=20, p=3.0)}

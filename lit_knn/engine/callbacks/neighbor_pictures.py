@@ -77,7 +77,7 @@ class NeighborPictures(Callback):
             )
             for shard, row, vote, confidence in zip(
                 *gallery.store.locate(ids),
-                predictions.predictions()[0],
+                predictions.classes()[0],
                 predictions.probability[0].amax(dim=-1),
                 strict=True,
             )

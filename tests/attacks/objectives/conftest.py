@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lit_knn.database.index import Neighbors
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 from lit_knn.defenses import CBWD, KNN
 from lit_knn.threat_models.attack_target import AttackTarget
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense

@@ -5,7 +5,7 @@ import torch
 from lit_knn.attacks import PGD
 from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.objectives import ASK, DefenseMargin, FeatureSpace, GuidedNeighbors, SoftKNN, TargetCentroid
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 from lit_knn.errors import UserError
 
 
@@ -46,7 +46,7 @@ def test_guides_give_a_gradient_where_all_neighbors_agree(make_victim, knn, slop
     attack_target = make_victim(knn("late", 1))
     near = attack_target.defense.nearest(attack_target.defense.features(attack_target.image), 1)
     assert (
-        attack_target.defense.gallery.predictions(near, attack_target.image.device).predictions()[:, 0]
+        attack_target.defense.gallery.predictions(near, attack_target.image.device).classes()[:, 0]
         == attack_target.label
     ).any()
     assert (slope(SoftKNN(pool=1).bind(attack_target), attack_target.image).flatten(1).norm(dim=1) > 0).all()

@@ -12,8 +12,7 @@ from lit_knn.backbones.features.pooling import pool
 from lit_knn.data import Digits, ImageData, TarShards
 from lit_knn.database import Database
 from lit_knn.database.building import findings
-from lit_knn.database.store import Store, read_manifest, write_manifest
-from lit_knn.defenses import stored_weights
+from lit_knn.database.store import Store, read_manifest, stored_weights, write_manifest
 from lit_knn.distributed.partition import Partition
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError

@@ -2,6 +2,7 @@ import multiprocessing
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.store import Skipped, Store, read_header, shard_name, write_manifest
 from lit_knn.distributed.partition import Partition
@@ -46,10 +47,13 @@ def test_every_row_and_every_boundary(stored):
 def test_predictions_are_the_softmax(stored):
     store, expected = stored
     ids = np.arange(20).reshape(4, 5)
-    probability, label = store.predictions(ids)
+    probability, label, classes = store.predictions(ids)
+    assert classes == store.schema.num_classes
+    assert probability.dtype == torch.float32
     if store.schema.packed:
         np.testing.assert_array_equal(probability, expected["softmax"][ids]["probability"])
         np.testing.assert_array_equal(label, expected["softmax"][ids]["class"])
+        assert label.dtype == torch.int64
     else:
         assert label is None
         np.testing.assert_array_equal(probability, expected["softmax"][ids])

@@ -4,7 +4,7 @@ import torch
 
 from lit_knn.backbones import Tap
 from lit_knn.database.index import Neighbors
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 from lit_knn.defenses import CBWD, KNN, UW, Query, Variant
 from lit_knn.errors import UserError
 

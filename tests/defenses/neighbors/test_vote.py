@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
 
 N, K, C, R = 7, 12, 30, 21

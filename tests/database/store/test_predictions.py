@@ -1,11 +1,11 @@
 import torch
 
-from lit_knn.database.predictions import NeighborPredictions
+from lit_knn.database.store import NeighborPredictions
 
 
 def test_a_tie_within_a_row_goes_to_the_lowest_class():
     predictions = NeighborPredictions(torch.tensor([[[0.25, 0.5, 0.5, 0.0]]]), None, 4)
-    assert predictions.predictions().tolist() == [[1]]
+    assert predictions.classes().tolist() == [[1]]
 
 
 def test_packed_rows_are_ranked_already_and_complete_ones_are_ranked_when_asked():
@@ -15,4 +15,4 @@ def test_packed_rows_are_ranked_already_and_complete_ones_are_ranked_when_asked(
     assert torch.equal(ranked, complete.probability.sort(dim=-1, descending=True).values[..., :21])
     packed = NeighborPredictions(ranked, torch.zeros(2, 3, 21, dtype=torch.int64), 30)
     assert packed.ranked() is ranked
-    assert torch.equal(packed.predictions(), torch.zeros(2, 3, dtype=torch.int64))
+    assert torch.equal(packed.classes(), torch.zeros(2, 3, dtype=torch.int64))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from lit_knn.database.store.softmax import LISTED
@@ -22,12 +25,28 @@ class NeighborPredictions(NamedTuple):
     label: Tensor | None
     num_classes: int
 
+    @classmethod
+    def of_rows(
+        cls, rows: npt.NDArray[Any], num_classes: int, device: torch.device | str = "cpu"
+    ) -> NeighborPredictions:
+        """Return what rows of a store say.
+
+        Args:
+            rows: As they are stored: float16 ``(N, K, C)``, or records ``(N, K)`` of :func:`pack`.
+            num_classes: C.
+            device: Where it shall lie.
+        """
+        packed = rows.dtype.names is not None
+        probability = torch.from_numpy(rows["probability"] if packed else rows).to(device).float()
+        label = torch.from_numpy(rows["class"].astype(np.int64)).to(device) if packed else None
+        return cls(probability, label, num_classes)
+
     def ranked(self) -> Tensor:
         """Return the largest 21 (or all) probabilities of each neighbor, falling: ``(N, K, R)``."""
         if self.label is not None:
             return self.probability
         return self.probability.topk(min(LISTED, self.num_classes), dim=-1).values
 
-    def predictions(self) -> Tensor:
+    def classes(self) -> Tensor:
         """Return the class each neighbor votes for, ``(N, K)`` int64; the lowest of equal ones."""
         return self.probability.argmax(dim=-1) if self.label is None else self.label[..., 0]
