@@ -23,7 +23,7 @@ import torch
 from bench import Line, Target, parser, report
 
 from lit_knn.evaluation.metrics import wilson
-from lit_knn.report import Record
+from lit_knn.report.results import Record
 
 SOURCE = Path(__file__).parent / "records" / "cifar10"
 CHILD = """

@@ -1,6 +1,8 @@
 """Attacked images to class scores."""
 
-from .base import Defense, Variant, most_needed
+from lit_knn.report.results import Variant
+
+from .base import Defense, most_needed
 from .examination import randomized
 from .neighbors.knn import KNN
 from .neighbors.weighting import CBWD, CBWE, UW, Weighting

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from lit_knn.defenses.query import Query
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results import Variant
 
 
 class Defense(ABC):

@@ -29,7 +29,7 @@ from lit_knn.evaluation.provenance import case_origins, outcome_origin
 from lit_knn.evaluation.sample_results import Outcomes
 from lit_knn.evaluation.scoring import answers, variants
 from lit_knn.randomness import Randomness
-from lit_knn.report import Row
+from lit_knn.report.results import Row
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense

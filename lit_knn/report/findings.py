@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
+from lit_knn.report.results import Finding, Verdict
+
 CHECKS_FILE = "checks.json"
-Verdict = Literal["pass", "warn", "fail", "skipped"]
 MARKS: dict[Verdict, tuple[str, str]] = {
     "pass": ("✓", "green"),
     "warn": ("!", "yellow"),
     "fail": ("✗", "bold red"),
     "skipped": ("–", "dim"),
 }
-
-
-class Finding(NamedTuple):
-    """What a check has to say.
-
-    Attributes:
-        check: Name of the check.
-        verdict: ``skipped`` where the run lacks what the check looks at.
-        sentence: What was seen and, but for a pass, what to do.
-    """
-
-    check: str
-    verdict: Verdict
-    sentence: str
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_knn.report.results.record import Row, variant
-from lit_knn.report.results.variant import Variant
-
-PREFERRED = {"weighting": "CBW-D", "combination": "soft"}  # the best of the paper's Table 4
+from lit_knn.report.results import Row, Variant, leading, preferred
+from lit_knn.report.results.record import variant
 
 
 class Line(NamedTuple):
@@ -45,39 +43,26 @@ class Headline(NamedTuple):
 
 
 def headline(results: Sequence[Row]) -> Headline:
-    """Choose one variant per defense and tap: the largest K and database, CBW-D and soft if they exist, at the smallest k.
+    """Show the `preferred` variants, at the smallest k of top-k.
 
     Args:
         results: Rows of a record, at least one.
     """
-    topk = min(row["topk"] for row in results)
-    variants = list(dict.fromkeys(variant(row) for row in results))
-    chosen = _chosen(variants)
+    shown = leading(results)
+    variants = list(dict.fromkeys(map(variant, shown)))
+    chosen = preferred(variants)
     told = ["k", "weighting", "combination", *(["rows"] if len(_values(variants, "rows")) > 1 else [])]
     varying = {field for field in told if len(_values(chosen, field)) > 1}
     shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
     panels = []
     for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
-        here = [r for r in results if (r["threat"], r["attack"], r["topk"]) == (threat, attack, topk)]
+        here = [row for row in shown if (row["threat"], row["attack"]) == (threat, attack)]
         lines = [
             Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
             for v in chosen
         ]
         panels.append(Panel(f"{threat.replace('_', ' ')}, {attack}", [line for line in lines if line.rows]))
-    return Headline(panels, topk, shared, len(variants) - len(chosen))
-
-
-def _chosen(variants: Sequence[Variant]) -> list[Variant]:
-    chosen = []
-    for family in dict.fromkeys((v.defense, v.tap) for v in variants):
-        group = [v for v in variants if (v.defense, v.tap) == family]
-        largest = {
-            field: max((getattr(v, field) for v in group if getattr(v, field)), default="") for field in ("k", "rows")
-        }
-        for field, wanted in {**largest, **PREFERRED}.items():
-            group = [v for v in group if getattr(v, field) == wanted] or group
-        chosen.extend(group)
-    return chosen
+    return Headline(panels, shown[0]["topk"], shared, len(variants) - len(chosen))
 
 
 def _values(variants: Sequence[Variant], field: str) -> list[str]:

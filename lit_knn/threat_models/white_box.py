@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.database import StoredGallery
-from lit_knn.defenses import CBWD, KNN, Defense
+from lit_knn.defenses import KNN, Defense
 from lit_knn.errors import UserError
+from lit_knn.report.results import preferred
 from lit_knn.threat_models.base import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -85,6 +86,7 @@ class WhiteBox(Threat):
 
 def _headline(defense: KNN, tap: str) -> KNN:
     """Return the variant that the results put first."""
-    weighting = next((w for w in defense.weightings if isinstance(w, CBWD)), defense.weightings[0])
-    combination = "soft" if "soft" in defense.combinations else defense.combinations[0]
-    return KNN(taps=[tap], k=[max(defense.k)], weightings=[weighting], combinations=[combination])
+    first = preferred([variant for variant in defense.variants if variant.tap == tap])[0]
+    weighting = next(weighting for weighting in defense.weightings if weighting.name == first.weighting)
+    combinations = [combination for combination in defense.combinations if combination == first.combination]
+    return KNN(taps=[tap], k=[int(first.k)], weightings=[weighting], combinations=combinations)

@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 
 from lit_knn.cli.main import main
-from lit_knn.report import Record, accuracy_table
+from lit_knn.report.results import Record
+from lit_knn.report.table import accuracy_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lit_knn.evaluation.metrics import wilson
-from lit_knn.report import Record
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results import Record, Variant
 
 
 def make_record(

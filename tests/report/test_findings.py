@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from lit_knn.evaluation.checks import Finding
-from lit_knn.report import findings_table
+from lit_knn.report.findings import findings_table
 
 FINDINGS = [
     Finding("zero", "pass", "it is"),

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lit_knn.report import accuracy_table
 from lit_knn.report.page import page
 from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.runs import Run, Runs
+from lit_knn.report.table import accuracy_table
 from tests.report.conftest import make_record
 
 UNAWARE = [("gray_box", "PGD"), ("gray_box", "APGD"), ("black_box", "PGD")]

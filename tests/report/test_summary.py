@@ -1,7 +1,6 @@
 import dataclasses
 
-from lit_knn.report import summary
-from lit_knn.report.summary import speaking_delta
+from lit_knn.report.summary import speaking_delta, summary
 from tests.report.conftest import make_record
 
 

@@ -5,8 +5,7 @@ import pytest
 from rich.console import Console
 
 from lit_knn.errors import UserError
-from lit_knn.report import accuracy_table
-from lit_knn.report.table import cut
+from lit_knn.report.table import accuracy_table, cut
 from tests.report.conftest import make_record
 
 

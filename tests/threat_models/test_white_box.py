@@ -7,6 +7,7 @@ from lit_knn.backbones import Tap
 from lit_knn.database import Database
 from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
+from lit_knn.report.results import preferred
 from lit_knn.threat_models import WhiteBox
 from tests.conftest import TAPS
 
@@ -35,6 +36,14 @@ def test_a_white_box_stands_for_one_of_each_tap():
         [("kNN", "late", 5, "CBW-D", "soft", "")],
         [("kNN", "mid", 3, "UW", "hard", "")],  # the first of what there is
     ]
+
+
+def test_a_white_box_copies_what_the_results_put_first():
+    defense = KNN(taps=["late"], k=[5, 1], weightings=[UW(), CBWD(m=5), CBWD()], combinations=["hard", "soft"])
+    (threat,) = WhiteBox().against([defense])
+    assert threat.defense.variants == preferred(defense.variants)
+    (threat,) = WhiteBox().against([KNN(taps=["late"], weightings=[UW(), CBWD(m=5)])])
+    assert threat.defense.variants == [("kNN", "late", 50, "CBW-D(M=5, P=3)", "soft", "")]
 
 
 def test_a_white_box_that_says_what_it_copies_stands_for_itself():

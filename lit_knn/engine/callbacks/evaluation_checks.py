@@ -22,8 +22,7 @@ from lit_knn.evaluation.checks import (
     ThreatOrder,
     run_checks,
 )
-from lit_knn.report import findings_table
-from lit_knn.report.findings import CHECKS_FILE
+from lit_knn.report.findings import CHECKS_FILE, findings_table
 from lit_knn.storage.atomic import atomic_write
 
 if TYPE_CHECKING:

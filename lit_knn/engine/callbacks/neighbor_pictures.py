@@ -13,7 +13,7 @@ from lit_knn.data.pixels import unit
 from lit_knn.defenses import Query
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
-from lit_knn.report import Picture, PictureRow, neighbor_picture
+from lit_knn.report.figures.neighbor_pictures import Picture, PictureRow, neighbor_picture
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery

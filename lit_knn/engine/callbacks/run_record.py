@@ -20,11 +20,14 @@ from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.evaluation.offline_search import Deferral
 from lit_knn.evaluation.sample_results import Outcomes
-from lit_knn.report import Record, accuracy_curves, accuracy_table, summary
+from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
+from lit_knn.report.results import Record
 from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
+from lit_knn.report.summary import summary
+from lit_knn.report.table import accuracy_table
 from lit_knn.storage.atomic import atomic_write, remove_abandoned
 
 if TYPE_CHECKING:

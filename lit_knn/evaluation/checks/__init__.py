@@ -1,6 +1,6 @@
 """Checks that an evaluation is honest."""
 
-from lit_knn.report import Finding
+from lit_knn.report.results import Finding
 
 from .base import Check, Evidence, run_checks
 from .binarization import BinarizationTest

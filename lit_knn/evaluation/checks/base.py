@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lit_knn.report import Finding, Row
+from lit_knn.report.results import Finding, Row
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation

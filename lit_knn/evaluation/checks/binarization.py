@@ -17,7 +17,7 @@ from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.randomness import Randomness
-from lit_knn.report import Finding, Verdict
+from lit_knn.report.results import Finding, Verdict
 from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 

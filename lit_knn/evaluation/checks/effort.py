@@ -15,7 +15,7 @@ from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.evaluation.metrics import hits
 from lit_knn.randomness import Randomness
-from lit_knn.report import Finding, Verdict
+from lit_knn.report.results import Finding, Verdict
 from lit_knn.threat_models import Threat
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lit_knn.attacks import RandomNoise
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import aims_at, cell, grouped, is_above, leading, percent, strongest, where
-from lit_knn.report import Finding
+from lit_knn.evaluation.checks.rows import aims_at, cell, grouped, is_above, percent, strongest, where
+from lit_knn.report.results import Finding, leading
 
 
 class GradientMasking(Check):

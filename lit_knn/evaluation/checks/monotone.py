@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import grouped, is_above, leading, percent, where, who
-from lit_knn.report import Finding
+from lit_knn.evaluation.checks.rows import grouped, is_above, percent, where, who
+from lit_knn.report.results import Finding, leading
 from lit_knn.report.results.record import Row, variant
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lit_knn.attacks import RandomNoise
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import cell, grouped, is_above, leading, percent, strongest, where, who
-from lit_knn.report import Finding
+from lit_knn.evaluation.checks.rows import cell, grouped, is_above, percent, strongest, where, who
+from lit_knn.report.results import Finding, leading
 from lit_knn.report.results.record import Row, variant
 
 

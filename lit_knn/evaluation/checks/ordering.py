@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import aims_at, cell, grouped, is_above, leading, percent, strongest, where, who
-from lit_knn.report import Finding
+from lit_knn.evaluation.checks.rows import aims_at, cell, grouped, is_above, percent, strongest, where, who
+from lit_knn.report.results import Finding, leading
 from lit_knn.report.results.record import Row
 from lit_knn.threat_models import BlackBox, GrayBox, Threat, WhiteBox
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from lit_knn.defenses import Variant
-from lit_knn.report.results.record import Row, variant
+from lit_knn.report.results import Row, Variant
+from lit_knn.report.results.record import variant
 from lit_knn.threat_models import GrayBox, Threat, WhiteBox
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-def leading(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of the smallest k of top-k only."""
-    rows = list(rows)
-    smallest = min((row["topk"] for row in rows), default=0)
-    return [row for row in rows if row["topk"] == smallest]
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:

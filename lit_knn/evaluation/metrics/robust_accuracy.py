@@ -14,8 +14,8 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics.functional import wilson
 
 if TYPE_CHECKING:  # names only: metrics need neither defenses nor reports
+    from lit_knn.report.results import Variant
     from lit_knn.report.results.record import Row
-    from lit_knn.report.results.variant import Variant
 
 FIXED_POINT = 2**32  # sums of integers are the same in any order, and stay integers under `precision: 16-true`
 

@@ -16,7 +16,7 @@ from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
 
 if TYPE_CHECKING:  # names only, as for the accuracy
     from lit_knn.evaluation.sample_results import Outcome
-    from lit_knn.report.results.variant import Variant
+    from lit_knn.report.results import Variant
 
 WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 

@@ -1,1 +1,8 @@
-"""What runs have measured, and what the paper has; no PyTorch."""
+"""What runs have measured, and what the paper has; no PyTorch, and nothing that draws."""
+
+from .finding import Finding, Verdict
+from .record import Record, Row, leading
+from .runs import Run, Runs, find_runs
+from .variant import Variant, preferred
+
+__all__ = ["Finding", "Record", "Row", "Run", "Runs", "Variant", "Verdict", "find_runs", "leading", "preferred"]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isclose, isfinite
 from pathlib import Path
@@ -74,6 +75,13 @@ def mapping(part: Any) -> dict[str, Any]:
 def variant(row: Row) -> Variant:
     """Return the line of the results table that a row belongs to."""
     return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"], row["rows"])
+
+
+def leading(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of the smallest k of top-k only."""
+    rows = list(rows)
+    smallest = min((row["topk"] for row in rows), default=0)
+    return [row for row in rows if row["topk"] == smallest]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from lit_knn.engine.callbacks import (
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import Check, Finding, MoreEffort
-from lit_knn.report import Record
+from lit_knn.report.results import Record
 from tests.conftest import restored, run
 
 

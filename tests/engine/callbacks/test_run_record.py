@@ -18,7 +18,7 @@ from lit_knn.engine.callbacks import run_record
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.report import Record
+from lit_knn.report.results import Record
 from lit_knn.report.results.record import COLUMNS
 from tests.conftest import NETWORK, run, tiny
 from tests.evaluation.test_module import Scale

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lit_knn.report import Record
+from lit_knn.report.results import Record
 from lit_knn.report.results.record import COLUMNS
 from tests.conftest import restored, run
 

@@ -10,7 +10,7 @@ from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation.checks import Evidence
 from lit_knn.evaluation.metrics import wilson
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results import Variant
 from lit_knn.threat_models import GrayBox
 
 NONE = Variant("none")

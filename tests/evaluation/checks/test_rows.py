@@ -6,7 +6,6 @@ from lit_knn.evaluation.checks.rows import (
     cell,
     grouped,
     is_above,
-    leading,
     percent,
     strongest,
     variant,
@@ -15,12 +14,6 @@ from lit_knn.evaluation.checks.rows import (
 )
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.checks.conftest import EARLY, LATE, NONE, rows
-
-
-def test_of_several_topk_the_smallest_leads():
-    one, five = rows({0.1: 0.5}), rows({0.1: 0.9}, topk=5)
-    assert leading([*five, *one]) == one
-    assert leading([]) == []
 
 
 def test_groups_keep_the_order():

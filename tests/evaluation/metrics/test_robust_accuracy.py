@@ -7,9 +7,9 @@ import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
-from lit_knn.defenses.base import Variant
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, hits, wilson
+from lit_knn.report.results import Variant
 from lit_knn.report.results.record import COLUMNS, Record
 
 CASES = [("gray_box", "PGD"), ("black_box", "PGD")]

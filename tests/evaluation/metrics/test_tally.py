@@ -2,7 +2,7 @@ import torch
 
 from lit_knn.evaluation.metrics import WORST_CASE, CleanCounts, Tally
 from lit_knn.evaluation.sample_results import Outcome
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results import Variant
 
 CASES = [("gray_box", "FGSM"), ("gray_box", "PGD")]
 

@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 
 from lit_knn.errors import UserError
-from lit_knn.report import accuracy_curves
-from lit_knn.report.figures.curves import _styles
+from lit_knn.report.figures.curves import _styles, accuracy_curves
 from tests.report.conftest import make_record
 
 

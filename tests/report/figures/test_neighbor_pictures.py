@@ -5,8 +5,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lit_knn.errors import UserError
-from lit_knn.report import Picture, PictureRow, neighbor_picture
-from lit_knn.report.figures.neighbor_pictures import RIGHT, WRONG
+from lit_knn.report.figures.neighbor_pictures import RIGHT, WRONG, Picture, PictureRow, neighbor_picture
 
 
 def rows(images, neighbors=5, predicted="$3, three"):

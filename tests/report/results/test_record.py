@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.report import Record
 from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.chart import accuracy_chart
 from lit_knn.report.figures.sizes import size_points
 from lit_knn.report.page import page
+from lit_knn.report.results import Record, leading
 from lit_knn.report.results.record import COLUMNS
 from lit_knn.report.results.runs import find_runs
 from lit_knn.report.summary import speaking_delta
@@ -32,6 +32,12 @@ def test_csv_is_byte_stable_and_reads_back_exactly(record, tmp_path):
     assert tuple(rows[0]) == COLUMNS
     assert [float(row["low"]) for row in rows] == [row["low"] for row in record.results]
     assert [row["k"] for row in rows] == [str(row["k"]) for row in record.results]
+
+
+def test_of_several_topk_the_smallest_leads(record):
+    assert {row["topk"] for row in record.results} == {1, 5}
+    assert leading(record.results) == [row for row in record.results if row["topk"] == 1]
+    assert leading([]) == []
 
 
 def test_a_failed_save_leaves_the_old_record(record, tmp_path):

@@ -1,7 +1,9 @@
 import subprocess
 import sys
 
-from lit_knn.report.results.variant import Variant
+import pytest
+
+from lit_knn.report.results import Variant, preferred
 
 
 def test_what_a_defense_does_not_have_is_blank():
@@ -13,6 +15,37 @@ def test_in_words():
     assert str(Variant("kNN", "late", 50, "CBW-D", "soft", 1000)) == "kNN late K=50 CBW-D soft N=1000"
 
 
-def test_results_can_be_read_without_pytorch():
-    script = "import sys, lit_knn.report; assert not {'torch', 'faiss', 'h5py'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True)
+def test_of_each_defense_and_tap_the_preferred_variants_come_first():
+    knn = [
+        Variant("kNN", tap, k, weighting, combination, rows)
+        for tap in ("early", "late")
+        for k in (1, 50)
+        for weighting in ("UW", "CBW-D(M=5, P=3)", "CBW-D")
+        for combination in ("hard", "soft")
+        for rows in (10, 1000)
+    ]
+    best = [Variant("kNN", tap, 50, "CBW-D", "soft", 1000) for tap in ("early", "late")]
+    assert preferred([Variant("none"), *knn, Variant("jpeg")]) == [Variant("none"), *best, Variant("jpeg")]
+    others = [variant for variant in knn if variant.weighting != "CBW-D" and variant.combination == "hard"]
+    assert {(v.weighting, v.combination) for v in preferred(others)} == {("CBW-D(M=5, P=3)", "hard")}
+    assert preferred([]) == []
+
+
+def test_what_nothing_tells_apart_is_kept_in_its_order():
+    several = [Variant("kNN", "late", 50, weighting, "soft") for weighting in ("UW", "CBW-E")]
+    assert preferred(several) == several
+    assert preferred(several[::-1]) == several[::-1]
+
+
+@pytest.mark.parametrize(
+    ("imported", "without"),
+    [
+        ("lit_knn.report.results", {"torch", "faiss", "h5py", "matplotlib", "rich"}),
+        ("lit_knn.report.command", {"torch", "faiss", "h5py"}),
+        ("lit_knn.defenses", {"lit_knn.report.table", "lit_knn.report.figures"}),  # Lightning brings matplotlib
+    ],
+)
+def test_what_an_import_does_not_bring(imported, without):
+    script = f"import sys, {imported}; print(*{without} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert answer.stdout.split() == []
