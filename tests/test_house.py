@@ -7,6 +7,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = [path for path in sorted((ROOT / "lit_knn").rglob("*.py")) if path.name != "__init__.py"]
+LAYERS = (  # lowest first: an import may only go down
+    "errors",
+    "storage",
+    "randomness",
+    "distributed",
+    "report",
+    "data",
+    "backbones",
+    "database",
+    "defenses",
+    "threat_models",
+    "attacks",
+    "evaluation",
+    "engine",
+    "cli",
+    "__main__",
+)
+ROOT_MODULES = {"__init__.py", "__main__.py", "errors.py", "randomness.py"}
 ENTRY_POINTS = {"__main__.py", "command_line.py"}  # run by test_cli.py
 
 
@@ -16,6 +34,23 @@ def test_each_module_has_its_test_and_a_natural_size(module):
     assert inside.name in ENTRY_POINTS or (ROOT / "tests" / inside.with_name(f"test_{inside.name}")).exists()
     assert len(module.read_text().splitlines()) <= 250
     assert module.stem not in {"utils", "helpers", "common", "misc"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_import_only_goes_down(module):
+    room = module.relative_to(ROOT / "lit_knn").with_suffix("").parts[0]
+    tree = ast.parse(module.read_text())
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {name.split(".")[1] for name in names if name.startswith("lit_knn.")}
+    assert {other for other in imported if LAYERS.index(other) > LAYERS.index(room)} == set()
+
+
+def test_every_room_has_a_layer_and_the_root_is_empty():
+    package = ROOT / "lit_knn"
+    assert {path.name for path in package.glob("*.py")} <= ROOT_MODULES
+    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= {*LAYERS}
 
 
 def test_input_is_not_checked_by_assert_and_nothing_is_unpickled():
