@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -23,9 +24,8 @@ from lit_knn.attacks.objectives import Objective
 from lit_knn.cli.class_names import foreign_names, with_kinds
 from lit_knn.cli.config_errors import explain
 from lit_knn.cli.config_files import check_files
-from lit_knn.cli.config_values import check_environment, check_values
+from lit_knn.cli.config_values import check_configuration, check_environment
 from lit_knn.data import ImageData, ImageSource
-from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.database.index import Index
 from lit_knn.defenses import Defense, Transformation, Weighting
 from lit_knn.distributed.slurm import check_request, check_tasks
@@ -46,6 +46,7 @@ CONTRACTS = {  # what a key of the configuration names
     "defense": Defense,
     "defenses": Defense,
     "index": Index,
+    "logger": Logger,
     "objective": Objective,
     "queries": ImageSource,
     "threats": Threat,
@@ -99,20 +100,11 @@ class KNNCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            keys = {action.dest for command in self._subcommand_parsers.values() for action in command._actions}
+            actions = self._subcommand_parsers.get(command.lower(), parser)._actions
+            keys = {action.dest for action in actions if not action.dest.endswith(".help")}
             raise UserError(explain(str(error), keys, CONTRACTS)) from error
-        self._check_values()
-
-    def _check_values(self) -> None:
-        """Refuse what the parser has accepted and no part will."""
-        if (command := self.config.get("subcommand")) is None:
-            return
-        settings = self.config[command].as_dict()
-        for name, built in (("model", Evaluation), ("data", ImageData)):
-            check_values(settings.get(name) or {}, name, built)
-        seed = settings.get("seed_everything")
-        if not (seed is None or 0 <= seed <= LARGEST_SEED):
-            raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")
+        if chosen := self.config.get("subcommand"):
+            check_configuration(self.config[chosen].as_dict(), {"model": Evaluation, "data": ImageData})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, and let what Lightning refuses be one sentence.

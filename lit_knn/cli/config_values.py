@@ -10,6 +10,7 @@ from importlib import import_module
 from math import isfinite
 from typing import Any
 
+from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.errors import UserError
 
 
@@ -29,6 +30,23 @@ def check_environment(environment: Mapping[str, str], prefix: str, known: Iterab
         if name.startswith(prefix) and name not in names:
             near = ", ".join(difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.7))
             raise UserError(f"the variable {name} of the environment sets no key{near and f'; near it are {near}'}")
+
+
+def check_configuration(settings: Mapping[str, Any], built: Mapping[str, type]) -> None:
+    """Refuse what the parser has accepted and no part will.
+
+    Args:
+        settings: The whole configuration, with defaults.
+        built: What is built from which of its keys.
+
+    Raises:
+        UserError: If there is such a value.
+    """
+    for name, cls in built.items():
+        check_values(settings.get(name) or {}, name, cls)
+    seed = settings.get("seed_everything")
+    if not (seed is None or 0 <= seed <= LARGEST_SEED):
+        raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")
 
 
 def check_values(settings: Any, where: str, built: type | None = None) -> None:
