@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from lit_knn.backbones.classifier import Classifier
 from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import digest
 
 if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing
@@ -57,5 +57,4 @@ class Ensemble(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a hash of all members."""
-        parts = ",".join(member.fingerprint() for member in self.members)  # type: ignore[operator]
-        return f"ensemble-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+        return f"ensemble-{digest([member.fingerprint() for member in self.members])}"  # type: ignore[operator]

@@ -10,13 +10,13 @@ from typing import NoReturn
 
 from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
+from lit_knn.report.combined import write_combined
 from lit_knn.report.figures.chart import accuracy_chart
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.page import page
 from lit_knn.report.rendering.markdown import markdown
 from lit_knn.report.rendering.web_page import web_page
-from lit_knn.report.results.combined import write_combined
 from lit_knn.report.results.record import RESULTS_FILE
 from lit_knn.report.results.runs import Run, find_runs
 from lit_knn.report.summary import speaking_delta

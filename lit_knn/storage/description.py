@@ -150,7 +150,7 @@ def _memory(value: Tensor) -> int:
 
 
 def _code(part: Any) -> dict[str, Any]:
-    """Return a class or function by its kind and, where no version number stands for it, a hash of its source.
+    """Return a class by its kind or a function by its import path and, where no version number stands for it, a hash of its source.
 
     Raises:
         UserError: For a function without a name of its own.
@@ -161,7 +161,7 @@ def _code(part: Any) -> dict[str, Any]:
     else:
         if "<" in part.__qualname__:
             raise UserError(f"{part} cannot be told from another function: make it a class with arguments")
-        told = {"function": kind(part)}
+        told = {"function": f"{part.__module__}.{part.__qualname__}"}
         sources = [_source(inspect.unwrap(part))]
         if inspect.ismethod(part):
             told |= {"of": _describe(part.__self__)}

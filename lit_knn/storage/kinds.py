@@ -12,15 +12,15 @@ def is_ours(part: Any) -> bool:
     return str(part.__module__).partition(".")[0] == OURS
 
 
-def kind(part: Any) -> str:
-    """Return the kind of a class or function: see `named_kind`."""
+def kind(part: type) -> str:
+    """Return the kind of a class: see `named_kind`."""
     return named_kind(f"{part.__module__}.{part.__qualname__}")
 
 
 def named_kind(path: str) -> str:
-    """Return the kind of what has an import path: the last word of it for what is of this package, all of it otherwise.
+    """Return the kind of the class that has an import path: its name if it is of this package, the whole path otherwise.
 
-    YAML calls it the same, so that no two classes of this package that YAML can name have the same.
+    YAML calls it the same. No two classes of this package that YAML can name, or networks are made of, have the same.
 
     Example:
         >>> named_kind("lit_knn.attacks.pgd.PGD"), named_kind("PGD"), named_kind("mine.PGD")

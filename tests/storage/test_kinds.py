@@ -4,6 +4,7 @@ import pkgutil
 from collections import Counter
 
 import pytest
+from torch import nn
 
 import lit_knn
 from lit_knn.cli.class_names import derived
@@ -20,9 +21,11 @@ def nameable():
     return sorted({part for contract in CONTRACTS.values() for part in derived(contract) if is_ours(part)}, key=kind)
 
 
-def test_no_two_classes_that_yaml_can_name_are_of_one_kind(nameable):
+def test_no_two_classes_that_yaml_can_name_or_networks_are_made_of_are_of_one_kind(nameable):
+    modules = {part for part in derived(nn.Module) if is_ours(part)}
     assert len(nameable) > 40
-    assert [name for name, count in Counter(map(kind, nameable)).items() if count > 1] == []
+    assert len(modules) > 5
+    assert [name for name, count in Counter(map(kind, {*nameable, *modules})).items() if count > 1] == []
 
 
 def test_a_kind_is_the_name_that_yaml_takes(nameable):

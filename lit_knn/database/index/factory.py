@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +21,8 @@ from lit_knn.database.index.plan import default_budget, plan
 from lit_knn.database.index.selection import Selection, restricted
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, load_json
-from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.fingerprint import Fingerprint, from_text, to_text
 from lit_knn.storage.sidecar import REMEDY
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class Faiss(FaissFiles):
                 break
             nprobe = min(2 * nprobe, lists)
         with atomic_write(folder / TUNED) as unfinished:
-            unfinished.write_text(json.dumps({"training": opened.built["training"], "nprobe": nprobe}) + "\n")
+            unfinished.write_text(to_text({"training": opened.built["training"], "nprobe": nprobe}))
         log.info("index of %s: reads %d of %d lists", tap, nprobe, lists)
 
     def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
@@ -228,10 +227,11 @@ def _tuned(folder: Path, training: str) -> dict[str, float]:
         UserError: If none were.
     """
     path = folder / TUNED
-    found = load_json(path, f"{REMEDY} again", {"training": str, "nprobe": int})
-    if found["training"] != training or found["nprobe"] < 1:
+    with undamaged(path, f"{REMEDY} again"):
+        found = from_text(path.read_bytes())
+    if found.pop("training") != training:
         raise UserError(f"{path} is not what this index was tuned to; {REMEDY} again")
-    return {"nprobe": found["nprobe"]}
+    return found
 
 
 def _set_parameters(

@@ -105,7 +105,7 @@ def test_damage_of_what_was_tuned_is_named(small, tmp_path, monkeypatch):
     tuned = tmp_path / "tuned.json"
     good = tuned.read_bytes()
     index.open(small, "late", tmp_path)
-    for damaged in mutations(good):
+    for damaged in [good.replace(b'"nprobe": 1', b'"nprobe": 3'), *mutations(good)]:
         tuned.write_bytes(damaged)
         with pytest.raises(UserError, match=r"tuned.json is (damaged .*|not what .*); run `lit-knn index` again"):
             index.open(small, "late", tmp_path)

@@ -2,7 +2,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
-from lit_knn.report.results.combined import write_combined
+from lit_knn.report.combined import write_combined
 from lit_knn.report.results.record import COLUMNS
 from lit_knn.report.results.runs import Run
 from tests.report.conftest import make_record
