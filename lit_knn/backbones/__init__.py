@@ -4,7 +4,7 @@ from .classifier import Classifier, set_precision
 from .ensemble import Ensemble
 from .features.moments import Moments
 from .features.projection import Projection
-from .precision import full_float32, outside_networks, rounded_products, verify_precision
+from .precision import at_least_float32, full_float32, outside_networks, rounded_products, verify_precision
 from .taps import Tap
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Moments",
     "Projection",
     "Tap",
+    "at_least_float32",
     "full_float32",
     "outside_networks",
     "rounded_products",

@@ -62,11 +62,12 @@ class Query:
         """``(N, 3, H, W)`` float32 in [0, 1].
 
         Raises:
-            UserError: If the cache has not kept it.
+            UserError: If it is not at hand any more.
         """
         if self._image is None:
             raise UserError(
-                "a defense looks at the attacked images, which are not cached: set model.cache.images: true"
+                "a defense looks at the attacked images, which are at hand only for one that says so: set its uses_image "
+                "to True"
             )
         return self._image
 
@@ -118,6 +119,10 @@ class Query:
             view._features = self._features  # views share their projections
             self._of[len(gallery)] = view
         return self._of[len(gallery)]
+
+    def know(self, neighbors: Mapping[str, Neighbors]) -> None:
+        """Take neighbors, by tap, that have been found before."""
+        self._neighbors.update(neighbors)
 
     @cached_property
     def seen(self) -> Seen:

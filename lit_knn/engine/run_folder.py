@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from lit_knn.distributed.collectives import join
 from lit_knn.distributed.slurm import job_id
 from lit_knn.errors import UserError, WriteError
+from lit_knn.evaluation.run_context import RunContext
 from lit_knn.storage.atomic import writing
 
 LEAVING_SECONDS = 10.0  # from the end of the last piece of work to that of the process
@@ -31,6 +33,7 @@ class RunTrainer(Trainer):
         seconds: What each command took.
         grace: Seconds in which this process has to end after another has failed.
         keeps_record: Whether what it does is a run, and so has a folder.
+        pause: Called between pieces of work; may raise.
     """
 
     def __init__(self, *args: Any, run: str = "", **kwargs: Any) -> None:
@@ -48,6 +51,7 @@ class RunTrainer(Trainer):
         self.seconds: dict[str, float] = {}
         self.grace = LEAVING_SECONDS
         self.keeps_record = False
+        self.pause: Callable[[], object] = bool
         self._set_up_environment = self.strategy.setup_environment
         self.strategy.setup_environment = self._meet_others  # type: ignore[method-assign]
 
@@ -69,6 +73,12 @@ class RunTrainer(Trainer):
         if self.is_global_zero:
             folder = _make_folder(root, name)
         return self.strategy.broadcast(folder)
+
+    @property
+    def run_context(self) -> RunContext:
+        """What a test may know of its run; to be asked for first by all processes together."""
+        tell = getattr(self.progress_bar_callback, "tell", str)
+        return RunContext(self.run_folder if self.keeps_record else None, tell, self.pause)
 
     def what_goes_on(self, command: str) -> str:
         """Say how to go on with a command that was stopped."""

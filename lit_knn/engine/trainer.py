@@ -70,7 +70,7 @@ class EvalTrainer(RunTrainer):
             enable_model_summary=False,
             **kwargs,
         )
-        self.grace += self.preemption.grace
+        self.grace, self.pause = self.grace + self.preemption.grace, self.preemption.check
         verify_precision(self.precision)
 
     def fit(self, model: Evaluation, datamodule: ImageData, part: str = "") -> None:  # type: ignore[override]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import starmap
 from typing import cast
 
 import pytorch_lightning as pl
@@ -14,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.attacks import Attack, Attempt
-from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Seen, Variant, most_needed, randomized
+from lit_knn.defenses import Defense, NoDefense, Query, Variant, most_needed, randomized
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
-from lit_knn.evaluation.cache import AdversarialCache, Attacked, CachedCase, batch_digest
+from lit_knn.evaluation.cache import ActivationCache, BatchKey
 from lit_knn.evaluation.cases import pair
 from lit_knn.evaluation.metrics import Tally
-from lit_knn.evaluation.offline_search import Deferral
-from lit_knn.evaluation.provenance import case_origins, outcome_origin
-from lit_knn.evaluation.sample_results import Outcomes
-from lit_knn.evaluation.scoring import answers, variants
+from lit_knn.evaluation.observation import Observation, Observer
+from lit_knn.evaluation.provenance import CLEAN, run_origin
+from lit_knn.evaluation.run_context import context_of
+from lit_knn.evaluation.run_files import RunFiles
+from lit_knn.evaluation.sample_results import SampleResultFiles
+from lit_knn.evaluation.scorers import scorers
+from lit_knn.evaluation.scoring import score
 from lit_knn.randomness import Randomness
 from lit_knn.report.results import Row
 from lit_knn.storage.fingerprint import Fingerprint
@@ -51,7 +53,7 @@ class Evaluation(pl.LightningModule):
         database: Where retrieval defenses look for neighbors.
         topk: A prediction counts as right if the true class is among the k largest scores; by default for k = 1 and, of
             more than five classes, 5.
-        cache: Where attacked batches are kept for other runs; nowhere by default.
+        cache: Where the classifier's view of clean and attacked batches is kept; by default in the folder of the run.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Evaluation(pl.LightningModule):
         threats: list[Threat] | None = None,
         database: Database | None = None,
         topk: list[int] | None = None,
-        cache: AdversarialCache | None = None,
+        cache: ActivationCache | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -85,16 +87,10 @@ class Evaluation(pl.LightningModule):
             threats=threats,
             database=database,
             topk=self.topk,
-            cache=cache,
         )
-        self.cache = cache
+        self.cache = cache or ActivationCache()
         self.cases = pair(self.threats, attacks)
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
-        self._kept: dict[tuple[str, str], CachedCase] = {}
-        self.outcomes: Outcomes | None = None  # where finished batches are kept, if anywhere
-        self.deferral: Deferral | None = None  # where batches wait for their neighbors, if they do
-        self.watch: Callable[[str], object] = str  # told what is attacked next: a batch may take an hour
-        self.pause: Callable[[], object] = lambda: None  # called between pieces of work, where a test may be stopped
         self.results: list[Row] = []
         self.warnings: list[str] = []  # what to know before the results are believed
 
@@ -106,7 +102,7 @@ class Evaluation(pl.LightningModule):
     @property
     def variants(self) -> list[Variant]:
         """The lines of the results table, once a test has opened the database."""
-        return variants(self.defenses, self.views)
+        return [variant for scorer in scorers(self.defenses, self.views) for variant in scorer.variants]
 
     @property
     def needed(self) -> dict[str, int]:
@@ -118,9 +114,14 @@ class Evaluation(pl.LightningModule):
         """Of defenses that draw: the number that `seed_everything` was called with, 0 if it was not."""
         return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
+    @property
+    def sample_results(self) -> SampleResultFiles | None:
+        """What became of each query, once a test has scored it; None without a folder of the run."""
+        return self._files.results
+
     def origin(self) -> Fingerprint:
-        """Return all that the outcomes depend on, whoever built the parts; once a test has opened the database."""
-        return outcome_origin(self)
+        """Return all that the results depend on, whoever built the parts; once a test has opened the database."""
+        return run_origin(self)
 
     def surrogate_defense(self, threat: Threat) -> SurrogateDefense | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
@@ -140,13 +141,8 @@ class Evaluation(pl.LightningModule):
         self.views = validation.require_database(self.database).open(self.classifier, self.data) if self.needed else []
         validation.verify_neighbors(self.needed, self.views)
         self._surrogate_defenses.clear()  # they are of the database as it was opened before
-        surrogate_defenses = {threat.name: self.surrogate_defense(threat) for threat in self.threats}
-        if self.cache is not None:
-            taps = {name: self.gallery.tap(name) for name in self.needed} if self.gallery else {}
-            origins = case_origins(
-                self.cases, surrogate_defenses, self.classifier, self.data, precision=self.trainer.precision
-            )
-            self._kept = {case: self.cache.case(origin, taps) for case, origin in origins.items()}
+        for threat in self.threats:
+            self.surrogate_defense(threat)
 
     def on_test_model_eval(self) -> None:
         """Try every network on the first batch of the run, and start counting from nothing: the first hook on the device."""
@@ -161,50 +157,46 @@ class Evaluation(pl.LightningModule):
         self.warnings = randomized(self.defenses, self.classifier, first)
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
+        self._context = context_of(self.trainer)
+        self._scorers = scorers(self.defenses, self.views, self.seed)
+        self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, self.seed)
+        self._files = RunFiles.of(self, self._observer, self._context)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Attack a batch in every case at every Δ, let every defense answer, count what is right."""
+        """Attack a batch and observe it, in every case at every Δ; then search, vote and count: now, or at the end.
+
+        It waits for the end where searches read all of the database: one pass is then for all batches.
+        """
         validation.verify_labels(batch, self.data.queries, self.classifier.num_classes)
+        image, label = batch["image"], batch["label"]
+        key = BatchKey.of(image, label, batch["id"])
         with outside_networks(self.device):
-            self._test(batch)
+            observations = self._observe(key, image, label)
+            if self._files.search is None:
+                self._score(key, label, observations)
+            else:
+                deque(observations, maxlen=0)  # the cache has them
+                self._files.search.add(key, label)
 
-    def _test(self, batch: Batch) -> None:
-        ids, label, digest = batch["id"], batch["label"], ""
-        if self.outcomes or self.cache:
-            digest = batch_digest(batch["image"], label, ids)
-        tied = self.outcomes.tied(digest) if self.outcomes else ""
-        outcome = self.outcomes.load(ids, tied) if self.outcomes else None
-        looks = partial(self.looks, batch["image"], label, ids, digest)
-        if outcome is not None:
-            self.tally.count(ids, outcome)
-        elif self.deferral is not None:
-            self.deferral.keep(ids, label, tied, looks)
-        else:
-            self.conclude(ids, label, tied, looks())
-
-    def looks(self, image: Tensor, label: Tensor, ids: Tensor, batch: str) -> Iterator[Attacked]:
-        """Yield N queries ``(N, 3, H, W)`` as defenses meet them: clean, and then in every case at every Δ > 0."""
-        yield self.look(image, ids, image, torch.zeros_like(ids, dtype=torch.bool))
+    def _observe(self, batch: BatchKey, image: Tensor, label: Tensor) -> Iterator[Observation]:
+        """Yield what is known of N queries ``(N, 3, H, W)``: clean, and then attacked in every case at every Δ > 0."""
+        columns = partial(self._observer.columns, batch.ids, image)
+        observation = partial(self._observer.observation, batch.ids)
+        clean = self._files.cases[CLEAN].observe(batch, image, [0.0], attack=partial(_leave, image), columns=columns)
+        yield from map(observation, clean)
         for threat, attack in self.cases:
-            self.watch(f"{threat.name}: {attack.name}")
-            yield from self.sweep(threat, attack, image, label, ids, batch)
+            self._context.tell(f"{threat.name}: {attack.name}")
+            run = partial(self.attacked, threat, attack, image, label, batch.ids)
+            cached = self._files.cases[threat.name, attack.name]
+            attacked = cached.observe(batch, image, self.deltas[1:], attack=run, columns=columns)
+            yield from map(observation, attacked)
 
-    def conclude(self, ids: Tensor, label: Tensor, batch: str, looks: Iterable[Attacked]) -> None:
-        """Let every defense answer what `looks` gave, keep what becomes of each query, and count."""
-        outcome = answers(looks, label, self.defenses, self.views, topk=self.topk, sizes=len(self.deltas) - 1)
-        if self.outcomes:
-            self.outcomes.save(ids, batch, outcome)
-        self.tally.count(ids, outcome)
-
-    def sweep(
-        self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, batch: str
-    ) -> Iterator[Attacked]:
-        """Attack a batch in one case at every Δ, as far as the cache does not know what comes of it."""
-        run, look = partial(self.attacked, threat, attack, image, label, ids), partial(self.look, image, ids)
-        if self.cache is None:
-            return starmap(look, run(self.deltas[1:]))
-        kept = self._kept[threat.name, attack.name]
-        return kept.sweep(batch, image, ids, self.deltas[1:], attack=run, look=look, query=partial(self.query, ids))
+    def _score(self, batch: BatchKey, label: Tensor, observations: Iterable[Observation]) -> None:
+        """Let every defense answer, which searches and votes; keep what becomes of each query, and count."""
+        results = score(observations, label, self._scorers, topk=self.topk, sizes=len(self.deltas) - 1)
+        if self._files.results is not None:
+            self._files.results.write(batch.ids, results)
+        self.tally.count(batch.ids, results)
 
     def attacked(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
@@ -214,30 +206,23 @@ class Evaluation(pl.LightningModule):
             threat.attacked(self.classifier), image, label, ids, deltas, self.surrogate_defense(threat)
         )
 
-    def look(self, image: Tensor, ids: Tensor, adversarial: Tensor, flat: Tensor) -> Attacked:
-        """Return what defenses may ask of ``adversarial (N, 3, H, W)``, how far it is from ``image``, and `flat`."""
-        normalize, query = self.classifier.normalize, self.query(ids, adversarial)
-        _ = query.seen  # of one pass, whatever the defenses ask for first
-        normalized = normalized_l2(normalize(image), normalize(adversarial))
-        return Attacked(query, normalized_l2(image, adversarial), normalized, flat)
-
-    def query(self, ids: Tensor, image: Tensor | None, seen: Seen | None = None) -> Query:
-        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images."""
-        return Query(image, self.classifier, self.gallery, self.needed, seen, Randomness(self.seed, ids))
+    def query(self, ids: Tensor, image: Tensor) -> Query:
+        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images with these ids ``(N,)``."""
+        return Query(image, self.classifier, self.gallery, self.needed, None, Randomness(self.seed, ids))
 
     def on_test_epoch_end(self) -> None:
-        """Answer what was deferred, prove that each query was seen exactly once, merge the counts of all processes.
+        """Search for all batches that wait, prove that each query was seen exactly once, merge the counts of all processes.
 
         Raises:
             AuditError: If a query was left out or seen twice.
         """
-        if self.deferral is not None:
-            self.deferral.look_up(self.trainer, tell=self.watch, pause=self.pause)
-            for waited in self.deferral:
-                self.conclude(*waited)
+        if self._files.search is not None:
+            self._files.search.run(self.trainer, self._context)
+            for batch, label, observations in self._files.search:
+                self._score(batch, label, observations)
         if self.gallery is not None:
             self.gallery.finish()
-        meet(self.pause)  # collectives of the metrics do not wait as long
+        meet(self._context.pause)  # collectives of the metrics do not wait as long
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results = self.tally.accuracy.rows()
@@ -249,3 +234,8 @@ class Evaluation(pl.LightningModule):
         """Answer the callbacks of other processes."""
         if self.gallery is not None:
             self.gallery.finish()
+
+
+def _leave(image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
+    """Leave images ``(N, 3, H, W)`` as they are, as if that were an attack."""
+    return (Attempt(image, torch.zeros(len(image), dtype=torch.bool, device=image.device)) for _ in deltas)

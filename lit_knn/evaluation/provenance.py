@@ -1,9 +1,10 @@
-"""What attacked images depend on, and what becomes of them."""
+"""What clean and attacked images, and what becomes of them, depend on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -12,12 +13,15 @@ from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.data import ImageData
 from lit_knn.storage.description import describe
-from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.fingerprint import Fingerprint, digest
+from lit_knn.storage.origin import claim
 from lit_knn.threat_models import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
+
+CLEAN = ("", "clean")  # the case of images that nobody attacks
 
 
 def case_origins(
@@ -28,7 +32,7 @@ def case_origins(
     *,
     precision: str,
 ) -> dict[tuple[str, str], Fingerprint]:
-    """Return what the attacked images of each case, and their activations, depend on besides Δ and batch.
+    """Return what the images of each case, and what is observed of them, depend on besides Δ and batch.
 
     Versions of PyTorch, devices and numbers of threads are left out: they change last bits, not what is measured. The
     version of this package is in, since another one may mean something else by the same attack, and so is the source of
@@ -41,6 +45,9 @@ def case_origins(
         classifier: The defended classifier.
         data: Says what the queries are.
         precision: Of the Trainer.
+
+    Returns:
+        By names of threat and attack; that of the clean images, which nobody attacks, under `CLEAN`.
     """
     hashes = network_hashes(classifier, [threat for threat, _ in cases])
     shared = _shared(hashes[classifier], data, precision)
@@ -48,7 +55,7 @@ def case_origins(
         name: {} if surrogate_defense is None else _copy(surrogate_defense)
         for name, surrogate_defense in surrogate_defenses.items()
     }
-    return {
+    attacked = {
         (threat.name, attack.name): {
             **shared,
             "attack": {name: value for name, value in describe(attack).items() if name != "name"},
@@ -57,12 +64,13 @@ def case_origins(
         }
         for threat, attack in cases
     }
+    return {CLEAN: shared, **attacked}
 
 
-def outcome_origin(evaluation: Evaluation) -> Fingerprint:
-    """Return what becomes of queries depends on: the same, by names, and defenses, databases, and which queries.
+def run_origin(evaluation: Evaluation) -> Fingerprint:
+    """Return what the results of a run depend on: the same, by names, and defenses, databases, and which queries.
 
-    Batches, too: what becomes of each is a file of its own.
+    Batches, too, since the rounding of a batch depends on its size.
     """
     classifier, data, views = evaluation.classifier, evaluation.data, evaluation.views
     hashes = network_hashes(classifier, evaluation.threats)
@@ -90,8 +98,24 @@ def outcome_origin(evaluation: Evaluation) -> Fingerprint:
         "topk": evaluation.topk,
         "queries": data.query_identity(),
         "batches": f"of {data.batch_size} queries",
-        "images": "rounded to float16" if evaluation.cache and evaluation.cache.images else "not rounded",
+        "images": "rounded to float16" if evaluation.cache.images else "not rounded",
     }
+
+
+def claim_run(folder: Path, origin: Fingerprint) -> str:
+    """Say what a run's folder is of, and return a hash of that, 16 digits.
+
+    Raises:
+        UserError: If the folder is another run's.
+    """
+    claim(
+        folder,
+        origin,
+        other="holds the results of another run",
+        remedy="choose another trainer.run",
+        damage="delete it and run the same test again",
+    )
+    return digest(origin)
 
 
 def _shared(classifier: str, data: ImageData, precision: str) -> Fingerprint:

@@ -1,26 +1,23 @@
-"""What became of each query, kept batch by batch, so that an interrupted test goes on where it stopped.
+"""What became of each query, batch by batch, in the folder of the run: derived from the activation cache.
 
-A batch's composition does not depend on the number of processes, so another number of them can go on with a run.
-They belong to one run, database, K and weighting included; :mod:`lit_knn.evaluation.cache` is upstream of them and for all runs.
+A file is written whenever its batch is scored, and read for what the run tells of single queries; it says nothing of what
+is left to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, load_arrays, undamaged, write_arrays
-from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
+from lit_knn.storage.atomic import load_arrays, remove_abandoned, undamaged, write_arrays
 
-REMEDY = "delete it, and the same test attacks its batch again"
-BATCH = {"batch": ("U16", 0)}
+REMEDY = "run the same test again, which scores its batch again"
 FORM = {
+    "run": ("U16", 0),
     "id": ("int64", 1),
     "hits": ("bool", 5),
     "realized": ("float32", 3),
@@ -31,7 +28,7 @@ FORM = {
 }
 
 
-class Outcome(NamedTuple):
+class SampleResults(NamedTuple):
     """One batch of N queries in A cases (threat and attack) at E sizes of perturbation.
 
     Attributes:
@@ -55,7 +52,7 @@ class Outcome(NamedTuple):
         """What each case and size has of its own."""
         return [self.hits, self.realized, self.realized_normalized]
 
-    def worst_case(self) -> Outcome:
+    def worst_case(self) -> SampleResults:
         """Return what becomes of each query when the attacker takes, for each variant, the case that breaks it.
 
         Returns:
@@ -68,89 +65,49 @@ class Outcome(NamedTuple):
         )
 
 
-class Outcomes:
-    """A folder with one sealed file per batch.
+class SampleResultFiles:
+    """A folder with one file per batch.
 
     Args:
-        folder: Created if it does not exist.
-        fingerprint: What the outcomes depend on, but for the images: each file is told by a hash of its own.
+        folder: Created when something is written.
+        run: A hash of 16 digits of all that the results of the run depend on.
         shape: Their A, E, V and T.
-
-    Raises:
-        UserError: If the folder holds the outcomes of something else.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint, shape: tuple[int, int, int, int]) -> None:
-        self.folder, self.shape = folder, shape
-        self._fingerprint = fingerprint
-        origin = folder / "origin.json"
-        if not origin.exists():
-            with atomic_write(origin) as unfinished:
-                unfinished.write_text(to_text(fingerprint))
-        with undamaged(origin, f"delete {folder} and run the same test again"):
-            found = from_text(origin.read_bytes())
-        if difference := fingerprint_difference(fingerprint, found):
-            raise UserError(f"{folder} holds the outcomes of another run: {difference}; choose another trainer.run")
+    def __init__(self, folder: Path, run: str, shape: tuple[int, int, int, int]) -> None:
+        self.folder, self._run, self._shape = folder, run, shape
 
-    def tied(self, batch: str) -> str:
-        """Return the hash of a batch for files of this run: one of another run is told, wherever it was put.
+    def tidy(self) -> None:
+        """Remove what killed writers have left."""
+        remove_abandoned(self.folder)
 
-        Args:
-            batch: A hash of its images, labels and ids.
-        """
-        return digest([self._fingerprint, batch])
+    def write(self, ids: Tensor, results: SampleResults) -> None:
+        """Keep what became of the batch with these ids ``(N,)``."""
+        arrays = {name: value.cpu().numpy() for name, value in results._asdict().items()}
+        write_arrays(self.folder / batch_name(ids.tolist()), {"id": ids.cpu().numpy(), "run": self._run, **arrays})
 
-    def load(self, ids: Tensor, batch: str) -> Outcome | None:
-        """Return what became of a batch, on the device of its ids, or None.
-
-        Args:
-            ids: ``(N,)`` int64.
-            batch: A hash of its images, labels and ids, and of the run: see `tied`.
+    def read(self, batches: Iterable[list[int]]) -> Iterator[tuple[list[int], SampleResults]]:
+        """Yield ids and results of batches, given by their ids.
 
         Raises:
-            UserError: If the file is damaged, or of other images or another run.
+            UserError: If a file is missing, damaged or of another run.
         """
-        path = batch_path(self.folder, ids)
-        if not path.exists():
-            return None
-        require_batch(path, load_arrays(path, REMEDY, BATCH), batch)
-        return Outcome(*(part.to(ids.device) for part in self._read(path)[1]))
+        for ids in batches:
+            yield ids, self._read(self.folder / batch_name(ids), ids)
 
-    def __iter__(self) -> Iterator[tuple[list[int], Outcome]]:
-        """Yield the ids and the outcome of each finished batch, by the first id."""
-        for path in sorted(self.folder.glob("*.npz")):
-            yield self._read(path)
-
-    def save(self, ids: Tensor, batch: str, outcome: Outcome) -> None:
-        """Keep what became of a batch; see `load`."""
-        arrays = {name: value.cpu().numpy() for name, value in outcome._asdict().items()}
-        write_arrays(batch_path(self.folder, ids), {"id": ids.cpu().numpy(), "batch": batch, **arrays})
-
-    def _read(self, path: Path) -> tuple[list[int], Outcome]:
+    def _read(self, path: Path, ids: list[int]) -> SampleResults:
         with undamaged(path, REMEDY):
             arrays = load_arrays(path, REMEDY, FORM)
-            cases, sizes, lines, numbers = self.shape
-            queries = arrays["id"].shape
-            cells = (cases, sizes, *queries)
-            shapes = [(*cells, lines, numbers), cells, cells, queries, queries, cells]
-            if [arrays[name].shape for name in Outcome._fields] != shapes:
+            if str(arrays["run"]) != self._run or arrays["id"].tolist() != ids:
+                raise ValueError("it is of other queries or another run")
+            cases, sizes, lines, numbers = self._shape
+            cells = (cases, sizes, len(ids))
+            shapes = [(*cells, lines, numbers), cells, cells, cells[2:], cells[2:], cells]
+            if [arrays[name].shape for name in SampleResults._fields] != shapes:
                 raise ValueError("its arrays are not of this run's cases, lines and queries")
-        return arrays["id"].tolist(), Outcome(*(torch.from_numpy(arrays[name]) for name in Outcome._fields))
+        return SampleResults(*(torch.from_numpy(arrays[name]) for name in SampleResults._fields))
 
 
-def batch_path(folder: Path, ids: Tensor) -> Path:
-    """Return the file of the batch with these ids ``(N,)``; names sort by the first of them."""
-    return folder / f"{int(ids[0]):09d}-{len(ids)}.npz"
-
-
-def require_batch(path: Path, arrays: Mapping[str, NDArray[Any]], batch: str) -> None:
-    """Refuse a file of other images, labels or ids than those of a batch with this hash, or of another run.
-
-    Raises:
-        UserError: If it is one.
-    """
-    if str(arrays["batch"]) != batch:
-        raise UserError(
-            f"{path} is of other images, labels or ids than the batch of that name has now, or of another run; delete "
-            "it, or its folder, and the same test attacks again what is missing"
-        )
+def batch_name(ids: list[int]) -> str:
+    """Return the name of a batch's file; names sort by the first of its N ids."""
+    return f"{ids[0]:09d}-{len(ids)}.npz"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing
     from lit_knn.database import Database, Gallery
     from lit_knn.defenses import Defense
-    from lit_knn.evaluation.cache import AdversarialCache
     from lit_knn.threat_models import Threat
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -41,14 +40,12 @@ def verify_parts(
     threats: Sequence[Threat],
     database: Database | None,
     topk: Sequence[int],
-    cache: AdversarialCache | None,
 ) -> None:
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
-        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name, a defense that
-            looks at images which the cache does not keep, or an attacker who would have to know databases of several
-            sizes.
+        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name,
+            or an attacker who would have to know databases of several sizes.
     """
     if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
@@ -63,10 +60,6 @@ def verify_parts(
     ):
         if len(set(names)) < len(names):
             raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
-    if cache is not None and not cache.images and (looking := [d for d in defenses if d.uses_image]):
-        raise UserError(
-            f"{type(looking[0]).__name__} looks at attacked images, which are not cached: set model.cache.images: true"
-        )
     if database is not None and len(database.rows) > 1 and any(threat.adaptive for threat in threats):
         raise UserError(
             f"a white-box attacker knows a database of one size, but model.database.rows is {database.rows}: run each "

@@ -265,7 +265,7 @@ class Scale(Defense):
 
 @pytest.fixture
 def origin(classifier, data, database):
-    """Return what the outcomes of an evaluation depend on."""
+    """Return what the results of an evaluation depend on."""
 
     def call(attacked=classifier, data=data, precision="32-true", index=None, **changes):
         given = {

@@ -1,7 +1,8 @@
 """One pass for all queries: the same answers, wherever and how often it was interrupted."""
 
-import io
+import os
 import signal
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -10,86 +11,122 @@ import numpy as np
 import pytest
 import torch
 
+from lit_knn.attacks import Attempt
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, NoDefense, Query, most_needed
+from lit_knn.defenses import KNN, NoDefense, most_needed
 from lit_knn.distributed.partition import Partition
 from lit_knn.distributed.preemption import Preempted
 from lit_knn.errors import UserError
-from lit_knn.evaluation.cache import Attacked
-from lit_knn.evaluation.offline_search import LEAST_UNITS, Deferral
-from lit_knn.evaluation.scoring import answers
+from lit_knn.evaluation.cache import BatchKey, CachedCase
+from lit_knn.evaluation.observation import Observer
+from lit_knn.evaluation.offline_search import LEAST_UNITS, OfflineSearch
+from lit_knn.evaluation.run_context import RunContext
+from lit_knn.evaluation.scorers import scorers
+from lit_knn.evaluation.scoring import score
+from lit_knn.storage.atomic import unfinished_name
 from tests.conftest import TAPS
 
 DEFENSES = [NoDefense(), KNN(taps=["early", "late"], k=[1, 5])]
 NEEDED = most_needed(DEFENSES)
-DIGEST = "0123456789abcdef"
+ONE = SimpleNamespace(global_rank=0, world_size=1)
+CPU = torch.device("cpu")
+SIZES = [0.0, 0.1, 0.2]
 
 
 @pytest.fixture
-def gallery(database, classifier, data):
-    return Database(path=database.path, taps=[Tap(**tap) for tap in TAPS]).open(classifier, data)[-1]
+def opened(database, classifier, data):
+    """Open the database in some sizes."""
+    taps = [Tap(**tap) for tap in TAPS]
+    return lambda rows=None: Database(path=database.path, taps=taps, rows=rows).open(classifier, data)
 
 
 @pytest.fixture
 def batches(data):
-    """Three batches of digits, of different sizes, and three looks at each."""
+    """Three batches of digits, of different sizes, and three versions of each."""
     found = []
     for number, batch in enumerate(data.test_dataloader()):
         image = batch["image"][: 20 + number].float() / 255
-        found.append((batch["id"][: len(image)], batch["label"][: len(image)], [image, image.flip(3), 1 - image]))
+        label, ids = batch["label"][: len(image)], batch["id"][: len(image)]
+        found.append((BatchKey.of(image, label, ids), label, [image, image.flip(3), 1 - image]))
     return found
 
 
 @pytest.fixture
-def looks(classifier, gallery):
-    def see(images):
-        for size, image in enumerate(images):
-            realized = torch.full((len(image),), size / 10)
-            yield Attacked(
-                Query(image, classifier, gallery, NEEDED), realized, 3 * realized, image.mean((1, 2, 3)) > 0.3
+def observe(classifier, opened, tmp_path):
+    """Return an observer of some views, and what shows it the versions of a batch, which are cached."""
+
+    def make(views=None):
+        views = views or opened()
+        observer = Observer(classifier, views, NEEDED, scorers(DEFENSES, views))
+        cached = CachedCase(tmp_path / "cache", {}, observer.wanted)
+
+        def see(batch, images):
+            def attack(deltas):
+                for delta in deltas:
+                    image = images[SIZES.index(delta)]
+                    yield Attempt(image, image.mean((1, 2, 3)) > 0.3)
+
+            columns = cached.observe(
+                batch,
+                images[0],
+                SIZES,
+                attack=attack,
+                columns=lambda *shown: observer.columns(batch.ids, images[0], *shown),
             )
+            return [observer.observation(batch.ids, found) for found in columns]
 
-    return see
-
-
-@pytest.fixture
-def waiting(classifier, gallery, tmp_path, batches, looks):
-    """Return one process's deferral, with its share of the batches."""
-
-    def make(rank=0, world=1):
-        deferral = Deferral(tmp_path / "waiting", classifier, [gallery], NEEDED)
-        for id, label, images in batches[rank::world]:
-            deferral.keep(id, label, DIGEST, lambda images=images: looks(images))
-        return deferral
+        return observer, cached, see
 
     return make
 
 
-def verify(deferrals, batches, looks, gallery):
+@pytest.fixture
+def waiting(observe, tmp_path, batches):
+    """Return one process's search, with its share of the batches."""
+
+    def make(rank=0, world=1, views=None, share=None):
+        observer, cached, see = observe(views)
+        search = OfflineSearch(tmp_path / "search", "run", observer, [(cached, delta) for delta in SIZES], CPU)
+        for batch, label, images in batches[rank::world] if share is None else share:
+            see(batch, images)
+            search.add(batch, label)
+        return search
+
+    return make
+
+
+@pytest.fixture
+def verify(batches, observe, opened):
     """Compare with answers given at once."""
-    answered = {}
-    for deferral in deferrals:
-        for id, label, _, found in deferral:
-            answered[int(id[0])] = answers(found, label, DEFENSES, [gallery], topk=[1, 3], sizes=1)
-    assert len(answered) == len(batches)
-    for id, label, images in batches:
-        expected = answers(looks(images), label, DEFENSES, [gallery], topk=[1, 3], sizes=1)
-        for one, other in zip(answered[int(id[0])], expected, strict=True):
-            assert torch.equal(one, other)
+
+    def call(searches):
+        everybody = scorers(DEFENSES, opened())
+        found = {
+            batch.name: score(observations, label, everybody, topk=[1, 3], sizes=2)
+            for search in searches
+            for batch, label, observations in search
+        }
+        assert len(found) == len(batches)
+        for batch, label, images in batches:
+            expected = score(observe()[2](batch, images), label, everybody, topk=[1, 3], sizes=2)
+            for one, other in zip(found[batch.name], expected, strict=True):
+                assert torch.equal(one, other)
+
+    return call
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_answers_are_those_of_a_search_for_each_batch(world, waiting, batches, looks, gallery):
-    deferrals = [waiting(rank, world) for rank in range(world)]
-    units = [deferral.left(Partition(rank + 1, world)) for rank, deferral in enumerate(deferrals)]
+def test_answers_are_those_of_a_search_for_each_batch(world, waiting, verify):
+    searches = [waiting(rank, world) for rank in range(world)]
+    units = [search.left(Partition(rank + 1, world)) for rank, search in enumerate(searches)]
     assert sum(len(part["late"]) for part in units) == LEAST_UNITS
-    for deferral, part in zip(deferrals, units, strict=True):
-        deferral.search(part)
-    verify(deferrals, batches, looks, gallery)
+    for search, part in zip(searches, units, strict=True):
+        search.search(part)
+    verify(searches)
 
 
-def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting, batches, looks, gallery):
+def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting, verify):
     class KilledError(Exception):
         pass
 
@@ -98,19 +135,19 @@ def test_an_interrupted_search_goes_on_with_another_number_of_processes(waiting,
             raise KilledError
 
     first = [waiting(rank, 2) for rank in range(2)]
-    units = [deferral.left(Partition(rank + 1, 2)) for rank, deferral in enumerate(first)]
-    for deferral, part in zip(first, units, strict=True):
+    units = [search.left(Partition(rank + 1, 2)) for rank, search in enumerate(first)]
+    for search, part in zip(first, units, strict=True):
         with pytest.raises(KilledError):
-            deferral.search(part, tell=tell)
+            search.search(part, RunContext(tell=tell))
     again = waiting()
     left = again.left(Partition())
     assert (len(left["early"]), len(left["late"])) == (0, 8)
     again.search(left)
     assert again.left(Partition()) == {"early": [], "late": []}
-    verify([again], batches, looks, gallery)
+    verify([again])
 
 
-def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks, gallery):
+def test_what_was_searched_before_a_pause_is_kept(waiting, verify):
     calls = []
 
     def pause():
@@ -118,34 +155,25 @@ def test_what_was_searched_before_a_pause_is_kept(waiting, batches, looks, galle
         if len(calls) == 6:
             raise Preempted(signal.SIGUSR1)
 
-    deferral, trainer = waiting(), SimpleNamespace(global_rank=0, world_size=1)
     with pytest.raises(Preempted):
-        deferral.look_up(trainer, tell=str, pause=pause)
+        waiting().run(ONE, RunContext(pause=pause))
     again = waiting()
     assert {tap: len(units) for tap, units in again.left(Partition()).items()} == {"early": 11, "late": 16}
-    again.look_up(trainer, tell=str, pause=bool)
-    verify([again], batches, looks, gallery)
+    again.run(ONE, RunContext())
+    verify([again])
 
 
-def test_a_batch_is_attacked_once(waiting, batches, classifier, gallery):
-    deferral = waiting()
-    for id, label, _ in batches:
-        deferral.keep(id, label, DIGEST, lambda: 1 / 0)
-
-
-def test_more_batches_than_before_are_all_looked_for(waiting, batches, looks, classifier, gallery):
+def test_more_batches_than_before_are_all_looked_for(waiting, verify):
     fewer = waiting(0, 2)
     fewer.search(fewer.left(Partition()))
     every = waiting()
     left = every.left(Partition())
     assert len(left["late"]) == LEAST_UNITS
     every.search(left)
-    verify([every], batches, looks, gallery)
+    verify([every])
 
 
-def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(
-    waiting, classifier, batches, looks, gallery, monkeypatch
-):
+def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(waiting, batches, verify, monkeypatch):
     """Half was searched for two batches; the process that comes first still sees these two only, and half done."""
     before = [waiting(rank, 3) for rank in range(2)]
     before[0].search({tap: units[:8] for tap, units in before[0].left(Partition()).items()})
@@ -156,104 +184,87 @@ def test_no_unit_is_lost_if_a_process_comes_late_with_more_batches_than_before(
         all_are_there.wait(timeout=20)
 
     def process(rank):
-        deferral = waiting(0, 3) if rank == 0 else Deferral(before[0].folder, classifier, [gallery], NEEDED)
-        for id, label, images in batches[1:] if rank else []:
+        if rank:
             assert first_is_there.wait(timeout=20)
-            deferral.keep(id, label, DIGEST, lambda images=images: looks(images))
-        deferral.look_up(SimpleNamespace(global_rank=rank, world_size=2), tell=str, pause=bool)
-        return deferral
+        search = waiting(share=batches[1:] if rank else batches[:1])
+        search.run(SimpleNamespace(global_rank=rank, world_size=2), RunContext())
+        return search
 
     monkeypatch.setattr("lit_knn.evaluation.offline_search.meet", meet)
     with ThreadPoolExecutor(2) as pool:
-        verify(pool.map(process, range(2)), batches, looks, gallery)
+        verify(pool.map(process, range(2)))
 
 
-def test_nobody_votes_before_all_units_are_found(waiting, batches, looks, gallery):
-    deferral = waiting()
-    units = deferral.left(Partition())
-    deferral.search({tap: units[tap][: LEAST_UNITS - 3] for tap in units})
+def test_nobody_votes_before_all_units_are_found(waiting, verify):
+    search = waiting()
+    units = search.left(Partition())
+    search.search({tap: units[tap][: LEAST_UNITS - 3] for tap in units})
     with pytest.raises(
         UserError, match=r"not all of the database at early .*units \[14, 15, 16\] of 16.* same test again"
     ):
-        list(deferral)
-    deferral.search(deferral.left(Partition()))
-    verify([deferral], batches, looks, gallery)
-    deferral.search({"late": units["late"][:1]})  # as the same test that is started twice does
-    verify([deferral], batches, looks, gallery)
+        list(search)
+    search.search(search.left(Partition()))
+    verify([search])
+    search.search({"late": units["late"][:1]})  # as the same test that is started twice does
+    verify([search])
 
 
-def test_two_of_the_same_test_that_search_at_the_same_time(waiting, batches, looks, gallery):
+def test_two_of_the_same_test_that_search_at_the_same_time(waiting, verify):
     one, other = waiting(), waiting()
     units = one.left(Partition())
     one.search({tap: units[tap][:4] for tap in units})  # and was killed
     units = one.left(Partition())
-    for deferral in (one, other):
-        deferral.search(units)
-    verify([one], batches, looks, gallery)
-    verify([other], batches, looks, gallery)
+    for search in (one, other):
+        search.search(units)
+    verify([one])
+    verify([other])
 
 
-DAMAGE = {
-    "cut": lambda arrays, raw: raw[: len(raw) // 2],
-    "empty": lambda arrays, raw: b"",
-    "text": lambda arrays, raw: b"<html>not found</html>",
-    "renamed": lambda arrays, raw: packed({f"{name}?": array for name, array in arrays.items()}),
-    "shorter": lambda arrays, raw: packed(
-        {name: array[..., :1] if array.ndim else array for name, array in arrays.items()}
-    ),
-    "other numbers": lambda arrays, raw: packed({name: array.astype(str) for name, array in arrays.items()}),
-    "pickled": lambda arrays, raw: packed({name: np.array([{}]) for name in arrays}),
-}
-
-
-@pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("kind", ["*.npz", "found/late-*.npz"])
-def test_damage_is_named_with_a_remedy_that_mends_it(kind, how, waiting, batches, looks, gallery):
-    deferral = waiting()
-    deferral.search(deferral.left(Partition()))
-    path = max(deferral.folder.glob(kind))
-    with np.load(path) as file:
-        path.write_bytes(DAMAGE[how](dict(file), path.read_bytes()))
-
-    def go_on():
-        again = waiting()
-        again.search(again.left(Partition()))
-        return list(again)
-
+@pytest.mark.parametrize("how", ["cut", "empty", "text"])
+@pytest.mark.parametrize("kind", ["*.npz", "found/late-*.h5"])
+def test_damage_is_named_with_a_remedy_that_mends_it(kind, how, waiting, verify):
+    search = waiting()
+    search.run(ONE, RunContext())
+    path = max(search.folder.glob(kind))
+    raw = path.read_bytes()
+    path.write_bytes({"cut": raw[: len(raw) // 2], "empty": b"", "text": b"<html>not found</html>"}[how])
     with pytest.raises(UserError, match=f"{path.name} is damaged .*; delete it, and the same test"):
-        go_on()
+        waiting().run(ONE, RunContext())
     path.unlink()
     again = waiting()
-    again.search(again.left(Partition()))
-    verify([again], batches, looks, gallery)
+    again.run(ONE, RunContext())
+    verify([again])
 
 
-def packed(arrays):
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=True, **arrays)
-    return file.getvalue()
+def test_activations_that_have_gone_are_named(waiting, tmp_path):
+    search = waiting()
+    path = max((tmp_path / "cache" / "delta-0.1").iterdir())
+    path.unlink()
+    with pytest.raises(UserError, match=f"{path.name} of the activation cache has gone; run the same test"):
+        search.run(ONE, RunContext())
 
 
-def test_a_view_of_the_database(database, classifier, data, batches, looks, tmp_path):
-    view = Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=200).open(classifier, data)[-1]
-    deferral = Deferral(tmp_path / "waiting", classifier, [view], NEEDED)
-    id, label, images = batches[0]
-    deferral.keep(id, label, DIGEST, lambda: looks(images))
-    deferral.search(deferral.left(Partition()))
-    ((_, _, _, found),) = deferral
-    for look in found:
-        assert np.isin(look.query.neighbors("late").ids, view.ids).all()
-        expected = view.search("late", look.query.features("late"), NEEDED["late"])
-        assert np.array_equal(look.query.neighbors("late").ids, expected.ids)
+def test_a_batch_of_other_images_is_looked_for_again(waiting, batches):
+    waiting().run(ONE, RunContext())
+    batch, label, images = batches[0]
+    other = [image.flip(2) for image in images]
+    changed = (BatchKey.of(other[0], label, batch.ids), label, other)
+    again = waiting(share=[changed, *batches[1:]])
+    assert len(again.left(Partition())["late"]) == LEAST_UNITS
 
 
-def test_several_views_of_the_database_in_one_pass(database, classifier, data, batches, looks, tmp_path, monkeypatch):
-    taps = [Tap(**tap) for tap in TAPS]
-    views = Database(path=database.path, taps=taps, rows=[8, 200, 1297, 0.5]).open(classifier, data)
+def test_another_run_in_the_same_folder_looks_for_its_own(waiting, observe, tmp_path, batches):
+    waiting().run(ONE, RunContext())
+    observer, cached, _ = observe()
+    other = OfflineSearch(tmp_path / "search", "other", observer, [(cached, delta) for delta in SIZES], CPU)
+    other.add(*batches[0][:2])
+    assert len(other.left(Partition())["late"]) == LEAST_UNITS
+
+
+def test_several_views_of_the_database_in_one_pass(opened, batches, waiting, monkeypatch):
+    views = opened([8, 200, 1297, 0.5])
     assert [len(view) for view in views] == [8, 200, 648, 1297]
-    deferral = Deferral(tmp_path / "waiting", classifier, views, NEEDED)
-    id, label, images = batches[0]
-    deferral.keep(id, label, DIGEST, lambda: looks(images))
+    search = waiting(views=views, share=batches[:1])
     read = []
     blocks = type(views[0].store).feature_blocks
     monkeypatch.setattr(
@@ -261,26 +272,33 @@ def test_several_views_of_the_database_in_one_pass(database, classifier, data, b
         "feature_blocks",
         lambda *args, **named: (read.append(len(rows)) or (first, rows) for first, rows in blocks(*args, **named)),
     )
-    deferral.search(deferral.left(Partition()))
+    search.run(ONE, RunContext())
     assert sum(read) == 2 * 1297  # each tap once
-    ((_, _, _, found),) = deferral
-    for look in found:
+    ((_, _, found),) = search
+    for query in [observation.query for observation in found]:
         for view in views:
-            expected = view.search("late", look.query.features("late"), NEEDED["late"])
-            nearby = look.query.of(view).neighbors("late")
+            expected = view.search("late", query.features("late"), NEEDED["late"])
+            nearby = query.of(view).neighbors("late")
             assert np.array_equal(nearby.ids, expected.ids)
             np.testing.assert_allclose(nearby.distances, expected.distances, rtol=1e-4, atol=1e-4)
+            assert np.isin(nearby.ids, view.ids).all()
 
 
-def test_where_all_was_answered_before_there_is_nothing_to_look_for(classifier, gallery, tmp_path):
-    deferral = Deferral(tmp_path / "waiting", classifier, [gallery], NEEDED)
-    deferral.look_up(SimpleNamespace(global_rank=0, world_size=1), tell=str, pause=bool)
-    assert list(deferral) == []
+def test_where_nothing_waits_there_is_nothing_to_look_for(waiting):
+    search = waiting(share=[])
+    search.run(ONE, RunContext())
+    assert list(search) == []
 
 
-def test_it_leaves_nothing(waiting):
-    deferral = waiting()
-    deferral.search(deferral.left(Partition()))
-    deferral.clear()
-    assert not list(deferral.folder.parent.iterdir())
-    deferral.clear()
+def test_what_killed_writers_have_left_goes(waiting):
+    search = waiting()
+    search.run(ONE, RunContext())
+    before = sorted(search.folder.rglob("*"))
+    child = subprocess.Popen(["true"])
+    child.wait()
+    for path in (max(search.folder.glob("*.npz")), max(search.folder.glob("found/*.h5"))):
+        path = unfinished_name(path)
+        path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{child.pid}-")).touch()
+    assert len(sorted(search.folder.rglob("*"))) == len(before) + 2
+    search.tidy()
+    assert sorted(search.folder.rglob("*")) == before

@@ -8,9 +8,11 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.evaluation.provenance import case_origins
+from lit_knn.evaluation.provenance import CLEAN, case_origins
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
+
+OF_ATTACKS = {"attack", "attacked"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def cases(classifier, gallery, data, surrogate):
         threats = threats or [GrayBox()]
         pairs = [(threat, attack) for threat in threats for attack in attacks or [PGD(steps=2)]]
         surrogate_defenses = {threat.name: threat.surrogate_defense(classifier, view) for threat in threats}
-        return list(case_origins(pairs, surrogate_defenses, classifier, data, precision=precision).values())
+        origins = case_origins(pairs, surrogate_defenses, classifier, data, precision=precision)
+        assert origins.pop(CLEAN).keys() & OF_ATTACKS == set()
+        return list(origins.values())
 
     return call
 
@@ -58,7 +62,7 @@ def test_queries_and_precision_matter(cases, data):
     assert cases(precision="64-true") != cases()
 
 
-def test_outcomes_depend_on_which_images_are_queries(classifier, tmp_path):
+def test_results_depend_on_which_images_are_queries(classifier, tmp_path):
     def origin(data):
         evaluation = Evaluation(classifier=classifier, attacks=[PGD()], deltas=[0.1])
         evaluation._trainer = SimpleNamespace(datamodule=data, precision="32-true")

@@ -7,9 +7,8 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.data.base import ArrayShard
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier
+from lit_knn.defenses import KNN, NoDefense
 from lit_knn.errors import UserError
-from lit_knn.evaluation.cache import AdversarialCache
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.test_module import build, test
 
@@ -76,13 +75,6 @@ def test_the_smallest_database_has_to_have_k_rows(classifier, data, database):
     several = Database(path=database.path, taps=list(database.taps.values()), rows=[4, 200])
     with pytest.raises(UserError, match="5 neighbors at early, but the database has 4 rows"):
         test(build(classifier, several), data)
-
-
-def test_a_cache_without_images_has_nothing_for_a_defense_that_looks_at_them(classifier, tmp_path):
-    rounded = TransformedClassifier(transformation=BitDepth())
-    with pytest.raises(UserError, match=r"TransformedClassifier looks at attacked images.*model\.cache\.images: true"):
-        build(classifier, defenses=[rounded], cache=AdversarialCache(path=tmp_path))
-    build(classifier, defenses=[rounded], cache=AdversarialCache(path=tmp_path, images=True))
 
 
 @pytest.mark.parametrize("part", ["defended", "surrogate", "member"])

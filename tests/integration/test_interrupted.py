@@ -328,10 +328,10 @@ def test_a_test_goes_on_after_the_last_finished_batch(config, whole):
     runs, again = expected.parent, "--trainer.run=again"
     child = start(config, "test", again, IN_BATCH=40, SIGNAL=int(signal.SIGTERM))
     assert end(child) == 75, said(config)
-    finished = {path: path.stat().st_mtime_ns for path in (runs / "again" / "outcomes").glob("*.npz")}
-    assert 0 < len(finished) < 26
+    finished = {path: path.stat().st_mtime_ns for path in (runs / "again" / "activations").rglob("*.h5")}
+    assert 0 < len(finished) < 26 * 3
     assert not (runs / "again" / "results.csv").exists()
-    for path in (runs / "again" / "record.json", runs / "again" / "outcomes" / "origin.json"):
+    for path in (runs / "again" / "record.json", runs / "again" / "sample_results" / "000000000-5.npz"):
         path = unfinished_name(path)  # as if it had been killed in that moment
         path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{child}-")).write_text("half")
     run("test", config, again)

@@ -110,7 +110,7 @@ def test_an_attack_without_a_gradient_says_so_and_says_it_again_when_resumed(own
     config = own("return self.net(((x + 1) * 4).round() / 4 - 1)")
     config["model"]["defenses"] = ["NoDefense"]
     del config["model"]["database"], config["data"]["database"]
-    for _ in range(2):  # the second time all comes from the first one's outcomes
+    for _ in range(2):  # the second time all comes from the first one's cache
         run("test", config, "--trainer.run=rounded")
         folder = tmp_path / "runs" / "rounded"
         (warning,) = json.loads((folder / "record.json").read_text())["warnings"]

@@ -21,7 +21,8 @@ def runs(tmp_path):
         )
         config = {"model": {"database": {"rows": rows}}, "data": {"queries": NASTY if rows else ""}}
         dataclasses.replace(record, config=config).save(tmp_path / "runs" / name)
-    (tmp_path / "runs" / "stopped" / "outcomes").mkdir(parents=True)
+    (tmp_path / "runs" / "stopped").mkdir()
+    (tmp_path / "runs" / "stopped" / "origin.json").touch()
     return tmp_path / "runs"
 
 

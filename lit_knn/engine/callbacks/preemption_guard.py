@@ -10,16 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lit_knn.distributed.collectives import check_others, failed_since, launched
 from lit_knn.distributed.preemption import Preempted
 from lit_knn.errors import UserError
-
-if TYPE_CHECKING:
-    from lit_knn.evaluation.module import Evaluation
 
 AT_ONCE = ("index", "verify", "taps")  # commands without batches that it could stop between
 
@@ -115,14 +112,13 @@ class PreemptionGuard(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the handlers back: Lightning's own talks to other processes from within."""
         self._install()
-        cast("Evaluation", pl_module).pause = self.check
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the handlers back: Lightning's own talks to other processes from within."""
         self._install()
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:
-        """Stop between two batches: their outcomes are on disk."""
+        """Stop between two batches: what was observed of them is on disk."""
         self._check_after_batch(pl_module)
 
     def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:

@@ -70,7 +70,7 @@ class Progress(ProgressBar):
         status = getattr(self._module, "status", "")  # of an extraction: its shards
         self._say(", ".join(filter(None, (f"batch {self._done} of {self._total or '?'}", status, rate))))
 
-    def _watch(self, work: str) -> None:
+    def tell(self, work: str) -> None:
         """Show the attack that a batch is under, or what follows the last: either may take longer than anybody waits."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._what}, {work}")
@@ -91,7 +91,6 @@ class Progress(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin."""
         self._begin(trainer, pl_module, trainer.num_test_batches)
-        pl_module.watch = self._watch  # type: ignore[assignment]
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *indices: int) -> None:
         """Advance."""

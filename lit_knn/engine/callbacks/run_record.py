@@ -18,8 +18,6 @@ from rich.console import Console
 from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
-from lit_knn.evaluation.offline_search import Deferral
-from lit_knn.evaluation.sample_results import Outcomes
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.results import Record
@@ -40,23 +38,15 @@ FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
 class RunRecord(Callback):
-    """Keep what a test finds: ``config.yaml`` and each batch as it goes, the rest when it has ended."""
+    """Keep what a test finds: ``config.yaml`` when it starts, the rest when it has ended."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, agree on the folder, and keep the configuration and every finished batch in it."""
+        """Start the clock, and keep the configuration in the folder, which the evaluation has claimed."""
         self._started = time.monotonic()
         trainer, evaluation = cast(RunTrainer, trainer), cast("Evaluation", pl_module)
         folder = trainer.run_folder
-        shape = len(evaluation.cases), len(evaluation.deltas), len(evaluation.variants), len(evaluation.topk)
-        evaluation.outcomes = Outcomes(folder / "outcomes", evaluation.origin(), shape)
-        gallery, looking = evaluation.gallery, any(defense.uses_image for defense in evaluation.defenses)
-        if gallery is not None and gallery.reads_everything and not looking:
-            evaluation.deferral = Deferral(
-                folder / "waiting", evaluation.classifier, evaluation.views, evaluation.needed, evaluation.seed
-            )
         if trainer.is_global_zero:
-            for place in (folder, evaluation.outcomes.folder):
-                remove_abandoned(place)
+            remove_abandoned(folder)
             require_replaceable(*(folder / name for name in WRITTEN))
             _require_as_many(folder, evaluation)
             with atomic_write(folder / CONFIG_FILE) as unfinished:
@@ -72,13 +62,11 @@ class RunRecord(Callback):
         record = _record(trainer, evaluation)
         record.save(folder)
         record.write_csv(folder / RESULTS_FILE)
-        if evaluation.outcomes is not None and len(evaluation.cases) > 1:
+        if evaluation.sample_results is not None and len(evaluation.cases) > 1:
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
-            tested = set(map(tuple, _tested(evaluation)))  # an earlier test may have had more batches
-            hits = ((ids, outcome.hits.numpy()) for ids, outcome in evaluation.outcomes if tuple(ids) in tested)
+            tested = evaluation.sample_results.read(_tested(evaluation))
+            hits = ((ids, results.hits.numpy()) for ids, results in tested)
             write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants)
-        if evaluation.deferral is not None:
-            evaluation.deferral.clear()
         accuracy_curves(record, folder / CURVES_FILE)
         if points := size_points([Run(record.run, folder, record)]):
             size_figure(points, folder / SIZES_FILE)

@@ -1,18 +1,16 @@
-"""What the defended classifier makes of attacked images, kept over runs: no batch is attacked twice at the same Δ.
+"""What the defended classifier makes of clean and attacked images: the one store of a test, over runs if it is shared.
 
 x* depends on attack, attacked network and queries, not on the defense's database, so another database, K or weighting
-costs a search and no attack. Kept are logits and pooled activations *before* PCA: projected features would belong to
-one database only, as each has a PCA of its own.
+costs a search and no attack. Kept are logits and pooled activations *before* PCA, as each database has a PCA of its own,
+and the answers of defenses that look at the image. One rule says what is known: a file that has the wanted columns under
+the right key.
 
-folder/<hash>/origin.json                        one case (threat and attack): what x* and its activations depend on
+folder/<hash>/origin.json                        one case (threat and attack, or clean): what its columns depend on
 folder/<hash>/delta-0.05/<first id>-<hash>.h5    one batch at one Δ, sealed (see :mod:`lit_knn.evaluation.cache.batch`)
-
-:mod:`lit_knn.evaluation.sample_results` is downstream of it: what one run has counted, in the run's own folder and of no use to others.
 """
 
-from .adversarial import AdversarialCache
-from .batch import batch_digest
-from .case import Attacked, CachedCase
-from .looked_up import LookedUp
+from .activation_cache import ActivationCache
+from .batch import BatchFile, BatchKey, Columns
+from .case import CachedCase
 
-__all__ = ["AdversarialCache", "Attacked", "CachedCase", "LookedUp", "batch_digest"]
+__all__ = ["ActivationCache", "BatchFile", "BatchKey", "CachedCase", "Columns"]

@@ -1,8 +1,9 @@
-"""One attacked batch in one sealed HDF5 file: what the defended classifier makes of it, and perhaps the images.
+"""One batch at one Δ in one sealed HDF5 file: what the defended classifier makes of its images, and perhaps the images.
 
     logits                (N, C)   realized             (N,) Δ in pixels
     <layer>, pool <side>  (N, D)   realized_normalized  (N,) Δ in the classifier's normalized space
     id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
+    scores <hash>         (N, V, C), of each defense that looks at the image
     flat                  (N,) bool: the gradient was zero wherever the attack looked
 
 Numbers are float32, or float64 where the network's are. Each column is contiguous, and its attribute
@@ -12,10 +13,12 @@ Numbers are float32, or float64 where the network's are. Each column is contiguo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -28,41 +31,76 @@ from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
 
 PERTURBATION = "perturbation"
+SCORES = "scores "  # begins the name of a column of a defense
+EACH = {"id", "realized", "realized_normalized", "flat"}  # one value of each image
 KINDS = {"id": "i", "flat": "b"}  # all others are "f"
 Columns = dict[str, Tensor]
 
 
-class BatchFile:
-    """One batch at one Δ. It never changes, but another process may put a file with more taps in its place.
-
-    Args:
-        path: Of the file, which need not exist.
-        fingerprint: What its columns depend on.
-        image: ``(N, 3, H, W)``, clean.
-        ids: ``(N,)`` int64.
+class BatchKey(NamedTuple):
+    """What tells a batch of N queries from others.
 
     Attributes:
-        names: Of the columns that are there, none if there is no file.
+        ids: ``(N,)`` int64.
+        digest: A hash of 16 digits of images, labels and ids: some sources know files by their names only.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint, image: Tensor, ids: Tensor) -> None:
+    ids: Tensor
+    digest: str
+
+    @classmethod
+    def of(cls, image: Tensor, label: Tensor, ids: Tensor) -> BatchKey:
+        """Return that of images ``(N, 3, H, W)`` with labels and ids ``(N,)``."""
+        digest = hashlib.sha256()
+        for value in (image, label, ids):
+            digest.update(value.cpu().numpy().tobytes())
+        return cls(ids, digest.hexdigest()[:16])
+
+    @property
+    def name(self) -> str:
+        """A name for files, which sort by the first of the ids."""
+        return f"{int(self.ids[0]):09d}-{self.digest}"
+
+
+class BatchFile:
+    """One batch at one Δ. It never changes, but another process may put a file with more columns in its place.
+
+    Args:
+        path: Of the file, which need not exist; None keeps nothing.
+        fingerprint: What its columns depend on.
+        ids: ``(N,)`` int64.
+        shape: That of its images ``(N, 3, H, W)``; None where their perturbation is not asked for.
+
+    """
+
+    def __init__(
+        self, path: Path | None, fingerprint: Fingerprint, ids: Tensor, shape: Sequence[int] | None = None
+    ) -> None:
         self._path, self._fingerprint, self._id = path, fingerprint, ids
-        self._shapes = {
-            "id": ids.shape,
-            "realized": ids.shape,
-            "realized_normalized": ids.shape,
-            "flat": ids.shape,
-            PERTURBATION: image.shape,
-        }
-        self.names: frozenset[str] = frozenset()
-        if path.exists():
-            with self._opened() as file:
-                self.names = frozenset(file)
+        self._shape = None if shape is None else tuple(shape)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of the columns that were there when first asked for, none if there was no file.
+
+        Raises:
+            UserError: If it is damaged, or of something else.
+        """
+        if self._path is None or not self._path.exists():
+            return frozenset()
+        with self._opened(self._path) as file:
+            return frozenset(file)
 
     def read(self, names: AbstractSet[str] | None = None) -> Columns:
-        """Return columns, all by default, on the device of the ids."""
-        with self._opened() as file:
-            columns = {name: torch.from_numpy(file[name][()]) for name in names or file}
+        """Return columns, all by default, on the device of the ids.
+
+        Raises:
+            UserError: If the file is missing, damaged, or of something else.
+        """
+        if self._path is None:
+            raise RuntimeError("nothing is kept")
+        with self._opened(self._path) as file:
+            columns = {name: torch.from_numpy(file[name][()]) for name in sorted(names or file)}
             for name, value in columns.items():
                 if describe(value) != file[name].attrs["sealed"]:
                     raise ValueError(f"{name} is not what was sealed")
@@ -70,6 +108,8 @@ class BatchFile:
 
     def write(self, columns: Columns) -> None:
         """Seal columns, and with them those that are there already, if they are of the same images to the last bit."""
+        if self._path is None:
+            return
         there = self.read() if self._path.exists() else {}
         if there and torch.equal(there["logits"], columns["logits"]):
             columns = there | columns
@@ -82,11 +122,13 @@ class BatchFile:
             file.attrs["complete"] = True
 
     @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
-        place, remedy = f"{self._path} of the adversarial cache", "delete it, and its batch is attacked again"
+    def _opened(self, path: Path) -> Iterator[h5py.File]:
+        place, remedy = f"{path} of the activation cache", "delete it, and its batch is attacked again"
+        if not path.exists():
+            raise UserError(f"{place} has gone; run the same test again, which attacks its batch again")
         with (
-            undamaged(self._path, f"{remedy} (it is of the adversarial cache)"),
-            h5py.File(self._path, "r", locking=False) as file,
+            undamaged(path, f"{remedy} (it is of the activation cache)"),
+            h5py.File(path, "r", locking=False) as file,
         ):
             if not file.attrs.get("complete", False):
                 raise ValueError("never finished")
@@ -94,7 +136,7 @@ class BatchFile:
             if difference := fingerprint_difference(self._fingerprint, found):
                 raise UserError(f"{place} is of another case: {difference}; {remedy}")
             for name, column in file.items():
-                if column.shape != self._shapes.get(name, (len(self._id), *column.shape[1:2])):
+                if column.shape != self._expected(name, column.shape):
                     raise ValueError(f"{name} has shape {column.shape}")
                 if column.dtype.kind != KINDS.get(name, "f"):
                     raise ValueError(f"{name} is {column.dtype}")
@@ -102,18 +144,12 @@ class BatchFile:
                 raise UserError(f"{place} is of other queries; {remedy}")
             yield file
 
-
-def batch_digest(image: Tensor, label: Tensor, ids: Tensor) -> str:
-    """Return a hash of a batch, of 16 digits: of its pixels, as some sources know files' names only, labels and ids."""
-    digest = hashlib.sha256()
-    for value in (image, label, ids):
-        digest.update(value.cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def batch_name(digest: str, ids: Tensor) -> str:
-    """Return the file name of a batch with this hash and these ids ``(N,)``."""
-    return f"{int(ids[0]):09d}-{digest}.h5"
+    def _expected(self, name: str, found: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that a column must have; of some dimensions, only how many there are is known."""
+        if name == PERTURBATION:
+            return self._shape or (len(self._id), *found[1:4])
+        known = 0 if name in EACH else 2 if name.startswith(SCORES) else 1
+        return (len(self._id), *found[1 : 1 + known])
 
 
 def halve(change: Tensor) -> Tensor:

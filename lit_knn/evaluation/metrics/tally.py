@@ -15,7 +15,7 @@ from lit_knn.evaluation.metrics.flat import FlatGradients
 from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
 
 if TYPE_CHECKING:  # names only, as for the accuracy
-    from lit_knn.evaluation.sample_results import Outcome
+    from lit_knn.evaluation.sample_results import SampleResults
     from lit_knn.report.results import Variant
 
 WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
@@ -44,15 +44,15 @@ class Tally(nn.Module):
         self.accuracy = RobustAccuracy([*cases, WORST_CASE] if self._several else cases, deltas, variants, topk)
         self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
 
-    def count(self, ids: Tensor, outcome: Outcome) -> None:
+    def count(self, ids: Tensor, results: SampleResults) -> None:
         """Count what became of the queries with these ids ``(N,)``, in every case and in the worst one."""
-        parts = outcome.cells
+        parts = results.cells
         if self._several:
-            parts = [torch.cat(both) for both in zip(parts, outcome.worst_case().cells, strict=True)]
+            parts = [torch.cat(both) for both in zip(parts, results.worst_case().cells, strict=True)]
         for case, size in product(range(len(parts[0])), range(self._sizes)):
             self.accuracy.update(case, size, *(part[case, size] for part in parts))
-        self.clean.update(outcome.right, outcome.stored)
-        self.flat.update(outcome.flat)
+        self.clean.update(results.right, results.stored)
+        self.flat.update(results.flat)
         self.audit.update(ids)
 
     def cautions(self, num_classes: int) -> list[str]:

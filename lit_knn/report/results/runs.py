@@ -12,7 +12,7 @@ from lit_knn.errors import UserError
 from lit_knn.report.results.record import RECORD_FILE, Record
 from lit_knn.storage.atomic import undamaged
 
-STARTED = ("config.yaml", "outcomes")  # what a test writes into its folder before it has a record
+STARTED = ("config.yaml", "origin.json")  # what a test writes into its folder before it has a record
 
 
 class Run(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from lit_knn.distributed.collectives import launched
 from lit_knn.distributed.preemption import Preempted
 from lit_knn.engine.callbacks import PreemptionGuard
+from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 
 
@@ -117,20 +118,22 @@ def test_handlers_are_given_back():
         with pytest.raises(Preempted):
             guard.check()
     assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
-    guard.on_test_start(None, SimpleNamespace())  # of a Trainer that runs no command
+    guard.on_test_start(None, None)  # of a Trainer that runs no command
     assert [signal.getsignal(signum) for signum in PreemptionGuard.SIGNALS] == before
     with guard.watching(trainer()):
         guard.check()  # the next command starts afresh
 
 
-def test_a_test_may_ask_between_pieces_of_work():
-    guard, evaluation = PreemptionGuard(), SimpleNamespace()
+def test_a_test_may_ask_between_pieces_of_work(tmp_path):
+    guard = PreemptionGuard()
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    context = EvalTrainer(default_root_dir=tmp_path, callbacks=guard, **quiet).run_context
     with guard.watching(trainer()):
-        guard.on_test_start(None, evaluation)
-        evaluation.pause()
+        guard.on_test_start(None, None)
+        context.pause()
         send(signal.SIGUSR1)
         with pytest.raises(Preempted):
-            evaluation.pause()
+            context.pause()
 
 
 def test_an_error_that_the_signal_led_to_is_its_cause():

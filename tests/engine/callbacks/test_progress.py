@@ -46,7 +46,7 @@ def test_after_the_last_batch_it_says_what_follows(capsys, clock):
     for batch in range(3):
         progress.on_test_batch_end(TRAINER, evaluation, None, BATCH, batch, 0)
     clock.now += 31
-    evaluation.watch("neighbors in late, unit 1 of 16")
+    progress.tell("neighbors in late, unit 1 of 16")
     assert capsys.readouterr().err == "extraction: neighbors in late, unit 1 of 16, 0:00:31 elapsed\n"
     progress.on_test_end(TRAINER, None)
 
@@ -55,7 +55,7 @@ def test_a_long_batch_says_which_attack_it_is_at(capsys, clock):
     progress, evaluation = Progress(seconds=30), Extraction()
     progress.on_test_start(TRAINER, evaluation)
     for attack, seconds in (("gray_box: PGD", 20), ("gray_box: APGD", 20), ("white_box: Square", 20)):
-        evaluation.watch(attack)
+        progress.tell(attack)
         clock.now += seconds
     progress.on_test_batch_end(TRAINER, evaluation, None, BATCH, 0, 0)
     said = capsys.readouterr().err.splitlines()

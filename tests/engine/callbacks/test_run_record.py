@@ -2,13 +2,12 @@ import contextlib
 import csv
 import io
 import json
-import shutil
 from importlib import metadata
 
 import pytest
 import yaml
 
-from lit_knn.attacks import PGD
+from lit_knn.attacks import PGD, RandomNoise
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
@@ -160,9 +159,7 @@ def scanned(database):
 
 def test_another_defense_of_the_same_name_is_another_run(measure):
     measure(defenses=[Scale(1.0)])
-    with pytest.raises(
-        UserError, match=r"outcomes of another run: defenses\.0\._factor is 1\.0 where 0\.1 is expected"
-    ):
+    with pytest.raises(UserError, match=r"results of another run: defenses\.0\._factor is 1\.0 where 0\.1 is expected"):
         measure(defenses=[Scale(0.1)])
 
 
@@ -211,23 +208,24 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_attacked(
         measure()
 
 
-def test_files_of_another_run_are_told_without_its_origin(measure, tmp_path):
-    measure(defenses=[Scale(1.0)])
-    (tmp_path / "x" / "outcomes" / "origin.json").unlink()
-    with pytest.raises(UserError, match="or of another run; delete it, or its folder"):
-        measure(defenses=[Scale(0.1)])
-
-
-def test_what_waits_belongs_to_one_run(measure, scanned, tmp_path, monkeypatch):
-    knn = {"defenses": [KNN(taps=["late"], k=[5])]}
-    with monkeypatch.context() as stopping:
-        stopping.setattr("lit_knn.evaluation.offline_search.Deferral.look_up", lambda *args, **kwargs: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            measure(database=scanned(), **knn)
-    shutil.rmtree(tmp_path / "x" / "outcomes")
-    with pytest.raises(UserError, match="or of another run; delete it, or its folder"):
-        measure(database=scanned(), attacks=[PGD(steps=2)], **knn)
-    shutil.rmtree(tmp_path / "x" / "waiting")
-    assert measure(database=scanned(), attacks=[PGD(steps=2)], **knn) == measure(
-        "y", database=scanned(), attacks=[PGD(steps=2)], **knn
+@pytest.mark.parametrize("defense", [Scale(0.1), KNN(taps=["late"], k=[5])], ids=["looking", "searching"])
+def test_what_another_run_has_left_changes_nothing_where_its_origin_is_lost(defense, measure, scanned, tmp_path):
+    measure(
+        database=scanned(300), attacks=[PGD(steps=1), RandomNoise()], defenses=[type(defense)(**SIMILAR[type(defense)])]
     )
+    (tmp_path / "x" / "origin.json").unlink()
+    mine = {"attacks": [PGD(steps=2), RandomNoise()], "defenses": [defense]}
+    assert measure(database=scanned(), **mine) == measure("y", database=scanned(), **mine)
+    for name in ("results.csv", "broken_by.csv"):
+        assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
+
+
+SIMILAR = {Scale: {"factor": 1.0}, KNN: {"taps": ["late"], "k": [5]}}
+
+
+def test_a_refused_run_leaves_the_other_one_as_it_was(measure, tmp_path):
+    measure(defenses=[Scale(1.0)])
+    before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"choose another trainer\.run"):
+        measure(defenses=[Scale(0.1)])
+    assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before

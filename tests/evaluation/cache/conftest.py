@@ -9,7 +9,7 @@ from lit_knn.backbones import Classifier, Tap
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, Defense, NoDefense, Variant
-from lit_knn.evaluation.cache import AdversarialCache
+from lit_knn.evaluation.cache import ActivationCache
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.threat_models import BlackBox, GrayBox
 from tests.conftest import NETWORK, TAPS, run, tiny
@@ -85,7 +85,7 @@ def evaluate(classifier, queries, database_path, surrogate, tmp_path):
             "database": Database(path=database_path, taps=[Tap(**tap) for tap in TAPS], rows=rows, order_seed=seed),
         }
         evaluation = Evaluation(
-            cache=AdversarialCache(path=tmp_path / "cache", images=images) if cache else None,
+            cache=ActivationCache(path=tmp_path / "cache", images=images) if cache else None,
             **{**given, **changes},
         )
         quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}

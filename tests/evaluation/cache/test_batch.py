@@ -6,7 +6,7 @@ import torch
 
 from lit_knn.attacks.perturbation import norm
 from lit_knn.errors import UserError
-from lit_knn.evaluation.cache.batch import PERTURBATION, BatchFile, batch_digest, batch_name, halve, move
+from lit_knn.evaluation.cache.batch import PERTURBATION, BatchFile, BatchKey, halve, move
 
 ORIGIN = {"attack": "PGD", "delta": "0.1"}
 
@@ -28,7 +28,9 @@ def image():
 @pytest.fixture
 def open_file(tmp_path, image):
     """Open the same file, as another process would."""
-    return lambda origin=ORIGIN, id=(4, 9, 2): BatchFile(tmp_path / "b.h5", origin, image[: len(id)], torch.tensor(id))
+    return lambda origin=ORIGIN, id=(4, 9, 2): BatchFile(
+        tmp_path / "b.h5", origin, torch.tensor(id), image[: len(id)].shape
+    )
 
 
 # ---------------------------------------------------------------- rounding
@@ -101,6 +103,7 @@ def test_the_file_is_contiguous_and_the_same_bytes_each_time(open_file, tmp_path
 def test_two_processes_with_different_taps_keep_both(open_file):
     """Neither saw the other's file when it began."""
     same, first, second = columns(), open_file(), open_file()
+    assert first.names == second.names == set()
     first.write(same | {"early, pool 2": torch.zeros(3, 5)})
     second.write(same | {"late, pool 1": torch.ones(3, 6)})
     assert open_file().names == {*same, "id", "early, pool 2", "late, pool 1"}
@@ -132,7 +135,8 @@ def edit(path, change):
 
 def reshape(name, shape):
     def change(file):
-        del file[name]
+        if name in file:
+            del file[name]
         file[name] = torch.zeros(shape).numpy()
 
     return change
@@ -150,6 +154,7 @@ def reshape(name, shape):
         (lambda file: file.create_group("more"), "shape"),
         (lambda file: file.__setitem__("more", ["a"] * 3), "more is"),
         (reshape("logits", (2, 4)), r"logits has shape \(2, 4\)"),
+        (reshape("scores 0", (2, 1, 4)), r"scores 0 has shape \(2, 1, 4\)"),
         (reshape("realized", (3, 1)), r"realized has shape \(3, 1\)"),
         (reshape(PERTURBATION, (3, 3, 8, 7)), r"perturbation has shape \(3, 3, 8, 7\)"),
     ],
@@ -158,7 +163,7 @@ def test_a_damaged_file_is_named_with_what_to_do(open_file, tmp_path, image, cha
     open_file().write(columns(**{PERTURBATION: halve(image)}))
     edit(tmp_path / "b.h5", change)
     with pytest.raises(UserError, match=rf"b\.h5 is damaged.*{reason}.*delete it"):
-        open_file()
+        open_file().names  # noqa: B018
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1])
@@ -167,21 +172,21 @@ def test_a_cut_file_is_damaged(open_file, tmp_path, keep):
     path = tmp_path / "b.h5"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"b\.h5 is damaged.*delete it"):
-        open_file()
+        open_file().names  # noqa: B018
 
 
 def test_files_of_another_case_or_other_queries_are_refused(open_file):
     open_file().write(columns())
     with pytest.raises(UserError, match=r"b\.h5 .* another case: delta is '0.1' where '0.2' is expected; delete it"):
-        open_file(origin=ORIGIN | {"delta": "0.2"})
+        open_file(origin=ORIGIN | {"delta": "0.2"}).names  # noqa: B018
     with pytest.raises(UserError, match=r"b\.h5 .* other queries; delete it"):
-        open_file(id=(4, 8, 2))
+        open_file(id=(4, 8, 2)).names  # noqa: B018
 
 
 def test_a_batch_is_named_by_its_pixels_labels_and_ids(image):
     label, id = torch.tensor([1, 2, 3]), torch.tensor([4, 9, 2])
     names = {
-        batch_name(batch_digest(*batch), batch[2])
+        BatchKey.of(*batch).name
         for batch in (
             (image, label, id),
             (image.clone(), label.clone(), id.clone()),

@@ -134,6 +134,51 @@ def test_rounded_images_are_not_taken_for_exact_ones(evaluate):
     assert evaluate(images=True, **gray) == rounded
 
 
+def test_a_defense_that_looks_at_the_image_is_asked_once(evaluate, gradients, monkeypatch):
+    asked, call = [], Bright.__call__
+    monkeypatch.setattr(Bright, "__call__", lambda self, query: asked.append(len(query.image)) or call(self, query))
+    looking = {"defenses": [NoDefense(), Bright()], "threats": [GrayBox()]}
+    found = evaluate(**looking)
+    assert asked.count(12) == 2 * (1 + 2)  # batches of 12; clean, Δ
+    gradients.clear()
+    assert evaluate(**looking) == found
+    assert not gradients
+    assert sum(size > 2 for size in asked) == BATCHES * (1 + 2)  # two images show that it does not draw
+
+
+def test_a_defense_that_looks_and_is_added_later_costs_the_attack_once(evaluate, gradients):
+    gray = {"threats": [GrayBox()], "database": None}
+    plain = evaluate(defenses=[NoDefense()], **gray)
+    gradients.clear()
+    looking = evaluate(defenses=[NoDefense(), Bright()], **gray)
+    assert len(gradients) == 2 * 2 * BATCHES  # Δ, steps
+    gradients.clear()
+    assert evaluate(defenses=[NoDefense()], **gray) == plain
+    assert (
+        evaluate(defenses=[NoDefense(), Bright()], **gray)
+        == looking
+        == evaluate(cache=False, defenses=[NoDefense(), Bright()], **gray)
+    )
+    assert len(gradients) == 2 * 2 * BATCHES  # of the one without a cache
+
+
+class Dim(Bright):
+    """Looks at a darker image, by a factor that only its setting tells."""
+
+    def __init__(self, factor):
+        self._factor = factor
+
+    def __call__(self, query):
+        return query.classify(query.image * self._factor)[None]
+
+
+def test_defenses_of_one_class_with_other_settings_have_scores_of_their_own(evaluate, gradients):
+    gray = {"threats": [GrayBox()], "database": None}
+    for factor in (0.5, 0.2):
+        found = evaluate(defenses=[Dim(factor)], **gray)
+        assert found == evaluate(cache=False, defenses=[Dim(factor)], **gray)
+
+
 class Rounded(CrossEntropy):
     """The loss of rounded images, whose gradient is zero everywhere."""
 

@@ -1,22 +1,22 @@
 import torch
 
 from lit_knn.evaluation.metrics import WORST_CASE, CleanCounts, Tally
-from lit_knn.evaluation.sample_results import Outcome
+from lit_knn.evaluation.sample_results import SampleResults
 from lit_knn.report.results import Variant
 
 CASES = [("gray_box", "FGSM"), ("gray_box", "PGD")]
 
 
-def outcome(cases):
+def results(cases):
     """Two queries at two sizes; the first case breaks the first query, the second the other one."""
     hits = torch.tensor([[[1, 1], [0, 1]], [[1, 1], [1, 0]]], dtype=torch.bool)[:cases, :, :, None, None]
     size = torch.tensor([[[0.0, 0.0], [0.1, 0.05]]] * 2)[:cases]
-    return Outcome(hits, size, 2 * size, torch.tensor([True, False]), torch.tensor([False, False]), size > 0.07)
+    return SampleResults(hits, size, 2 * size, torch.tensor([True, False]), torch.tensor([False, False]), size > 0.07)
 
 
 def test_cautions_are_of_clean_queries_and_of_gradients():
     tally = Tally(CASES, [0.0, 0.1], [Variant("none")], [1])
-    tally.count(torch.tensor([3, 8]), outcome(2)._replace(stored=torch.tensor([True, False])))
+    tally.count(torch.tensor([3, 8]), results(2)._replace(stored=torch.tensor([True, False])))
     guesses, stored, *flat = tally.cautions(2)
     assert "no better than guessing" in guesses
     assert stored.startswith("1 of 2")
@@ -27,7 +27,7 @@ def test_cautions_are_of_clean_queries_and_of_gradients():
 
 def counted(cases):
     tally = Tally(CASES[:cases], [0.0, 0.1], [Variant("none")], [1])
-    tally.count(torch.tensor([3, 8]), outcome(cases))
+    tally.count(torch.tensor([3, 8]), results(cases))
     tally.audit.verify(torch.tensor([8, 3]))
     assert tally.clean.counts() == CleanCounts(2, 1, 0)
     return {(row["threat"], row["attack"], row["delta"]): row["correct"] for row in tally.accuracy.rows()}

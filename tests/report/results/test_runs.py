@@ -14,7 +14,8 @@ from tests.report.conftest import make_record
 def root(tmp_path):
     for name in ("imagenet/run-10", "imagenet/run-9", "digits/run-1"):
         make_record(taps=(), deltas=(0.0, 0.1)).save(tmp_path / name)
-    (tmp_path / "imagenet" / "run-11" / "outcomes").mkdir(parents=True)
+    (tmp_path / "imagenet" / "run-11").mkdir()
+    (tmp_path / "imagenet" / "run-11" / "origin.json").touch()
     (tmp_path / "imagenet" / "database" / "store").mkdir(parents=True)
     return tmp_path
 

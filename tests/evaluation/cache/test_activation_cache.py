@@ -42,7 +42,7 @@ def test_another_attack_has_another_folder(evaluate, gradients, folders):
         found = evaluate(**gray, attacks=[PGD(**{"steps": 2, **changes})])
         assert gradients
         assert found == evaluate(cache=False, **gray, attacks=[PGD(**{"steps": 2, **changes})])
-        assert len(folders()) == number
+        assert len(folders()) == number + 1  # and one of clean images
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_another_network_or_precision_is_another_case(evaluate, gradients, surro
         gradients.clear()
         evaluate(**gray, **changes)
         assert gradients
-        assert len(folders()) == number
+        assert len(folders()) == 2 * number  # clean images are others, too
 
 
 def white(tap="late", k=5, **options):
@@ -109,26 +109,22 @@ def test_a_white_box_over_the_same_view_is_not_attacked_again(evaluate, gradient
 # ---------------------------------------------------------------- mistakes
 
 
-def test_a_defense_that_looks_at_images_needs_them(evaluate):
-    with pytest.raises(UserError, match=r"Bright looks at attacked images.*set model\.cache\.images: true"):
-        evaluate(defenses=[NoDefense(), Bright()])
-
-
 class Sly(Bright):
     """Says that it does not look, and looks."""
 
     uses_image = False
 
 
-def test_an_image_that_is_not_kept_is_missing_the_first_time_too(evaluate):
-    with pytest.raises(UserError, match=r"set model\.cache\.images: true"):
-        evaluate(defenses=[Sly()])
+@pytest.mark.parametrize("cache", [False, True])
+def test_an_image_is_at_hand_only_for_a_defense_that_says_that_it_looks(evaluate, cache):
+    with pytest.raises(UserError, match="at hand only for one that says so: set its uses_image to True"):
+        evaluate(cache=cache, defenses=[Sly()])
 
 
 def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
     gray = {"threats": [GrayBox()], "deltas": [0.05, 0.1], "defenses": [NoDefense()], "database": None}
     evaluate(**gray)
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = (path.parent for path in (tmp_path / "cache").glob("*/delta-0.1"))
     one, two = (next((folder / f"delta-{delta}").iterdir()) for delta in (0.05, 0.1))
     kept = one.read_bytes()
     one.write_bytes(two.read_bytes())
@@ -191,4 +187,4 @@ def test_two_processes_fill_it_with_the_same_bytes_as_one(built, tmp_path):
         results.append((folder / "results.csv").read_bytes())
     assert results[0] == results[1]
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    assert len(contents(tmp_path / "one")) == 1 + 2 * 3  # origin.json; Δ, batches
+    assert len(contents(tmp_path / "one")) == 2 + 3 * 3  # origin.json, clean and attacked; Δ, batches

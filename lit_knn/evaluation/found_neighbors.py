@@ -1,0 +1,87 @@
+"""What one process has found in some units of a database, in a file that may be read in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lit_knn.database.index import Neighbors, nearest
+from lit_knn.storage.atomic import atomic_write, undamaged
+
+REMEDY = "delete it, and the same test searches its part of the database again"
+CHUNK = 1024  # queries whose neighbors have one checksum
+
+
+class FoundNeighbors:
+    """The nearest rows of N queries among some units, for each of R disjoint selections of rows.
+
+    Args:
+        path: Of the file.
+        shape: R, N and K.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self._path, self._shape = path, shape
+
+    def write(self, units: Sequence[int], found: Neighbors) -> None:
+        """Write all of it, or nothing.
+
+        Args:
+            units: Numbers of the units.
+            found: ``(R, N, K)``.
+        """
+        chunks = (1, max(1, min(CHUNK, self._shape[1])), self._shape[2])
+        with atomic_write(self._path) as unfinished, h5py.File(unfinished, "x", locking=False) as file:
+            file.create_dataset("units", data=np.asarray(units, np.int64), chunks=(len(units),), fletcher32=True)
+            for name, values in found._asdict().items():
+                file.create_dataset(name, data=values, chunks=chunks, fletcher32=True)
+
+    @property
+    def units(self) -> list[int]:
+        """The numbers of the units.
+
+        Raises:
+            UserError: If the file is damaged.
+        """
+        with self._opened() as file:
+            units: list[int] = file["units"][()].tolist()
+            return units
+
+    def read(self, queries: slice) -> Neighbors:
+        """Return what some of the queries have found, ``(R, n, K)``.
+
+        Raises:
+            UserError: If the file is damaged.
+        """
+        with self._opened() as file:
+            return Neighbors(file["ids"][:, queries], file["distances"][:, queries])
+
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        with undamaged(self._path, REMEDY), h5py.File(self._path, "r", locking=False) as file:
+            for name, form in {
+                "units": (np.int64, None),
+                "ids": (np.int64, self._shape),
+                "distances": (np.float32, self._shape),
+            }.items():
+                column = file[name]
+                if column.dtype != form[0] or column.shape != (form[1] or column.shape[:1]) or not column.fletcher32:
+                    raise ValueError(f"{name} is {column.dtype}{column.shape}")
+            yield file
+
+
+def add(found: Neighbors | None, more: Neighbors) -> Neighbors:
+    """Merge neighbors ``(R, N, K)`` of other rows into those that are known, in place; some queries at a time."""
+    if found is None:
+        return more
+    k = found.ids.shape[-1]
+    for start in range(0, found.ids.shape[1], CHUNK):
+        part = (slice(None), slice(start, start + CHUNK))
+        found.ids[part], found.distances[part] = nearest(
+            [Neighbors(known.ids[part], known.distances[part]) for known in (found, more)], k
+        )
+    return found

@@ -1,0 +1,108 @@
+"""What is known of clean or attacked images before anybody searches: made from images, or from what was kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lit_knn.attacks.perturbation import normalized_l2
+from lit_knn.backbones import Classifier, at_least_float32
+from lit_knn.database import StoredGallery
+from lit_knn.database.index import Neighbors
+from lit_knn.defenses import Query, Seen
+from lit_knn.evaluation.cache import Columns
+from lit_knn.evaluation.scorers import Scorer
+from lit_knn.randomness import Randomness
+
+
+class Observation(NamedTuple):
+    """N images, clean or attacked at one Δ, as they are scored.
+
+    Attributes:
+        query: What a defense may ask that does not look at the image.
+        scores: ``(V, N, C)`` of each defense that does, by column.
+        realized: ``(N,)`` float, Δ in pixels.
+        realized_normalized: ``(N,)`` float, Δ in the classifier's normalized space.
+        flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
+    """
+
+    query: Query
+    scores: Mapping[str, Tensor]
+    realized: Tensor
+    realized_normalized: Tensor
+    flat: Tensor
+
+
+class Observer:
+    """Shows images to the defended classifier, and reads what was kept of that.
+
+    Args:
+        classifier: The defended one.
+        views: The databases, each with all rows of the one before; none where no defense retrieves.
+        needed: Largest number of neighbors that any defense wants, by tap.
+        scorers: Who answers.
+        seed: Of defenses that draw random numbers.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        views: Sequence[StoredGallery],
+        needed: Mapping[str, int],
+        scorers: Sequence[Scorer],
+        seed: int = 0,
+    ) -> None:
+        self.classifier, self.views, self.needed, self._seed = classifier, views, needed, seed
+        self._gallery = views[-1] if views else None
+        self._looking = {scorer.column: scorer for scorer in scorers if scorer.column}
+        self.taps = {name: views[-1].tap(name).activation for name in needed} if views else {}  # column of each
+
+    @property
+    def wanted(self) -> set[str]:
+        """The columns that scores are made from."""
+        return {"logits", "realized", "realized_normalized", "flat", *self.taps.values(), *self._looking}
+
+    def query(self, ids: Tensor, image: Tensor | None, seen: Seen | None = None) -> Query:
+        """Return a query for ``image (N, 3, H, W)`` with these ids ``(N,)``, or for what was kept of it."""
+        return Query(image, self.classifier, self._gallery, self.needed, seen, Randomness(self._seed, ids))
+
+    def columns(self, ids: Tensor, image: Tensor, attacked: Tensor, flat: Tensor) -> Columns:
+        """Show images to the classifier, in one pass, and to the defenses that look at them.
+
+        Args:
+            ids: ``(N,)`` int64.
+            image: ``(N, 3, H, W)`` float in [0, 1], clean.
+            attacked: ``(N, 3, H, W)``, the same or what an attack made of them.
+            flat: ``(N,)`` bool, kept as it is.
+        """
+        normalize, query = self.classifier.normalize, self.query(ids, attacked)
+        columns = {
+            "logits": query.logits,  # of the one pass that gives the activations as well
+            "realized": normalized_l2(image, attacked),
+            "realized_normalized": normalized_l2(normalize(image), normalize(attacked)),
+        }
+        columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}
+        columns |= {name: scorer(query).transpose(0, 1) for name, scorer in self._looking.items()}  # (N, V, C)
+        return {name: at_least_float32(value.detach()) for name, value in columns.items()} | {"flat": flat}
+
+    def observation(
+        self, ids: Tensor, columns: Columns, neighbors: Sequence[Mapping[str, Neighbors]] | None = None
+    ) -> Observation:
+        """Return what scores are made from.
+
+        Args:
+            ids: ``(N,)`` int64.
+            columns: All that are wanted.
+            neighbors: By tap, for each of the views; by default they are searched when somebody asks.
+        """
+        seen = Seen(columns["logits"], {tap: columns[name] for tap, name in self.taps.items()})
+        query = self.query(ids, None, seen)
+        for view, found in zip(self.views, neighbors or [], strict=False):
+            query.of(view).know(found)
+        return Observation(
+            query,
+            {name: columns[name].transpose(0, 1) for name in self._looking},
+            *(columns[name] for name in ("realized", "realized_normalized", "flat")),
+        )

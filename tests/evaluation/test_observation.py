@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from lit_knn.attacks.perturbation import normalized_l2
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.database import Database
+from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier, most_needed
+from lit_knn.evaluation.observation import Observer
+from lit_knn.evaluation.scorers import scorers
+from tests.conftest import TAPS
+
+IDS = torch.arange(7)
+DEFENSES = [NoDefense(), KNN(taps=["early", "late"], k=[3]), TransformedClassifier(transformation=BitDepth(bits=2))]
+
+
+@pytest.fixture
+def views(database, classifier, data):
+    return Database(path=database.path, taps=[Tap(**tap) for tap in TAPS], rows=[30, 300]).open(classifier, data)
+
+
+@pytest.fixture
+def observer(classifier, views):
+    return Observer(classifier, views, most_needed(DEFENSES), scorers(DEFENSES, views))
+
+
+@pytest.fixture
+def images(data):
+    image = data.on_after_batch_transfer(data.first_queries())["image"][:7]
+    return image, (image + 0.1).clamp(0, 1)
+
+
+def test_the_columns_are_those_of_the_network_and_of_defenses_that_look(observer, images, classifier, views):
+    image, attacked = images
+    flat = torch.arange(7) > 3
+    columns = observer.columns(IDS, image, attacked, flat)
+    assert set(columns) == observer.wanted
+    assert torch.equal(columns["flat"], flat)
+    assert torch.equal(columns["realized"], normalized_l2(image, attacked))
+    logits, activations = classifier.tapped(attacked, [views[-1].tap(tap["name"]) for tap in TAPS])
+    assert torch.equal(columns["logits"], logits)
+    assert all(torch.equal(columns[observer.taps[tap]], activations[tap]) for tap in activations)
+    (scores,) = (columns[name] for name in columns if name.startswith("scores "))
+    assert torch.equal(scores[:, 0], classifier(DEFENSES[2].transformation(attacked, None)))  # (N, V, C)
+
+
+def test_one_pass_gives_all_columns_but_those_of_defenses_that_look(observer, images, monkeypatch):
+    passes = []
+    for name in ("tapped", "forward"):
+        real = getattr(Classifier, name)
+        monkeypatch.setattr(Classifier, name, lambda *args, name=name, real=real: passes.append(name) or real(*args))
+    observer.columns(IDS, *images, torch.zeros(7).bool())
+    assert passes == ["tapped", "forward"]
+
+
+def test_each_view_answers_from_neighbors_that_are_known_and_asks_nobody(observer, images, views, monkeypatch):
+    columns = observer.columns(IDS, *images, torch.zeros(7).bool())
+    asked = observer.observation(IDS, columns).query
+    known = [{tap: asked.of(view).neighbors(tap) for tap in ("early", "late")} for view in views]
+    monkeypatch.setattr(type(views[0]), "search", lambda *args: 1 / 0)
+    observation = observer.observation(IDS, columns, known)
+    for view, found in zip(views, known, strict=True):
+        assert observation.query.of(view).neighbors("late") is found["late"]
+    assert next(iter(observation.scores.values())).shape == (1, 7, 10)
