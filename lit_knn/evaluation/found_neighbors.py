@@ -27,18 +27,20 @@ class FoundNeighbors:
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
         self._path, self._shape = path, shape
 
-    def write(self, units: Sequence[int], found: Neighbors) -> None:
+    def write(self, units: Sequence[int], found: Sequence[Neighbors]) -> None:
         """Write all of it, or nothing.
 
         Args:
             units: Numbers of the units.
-            found: ``(R, N, K)``.
+            found: ``(N, K)`` for each of the R selections.
         """
         chunks = (1, max(1, min(CHUNK, self._shape[1])), self._shape[2])
         with atomic_write(self._path) as unfinished, h5py.File(unfinished, "x", locking=False) as file:
             file.create_dataset("units", data=np.asarray(units, np.int64), chunks=(len(units),), fletcher32=True)
-            for name, values in found._asdict().items():
-                file.create_dataset(name, data=values, chunks=chunks, fletcher32=True)
+            for name, dtype in (("ids", np.int64), ("distances", np.float32)):
+                column = file.create_dataset(name, self._shape, dtype, chunks=chunks, fletcher32=True)
+                for number, neighbors in enumerate(found):
+                    column[number] = getattr(neighbors, name)
 
     @property
     def units(self) -> list[int]:
@@ -74,14 +76,9 @@ class FoundNeighbors:
             yield file
 
 
-def add(found: Neighbors | None, more: Neighbors) -> Neighbors:
-    """Merge neighbors ``(R, N, K)`` of other rows into those that are known, in place; some queries at a time."""
-    if found is None:
-        return more
-    k = found.ids.shape[-1]
-    for start in range(0, found.ids.shape[1], CHUNK):
-        part = (slice(None), slice(start, start + CHUNK))
-        found.ids[part], found.distances[part] = nearest(
-            [Neighbors(known.ids[part], known.distances[part]) for known in (found, more)], k
-        )
-    return found
+def add(found: Neighbors, more: Neighbors) -> None:
+    """Merge neighbors ``(N, K)`` of other rows into those that are known, in place, and some queries at a time."""
+    for start in range(0, len(found.ids), CHUNK):
+        part = slice(start, start + CHUNK)
+        parts = [Neighbors(known.ids[part], known.distances[part]) for known in (found, more)]
+        found.ids[part], found.distances[part] = nearest(parts, found.ids.shape[1])

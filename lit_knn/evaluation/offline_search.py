@@ -118,13 +118,16 @@ class OfflineSearch:
             if not parts:
                 continue
             queries = self._features(tap, batches)  # (Q, D)
-            k, found = self._needed[tap], None
+            found: list[Neighbors] = []  # in each increment
             file = self._file(f"{tap}-{_hash(batches)}-{uuid.uuid4().hex}.h5", tap, batches)
             for done, part in enumerate(parts, 1):
                 context.pause()
                 context.tell(f"neighbors in {tap}, unit {done} of {len(parts)}")
-                more = self._views[-1].part(tap, part, queries, k, self._increments)
-                found = add(found, Neighbors(*map(np.stack, zip(*more, strict=True))))  # (R, Q, K)
+                more = self._views[-1].part(tap, part, queries, self._needed[tap], self._increments)
+                for known, added in zip(found, more, strict=False):
+                    add(known, added)
+                found = found or more
+                del more  # as long as the next ones are searched for
                 file.write([part.number for part in parts[:done]], found)
 
     def __iter__(self) -> Iterator[tuple[BatchKey, Tensor, Iterable[Observation]]]:
