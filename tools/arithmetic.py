@@ -1,6 +1,6 @@
 """What a database of so many images takes: bytes, machines and hours, from rates that benchmarks of ours have measured.
 
-    python tools/arithmetic.py            # the table of the README
+    python tools/arithmetic.py            # the table of configs/README.md
     python tools/arithmetic.py 5e6 2e9    # for other numbers of images
 
 Rates are those of the records in tools/records: `bench_extract.py` (ResNet-50 on one core), `bench_pca.py` and
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ RECORDS = Path(__file__).parent / "records"
 COLUMNS = {"num_classes": 1000, "weights": ("cbwe", "cbwd"), "packed": True, "key_width": 64}
 FLOATS = Schema(dimensions=dict.fromkeys(("conv_2_3", "conv_3_4", "conv_4_6", "conv_5_1"), 256), **COLUMNS)
 BITS = Schema(dimensions={"conv_5_1-RMAC": 256}, bits=("conv_5_1-RMAC",), **COLUMNS)
+IMAGES = (1_281_167, 10**8, 10**9, 5 * 10**10)
 QUERIES = 50_000
 PCA_ROWS = 3_000_000
 MEMORY = 512 * 2**30  # of one machine; half of it is for the index
@@ -109,15 +111,18 @@ HEAD = [
 ]
 
 
-def main(args: list[str] | None = None) -> None:
-    """Print the table, in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", nargs="*", type=float, default=[1_281_167, 1e8, 1e9, 5e10])
-    options = parser.parse_args(args)
+def table(images: Iterable[int]) -> str:
+    """Return the table for these numbers of images, in Markdown."""
     speed = rates()
-    rows = [HEAD, ["---"] * len(HEAD), *(line(int(images), speed) for images in options.images)]
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
+    rows = [HEAD, ["---"] * len(HEAD), *(line(number, speed) for number in images)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="*", type=float, default=IMAGES)
+    print(table(map(int, parser.parse_args(args).images)))
 
 
 if __name__ == "__main__":

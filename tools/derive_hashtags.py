@@ -1,6 +1,6 @@
 """Derive the hashtags of classes from the synonyms of WordNet, as timm's package carries them.
 
-python tools/derive_hashtags.py lit_knn/data/imagenet_hashtags.json
+python tools/derive_hashtags.py lit_knn/data/curation/imagenet_hashtags.json
 python tools/derive_hashtags.py animals.json --classes animals.txt    # WordNet ids, one per line, of ImageNet-22k's
 """
 

@@ -17,25 +17,31 @@ MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
 
 
 class APGD(Attack):
-    """Momentum steps of twice the radius at first, halved for each image that stops gaining, from its best point on.
+    """Climb the objective with momentum and a step length that each image halves when it stops gaining.
+
+    Steps are twice the radius long at first. At checkpoints, an image whose objective rose in too few steps, or whose best
+    value did not improve since the last one, goes on from its best point with half the length.
+
+    Cost:
+        ``steps + 1`` forward and backward passes for each Δ and run.
 
     Args:
-        steps: Number of steps; one gradient each, and one at the start.
-        objective: What is maximized; by default the cross-entropy.
-        restarts: Runs; all but the first start at random, and the best one is kept for each image.
-        random_start: Start the first run, too, at random on the sphere; by default it starts at the image. Restarts,
-            and images where the objective has no gradient, start on the sphere anyway.
-        rho: Share of the steps between two checkpoints that must raise the objective, in (0, 1].
-        seed: Seed of the random starts, together with the image's id and the restart.
-        name: What tables and figures call it; by default the class name and what the objective adds to it.
+        steps: Number of steps, at least 1.
+        objective: What the attack maximizes; by default the cross-entropy.
+        restarts: Number of runs, at least 1; all but the first start at random, and each image keeps its best.
+        random_start: Whether the first run, too, starts at random on the sphere; by default it starts at the image.
+            Restarts start on the sphere in any case, and so do images where the objective has no gradient.
+        rho: Share ρ of the steps between two checkpoints that must raise the objective, in (0, 1].
+        seed: Seed of the random starts, which also depend on the image's id and the number of the run.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     References:
         Croce and Hein 2020, Algorithm 1 and Section 3.
 
     Differences from the paper:
-        The first run starts at the image. All others come from the authors' code: random starts lie on the sphere,
-        exactly a share ρ of rising steps is too few, the first step after a return to the best point is compared with
-        the point that was left, and the gaps between checkpoints are rounded down, to 1 at least.
+        The first run starts at the image. The other differences are those of the authors' code: random starts lie on the
+        sphere; a share of rising steps of exactly ρ counts as too few; the first step after a return to the best point
+        is compared with the point that was left; gaps between checkpoints are rounded down, and are 1 at least.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's L2 attack: the smallest perturbation that is enough, looked for once and used for every Δ."""
+"""Carlini and Wagner's L2 attack: search once for the smallest perturbation that succeeds, and use it for every Δ."""
 
 from __future__ import annotations
 
@@ -22,29 +22,34 @@ INSIDE = 1 - 1e-6  # black and white lie at infinity in tanh space: start just b
 
 
 class CWL2(Attack):
-    """Adam on ‖x' − x‖² + c · max(0, κ − margin(x')), with a binary search for the smallest c that is enough.
+    """Find the smallest perturbation that fools the model: Adam on ‖x' − x‖² + c · max(0, κ − margin(x')).
 
-    Images are w ↦ (tanh w + 1) / 2, so that nothing is ever clipped. Everything is done for each image on its own:
-    its constant c, its Adam, and the smallest perturbation kept, from any step of any c, whose margin is above κ. Where
-    there is none, the step with the highest margin is kept. An image that is wrong from the start is left as it is.
+    A binary search finds the smallest constant c that succeeds, for each image on its own. Images are optimized as
+    x = (tanh w + 1) / 2, so that nothing is ever clipped. Of all steps of all constants, the smallest perturbation whose
+    margin is above κ is kept; where there is none, the step with the highest margin. An image that is misclassified from
+    the start is left as it is.
 
-    One search of ``binary_search_steps · steps`` gradients serves every Δ:
+    What was found is used for every Δ, in one of two ways:
 
-    - ``min_norm``: what was found, shortened to Δ where it is longer. Accuracy as a function of Δ is then the share of
-      images whose norm found is larger, or less where the search left room and a shortened one is enough as well.
-    - ``paper``: what was found, stretched or shortened to exactly Δ. Guo et al. multiply all perturbations by one
-      number, so that Δ is met on average; here each image has its own.
+    - ``min_norm`` shortens it to Δ where it is longer. The accuracy at Δ is then the share of images that need a larger
+      perturbation, or less where a shortened one happens to succeed as well.
+    - ``paper`` stretches or shortens it to exactly Δ. Guo et al. multiply all perturbations by one number, so that Δ is
+      met on average; here each image has a factor of its own.
+
+    Cost:
+        ``binary_search_steps · steps`` forward and backward passes and one more forward, for all Δ together.
 
     Args:
-        mode: ``min_norm`` or ``paper``.
-        confidence: κ, the margin that is enough, in units of the objective; above 0 it also fools other networks.
-        steps: Number of steps for each constant, one gradient each.
+        mode: How the perturbation found is brought to each Δ, ``min_norm`` or ``paper``.
+        confidence: Margin κ that counts as success, at least 0, in units of the objective; above 0 the result is more
+            likely to fool other networks as well.
+        steps: Number of Adam's steps for each constant.
         binary_search_steps: Number of constants tried.
-        step_size: Adam's learning rate, in tanh space. Black and white pixels lie 7 from gray there, where a step
-            moves them least: with a hundred steps, 0.1.
-        initial_constant: The first c; times 10 until it is enough, then halfway between too small and enough.
-        objective: The margin that is raised; by default the network's.
-        name: What tables and figures call it; by default the class name and what another objective adds to it.
+        step_size: Adam's learning rate, in units of w. Black and white pixels lie 7 from gray there and move least: with
+            a hundred steps take 0.1.
+        initial_constant: The first c, above 0; it grows tenfold until it succeeds, then the search halves the interval.
+        objective: The margin that is raised, above 0 for a wrong answer; by default the network's.
+        name: Name in tables and figures; by default the class name and the suffix of another objective.
 
     References:
         Carlini and Wagner 2017, Sections V.A (f_6), V.B (tanh) and VI.A; Dubey et al. 2019, Appendix A; the released

@@ -15,14 +15,17 @@ from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class FGSM(Attack):
-    """One step of the full radius along the gradient at the image; that one gradient serves every Δ.
+    """Take one step of the full radius along the gradient at the image.
+
+    Cost:
+        One forward and backward pass for all Δ together; with ``random_start`` one for each Δ.
 
     Args:
-        random_start: Start uniformly in the ball instead, which takes a gradient for each Δ. Images where the objective
-            has no gradient start there anyway.
-        step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
-        objective: What is maximized; by default the cross-entropy.
-        name: What tables and figures call it; by default the class name.
+        random_start: Whether to start uniformly in the ball instead; images where the objective has no gradient do so in
+            any case.
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        objective: What the attack maximizes; by default the cross-entropy.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     References:
         Goodfellow et al. 2015, Section 4; Dubey et al. 2019, Appendix A, first equation.

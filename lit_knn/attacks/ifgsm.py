@@ -8,14 +8,18 @@ from lit_knn.attacks.objectives import Objective
 
 
 class IFGSM(GradientDescent):
-    """Steps from the image itself that together are as long as the radius.
+    """Take gradient steps from the image that together are as long as the radius.
+
+    Cost:
+        ``steps`` forward and backward passes for each Δ.
 
     Args:
-        steps: Number of steps, one gradient each.
-        step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
-        random_start: Start uniformly in the ball; by default only images where the objective has no gradient do.
-        objective: What is maximized; by default the cross-entropy.
-        name: What tables and figures call it; by default the class name.
+        steps: Number of steps, at least 1.
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        random_start: Whether to start uniformly in the ball; by default only images where the objective has no gradient
+            do.
+        objective: What the attack maximizes; by default the cross-entropy.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     References:
         Kurakin et al. 2017, Section 2.2; Dubey et al. 2019, Section 3.2, whose ε is the length of one step.

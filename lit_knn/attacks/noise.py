@@ -12,7 +12,10 @@ from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class RandomNoise(Attack):
-    """A uniform direction, at exactly Δ before clipping.
+    """Add a uniformly random direction of length Δ, which is clipped to [0, 1].
+
+    Cost:
+        No pass of the network; with ``restarts`` one forward pass for each Δ and run.
 
     Args:
         objective: What chooses between several restarts; by default the cross-entropy.

@@ -8,18 +8,22 @@ from lit_knn.attacks.objectives import Objective
 
 
 class PGD(GradientDescent):
-    """Steps that are longer together than the radius, so that they can follow the surface of the ball.
+    """Take gradient steps that together are longer than the radius, so that they follow the surface of the ball.
+
+    Cost:
+        ``steps`` forward and backward passes for each Δ and run.
 
     Args:
-        steps: Number of steps, one gradient each.
-        restarts: Runs; all but the first start at random, and the best one is kept for each image.
-        random_start: Start the first run, too, uniformly in the ball; by default it starts at the image, which with few
-            steps is stronger. Restarts, and objectives without gradient at the image, start in the ball anyway.
-        step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
-        step_size: Length of all steps together, in radii.
-        seed: Seed of the random starts, together with the image's id and the restart.
-        objective: What is maximized; by default the cross-entropy.
-        name: What tables and figures call it; by default the class name.
+        steps: Number of steps, at least 1.
+        restarts: Number of runs, at least 1; all but the first start at random, and each image keeps its best.
+        random_start: Whether the first run, too, starts uniformly in the ball; by default it starts at the image, which
+            with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient
+            at the image.
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        step_size: Length of all steps of a run together, in radii; above 0.
+        seed: Seed of the random starts, which also depend on the image's id and the number of the run.
+        objective: What the attack maximizes; by default the cross-entropy.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     References:
         Madry et al. 2018, Section 2.1; Dubey et al. 2019, Section 3.2, which gives no step size.

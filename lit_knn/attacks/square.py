@@ -20,21 +20,24 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000
 
 
 class Square(Attack):
-    """Random search: move the change of a random window to another one, keep what does not lower the objective.
+    """Move the perturbation of a random window to another window, and keep what does not lower the objective.
 
-    Only values of the objective are asked for, so it may be the whole pipeline, index lookup included. Nothing is
-    shared between images, and none is left alone because it is wrong already: a larger margin survives a database that
-    is not quite the attacker's. An image is frozen only where ``enough`` says so, and a batch of frozen ones is done.
+    Only values of the objective are asked for, so it may be the whole defense, search included. Each image is attacked
+    on its own, and also after its answer is wrong: a larger margin is more likely to hold against a database other than
+    the attacker's. With ``enough``, an image stops there, and a batch ends when all of its images have.
+
+    Cost:
+        ``queries + 1`` forward passes (of the whole defense, with its search, for `DefenseMargin`) for each Δ and run.
 
     Args:
-        queries: Values asked for, after the first one.
+        queries: Number of candidates evaluated after the first one.
         p_init: Share of the image that the first windows cover, in (0, 1]; it falls in steps over the queries.
-        objective: What is maximized; by default the defense's margin.
-        enough: Objective above which an image is left as it is: 0 ends a margin's climb where the answer is wrong. By
-            default there is none.
-        restarts: Searches; the best one is kept for each image.
-        seed: Seed of the windows, together with the image's id and the restart.
-        name: What tables and figures call it; by default the class name and what the objective adds to it.
+        objective: What the attack maximizes; by default the defense's margin.
+        enough: Value of the objective above which an image is left as it is, such as 0 for a margin, where the answer
+            becomes wrong; by default no value is.
+        restarts: Number of searches, at least 1; each image keeps its best.
+        seed: Seed of the windows, which also depend on the image's id and the number of the run.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     References:
         Andriushchenko et al. 2020, Algorithms 1 and 3, Section 3.4; Section 4 for the schedule of p.
@@ -42,7 +45,7 @@ class Square(Attack):
     Differences from the paper:
         Windows are drawn for each image, not for the batch; they may touch the lower and right edge as well, and are
         never larger than the image. The first perturbation tiles the image to its last whole tile. Equal values are
-        accepted: the margin of a vote is a staircase, and whoever waits for a higher step stays on the first.
+        accepted, because the margin of a vote is constant almost everywhere and a search would never leave its start.
     """
 
     gradient_free = True

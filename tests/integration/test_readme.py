@@ -1,23 +1,32 @@
-"""What the README says: its snippets run, its configurations parse, its tables are those of the records."""
+"""What the READMEs say: their snippets run, their commands parse, the files that they name exist."""
 
 import csv
-import json
 import os
 import re
 import runpy
+import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from rich.console import Console
+from PIL import Image
+from sklearn.datasets import load_digits
 
+import lit_knn.backbones
 from lit_knn.cli.main import main
-from lit_knn.report.results import Record
-from lit_knn.report.table import accuracy_table
+from tests.conftest import restored
 
 ROOT = Path(__file__).parents[2]
+READMES = [
+    path
+    for room in ("", "configs", "slurm", "tools", "lit_knn")
+    for path in sorted((ROOT / room).glob("**/README.md" if room else "README.md"))
+]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
@@ -34,66 +43,90 @@ def test_the_first_command_gives_its_table_and_its_files(tmp_path):
     run = [sys.executable, "-m", "lit_knn", *command[1:]]
     answer = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ})
     assert answer.returncode == 0, answer.stderr
-    shown = [line.split() for line in blocks("text")[0].splitlines() if line.strip()]
+    shown = [
+        line.split()
+        for line in next(text for text in blocks("text") if "defense" in text and "kNN" in text).splitlines()
+        if line.strip()
+    ]
     printed = [line.split() for line in answer.stdout.splitlines()]
     assert shown[0] in printed  # the header
     for row in shown[3:]:  # accuracies may differ by a few images on another processor
         found = next(line for line in printed if line[:-7] == row[:-7])
         assert [float(v) for v in found[-7:]] == pytest.approx([float(v) for v in row[-7:]], abs=0.02)
     folder = tmp_path / "runs" / "quickstart" / "run-001"
-    for name in re.findall(r"^\| `([\w.-]+?)/?`", README.partition("\n## The way")[0], re.MULTILINE):
+    for name in re.findall(r"^\| `([\w.-]+?)/?`", README.partition("\n## What is left")[0], re.MULTILINE):
         assert (folder / name).exists(), name
 
 
-def test_the_arithmetic_is_what_the_script_prints():
-    script = [sys.executable, str(ROOT / "tools" / "arithmetic.py")]
-    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    assert printed in README
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with our configurations, as a reader of the README has one."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_the_python_snippet_runs(tmp_path, capsys, monkeypatch):
-    (tmp_path / "snippet.py").write_text(blocks("python")[0])
+def follow(section):
+    """Write the file that a section shows, run the command beside its name on few images, and return the accuracies."""
+    (text,) = re.findall(rf"## {section}\n.*?```\w+\n(.*?)```", README, re.DOTALL)
+    assert len(text.splitlines()) < 12
+    file, command = re.match(r"# (\S+):  (?:PYTHONPATH=\. )?lit-knn (.*)", text).groups()
+    Path(file).write_text(text)
+    with restored():
+        main([*command.split(), "--data.num_queries", "50", "--model.deltas", "[0.1]", "--trainer.run", "followed"])
+    with Path("runs/quickstart/followed/results.csv").open() as results:
+        rows = list(csv.DictReader(results))
+    best = {"topk": "1", "threat": "gray_box"}
+    return {
+        (row["defense"], row["tap"], row["delta"]): float(row["accuracy"])
+        for row in rows
+        if best.items() <= row.items()
+    }
+
+
+def test_your_network(folder):
+    (folder / "my_network.py").write_text("from lit_knn.backbones.digits import digits_resnet as build\n")
+    shutil.copy(Path(lit_knn.backbones.__file__).parent / "weights" / "digits_resnet.pth", folder / "my_weights.pth")
+    found = follow("Your network")
+    assert found["none", "", "0.0"] > 0.9
+    assert found["none", "", "0.1"] < 0.5
+    assert found["kNN", "mine", "0.0"] > 0.9
+
+
+def test_your_images(folder):
+    digits = load_digits()
+    for split, rows in (("test", range(60)), ("train", range(60, 300))):
+        for row in rows:
+            image = Image.fromarray(np.rint(digits.images[row] * (255 / 16)).astype(np.uint8)).resize((16, 16))
+            (of := folder / "images" / split / str(digits.target[row])).mkdir(parents=True, exist_ok=True)
+            image.convert("RGB").save(of / f"{row}.png")
+    found = follow("Your images")
+    assert found["none", "", "0.0"] > 0.8
+    assert found["kNN", "late", "0.0"] > 0.8
+
+
+def test_your_defense(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    found = follow("Your defense")
+    assert found["blur", "", "0.0"] > 0.5
+    assert found["blur", "", "0.1"] > found["none", "", "0.1"]
+
+
+def test_the_snippet_without_yaml_runs(tmp_path, capsys, monkeypatch):
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "configs" / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "snippet.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(tmp_path / "snippet.py"))
     printed = capsys.readouterr().out
     assert re.search(r"^none 0\.1 0\.\d+$", printed, re.MULTILINE)
-    assert re.search(r"^blur 0\.1 0\.\d+$", printed, re.MULTILINE)
+    assert re.search(r"^2-bit 0\.1 0\.\d+$", printed, re.MULTILINE)
 
 
-def test_the_cifar10_table_is_that_of_the_record():
-    record = Record.load(ROOT / "tools" / "records" / "cifar10" / "record.json")
-    console = Console(width=80)
-    with console.capture() as printed:
-        console.print(accuracy_table(record))
-    for line in printed.get().splitlines():
-        assert line.strip() in README
-    config = yaml.safe_load((ROOT / "configs" / "cifar10.yaml").read_text())
-    assert [delta for delta in record.config["model"]["deltas"] if delta] == config["model"]["deltas"]
-
-
-@pytest.mark.parametrize(("record", "delta"), [("digits-adaptive", "0.1"), ("cifar10-adaptive", "0.02")])
-def test_the_table_of_all_attacks_is_that_of_its_record(record, delta):
-    """Columns are K = 50, CBW-D, soft; a white box is that of the column's tap."""
-    with (ROOT / "tools" / "records" / record / "results.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["topk"] == "1" and row["combination"] in ("", "soft")]
-    found = {
-        (row["threat"], row["attack"], row["delta"], row["tap"]): f"{float(row['accuracy']):.3f}".lstrip("0")
-        for row in rows
-        if (row["k"], row["weighting"]) in (("", ""), ("50", "CBW-D"))
-    }
-    text = README.partition(f"`tools/records/{record}`")[2].partition("| attack |")[2].partition("\n\n")[0]
-    head, _, *lines = (line.strip("| ").split("|") for line in text.splitlines())
-    taps = [name.strip().removeprefix("kNN ").removeprefix("none") for name in head]
-    names = {"gray": "gray_box", "black": "black_box", "all": "all"}
-    for name, *cells in lines:
-        threat, _, attack = name.strip().partition(": ")
-        for tap, cell in zip(taps, cells, strict=True):
-            key = (names.get(threat, f"white_box {tap}"), attack, delta, tap)
-            if threat == "clean":
-                key = ("gray_box", "PGD", "0.0", tap)
-            assert cell.strip() == found.pop(key, ""), (name, tap)
-    left = {key for key in found if key[2] == delta}
-    assert not {key for key in left if key[0] in names.values() or (key[3] and key[0] == f"white_box {key[3]}")}
+def test_it_stays_short_and_its_diagram_is_that_of_the_package():
+    assert len(README.splitlines()) <= 180
+    (diagram,) = (text for text in blocks("text") if "query image" in text)
+    assert diagram == textwrap.dedent(lit_knn.__doc__.partition("\n\n")[2].partition("\n\n")[0]) + "\n"
+    assert README.index(diagram) < README.index("\n## ")
 
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -113,27 +146,46 @@ def test_every_configuration_parses(config, command, capsys, monkeypatch):
     assert yaml.safe_load(capsys.readouterr().out)["model"]["deltas"]
 
 
-def test_every_file_that_the_readme_names_exists():
-    for path in re.findall(r"`((?:configs|tools|slurm)/[\w./-]+)`", README):
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_a_readme_names_exists(readme):
+    text = readme.read_text()
+    for path in re.findall(r"`((?:configs|tools|slurm|tests|lit_knn)/[\w./-]+)`", text):
         assert (ROOT / path).exists(), path
-    for command in blocks("bash"):
+    for command in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for path in re.findall(r"\b((?:configs|slurm|tools)/[\w./-]+)", command):
             assert (ROOT / path).exists(), path
+    for path in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (readme.parent / path).exists(), path
 
 
-def test_the_benchmark_table_is_that_of_the_records():
-    for command, name, ratio in re.findall(
-        r"^\| `python tools/(bench_\w+)\.py[^`]*` \| (.*?) \| ([\d.]+) ", README, re.MULTILINE
-    ):
-        records = [json.loads(path.read_text()) for path in (ROOT / "tools" / "records").glob(f"{command}*.json")]
-        (found,) = [result for record in records for result in record["results"] if result["name"] == name]
-        assert f"{found['ratio']:.2f}" == ratio
+def test_every_configuration_has_its_line():
+    named = re.findall(r"^\| `([\w./-]+\.yaml)` \|", (ROOT / "configs" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(ROOT / "configs" / name for name in named) == CONFIGS
+
+
+def commands():
+    """Return what READMEs give lit-knn besides configurations, which another test parses; each once."""
+    text = "\n".join(re.findall(r"```bash\n(.*?)```", "".join(map(Path.read_text, READMES)), re.DOTALL))
+    lines = (shlex.split(line.partition("lit-knn ")[2], comments=True) for line in text.splitlines())
+    return {tuple(words) for words in lines if len(words) > 3 and not set(words[3::2]) <= {"--config"}}
+
+
+@pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
+def test_every_command_parses(words, capsys):
+    given = ["configs/quickstart.yaml" if word == "C.yaml" else word for word in words]
+    with restored(), pytest.raises(SystemExit) as stopped:
+        main([*(str(ROOT / word) if word.startswith("configs/") else word for word in given), "--print_config"])
+    assert stopped.value.code in (0, None)
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["deltas"]
 
 
 @pytest.mark.slow
 def test_a_sweep_over_sizes_draws_figure_5(tmp_path):
     """The command of the README, with fewer images and attacks."""
-    (command,) = (text.split() for text in blocks("bash") if "sizes.yaml" in text)
+    text = (ROOT / "configs" / "README.md").read_text()
+    (command,) = (
+        line.split() for line in text.splitlines() if line.startswith("lit-knn test") and "sizes.yaml" in line
+    )
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     less = ["--data.num_queries", "40", "--model.deltas", "[0.1]", "--trainer.run", "sweep"]
     run = [sys.executable, "-m", "lit_knn", *command[1:], *less]
@@ -145,20 +197,3 @@ def test_a_sweep_over_sizes_draws_figure_5(tmp_path):
         rows = list(csv.DictReader(file))
     assert {row["rows"] for row in rows if row["tap"]} == {"65", "130", "259", "648", "1297"}
     assert {row["rows"] for row in rows if not row["tap"]} == {""}
-
-
-def test_the_cifar10_sizes_are_those_of_the_record():
-    record = Record.load(ROOT / "tools" / "records" / "cifar10" / "record.json")
-    best = {"k": 50, "weighting": "CBW-D", "combination": "soft", "topk": 1, "threat": "gray_box"}
-    head, _, *lines = (
-        line.strip("| ").split(" | ")
-        for line in README.partition("| rows of the database")[2].partition("\n\n")[0].splitlines()
-    )
-    assert len(lines) == 9
-    for name, *cells in lines:
-        tap, _, rest = name.removeprefix("kNN ").partition(", ")
-        delta = 0.0 if rest == "clean" else float(rest.rpartition(" ")[2])
-        for size, cell in zip(head, cells, strict=True):
-            key = {**best, "tap": tap, "delta": delta, "rows": int(size.replace(",", ""))}
-            (row,) = (row for row in record.results if key.items() <= row.items())
-            assert cell == f"{row['accuracy']:.3f}".lstrip("0"), (name, size)

@@ -15,20 +15,27 @@ from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class ASK(StandIn):
-    """The cross-entropy of the true class, if each class scores the mean similarity of its k nearest rows over T.
+    """Raise the cross-entropy of a soft vote, in which a class scores the mean similarity of its k nearest rows.
+
+    The rows are those near the clean image; they do not change with the perturbed one.
+
+    Cost:
+        One forward and backward pass up to the tap for each gradient, and no search; at the start one forward pass and the
+        distances to the class exemplars.
 
     Args:
-        k: How many rows of each class, those of the clean image; by default as many as vote.
-        temperature: T.
-        classes: How many take part: the true one, and the wrong ones whose rows are nearest.
+        k: Number of rows of each class; by default as many as vote in the defense.
+        temperature: Temperature T, above 0, by which similarities are divided.
+        classes: Number of classes that take part, at least 2: the true one and the wrong ones whose rows are nearest.
         similarity: ``l2`` for the negative distance, ``cosine`` for the cosine of the angle.
 
     References:
         Wang et al. 2022, "ASK: Adversarial soft k-nearest neighbor attack and defense", arXiv:2106.14300; in the
         authors' code, the class-wise loss.
+
     Differences from the paper:
-        Distances are divided by their mean over all rows of the clean image, so that T has no unit; of the classes
-        only the most promising take part, as a thousand are too many; the budget is that of this package.
+        Distances are divided by their mean over the rows of the clean image, so that T has no unit. Not all classes take
+        part, only the nearest. The budget is Δ, as for all attacks here.
     """
 
     suffix = "ASK"

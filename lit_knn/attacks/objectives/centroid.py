@@ -12,15 +12,21 @@ from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class TargetCentroid(StandIn):
-    """The negative squared distance to the mean of the m nearest rows of a wrong class, which follow the image.
+    """Approach the mean of the m nearest rows of a wrong class: the negative squared distance to it.
+
+    The m rows are looked up again at each step, around the image as it is then.
+
+    Cost:
+        One forward and backward pass up to the tap and the distances to the class exemplars for each gradient, no search;
+        all of it once for each of ``targets``.
 
     Args:
-        targets: How many wrong classes are tried one after the other, the one nearest to the clean image first. In
-            place of one that the database has no row of, the nearest is tried again.
-        m: How many rows; by default as many as vote.
+        targets: Number of wrong classes tried one after the other, the one nearest to the clean image first. Where the
+            database has no row of a class, the nearest class is tried again.
+        m: Number of rows; by default as many as vote in the defense.
 
     References:
-        Sabour et al. 2016, Equation 1, towards the feature of one image.
+        Sabour et al. 2016, Equation 1, where the target is the feature of one image.
     """
 
     suffix = "centroid"

@@ -10,7 +10,10 @@ from lit_knn.threat_models.attack_target import AttackTarget
 
 
 class CrossEntropy(Objective):
-    """The loss of the true class: what a network is trained to lower.
+    """Raise the network's cross-entropy of the true class.
+
+    Cost:
+        One forward and backward pass for each gradient.
 
     References:
         Dubey et al. 2019, Section 3.1.
@@ -23,7 +26,10 @@ class CrossEntropy(Objective):
 
 
 class Margin(Objective):
-    """The best wrong logit less the true one: above 0 exactly where the network is wrong.
+    """Raise the network's best wrong logit over the true one; above 0 exactly where the network is wrong.
+
+    Cost:
+        One forward and backward pass for each gradient.
 
     References:
         Carlini and Wagner 2017, Section V.A, f_6.

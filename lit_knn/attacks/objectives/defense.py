@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class DefenseMargin(Objective):
-    """The defense's best wrong score less its true one: above 0 exactly where the defense is wrong.
+    """Raise the defense's best wrong score over the true one; above 0 exactly where the defense is wrong.
 
-    A retrieval defense has no gradient of it, so that only attacks without gradients can climb it; for a defense that
-    is a differentiable function of the image (or is wrapped in :class:`lit_knn.defenses.BPDA`) all can.
+    It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a defense that is
+    a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack will do.
+
+    Cost:
+        One answer of the defense for each value: a forward pass, and a search where it retrieves; with a backward pass for
+        a gradient.
     """
 
     suffix = "defense"
@@ -31,7 +35,7 @@ class DefenseMargin(Objective):
 
 
 class StandIn(Objective):
-    """An objective with gradients in place of a retrieval's decision, which has none."""
+    """Replace the decision of a defense that retrieves, which has no gradient, by something that has one."""
 
     adaptive = True
 

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 
 class TargetedDLR(Objective):
-    """How far one wrong logit is above the true one, in units of the logits' spread: no confidence makes it vanish.
+    """Raise one wrong logit over the true one, in units of the logits' spread, which no confidence makes vanish.
+
+    Cost:
+        One forward and backward pass for each gradient and up to two forward passes more; all once for each of ``targets``.
 
     Args:
-        targets: Wrong classes tried, those with the highest clean logits. A network with fewer gives the first ones a
-            further random start.
+        targets: Number of wrong classes tried one after the other, those with the highest clean logits first. Where a
+            network has fewer, the first ones are tried again from another random start.
 
     References:
         Croce and Hein 2020, Section 4, the targeted version of the DLR loss, and Section 5 for its 9 targets.

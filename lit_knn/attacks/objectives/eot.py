@@ -18,7 +18,11 @@ FEWEST = 10  # evaluations before a candidate is chosen: with fewer, the luckies
 
 
 class EOT(Objective):
-    """Another objective, averaged over the draws of a randomized model or defense.
+    """Average another objective over the draws of a randomized model or defense.
+
+    Cost:
+        ``draws`` times the passes of the averaged objective for each gradient, in the memory of one; ``evaluations`` times
+        those of a value for each candidate that is chosen from.
 
     Args:
         objective: What is averaged.

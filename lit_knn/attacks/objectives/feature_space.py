@@ -16,7 +16,7 @@ Reading = Literal["grad_x", "literal", "literal_negated"]
 
 
 class FeatureSpace(StandIn):
-    """The sum of squared distances to the K neighbors of the clean image, Σ_k ‖g(x) − g(x'_k)‖².
+    """Flee the neighbors of the clean image: raise Σ_k ‖g(x) − g(x'_k)‖² over its K neighbors x'_k.
 
     The paper prints its gradient as ``Σ_k ∇_{x'} ‖g(x') − g(x)‖²``, with respect to the *neighbors*, and adds it to
     the query. The readings:
@@ -32,10 +32,14 @@ class FeatureSpace(StandIn):
 
     The clean image lies amid its neighbors, where this has little gradient: attacks start at random.
 
+    Cost:
+        ``grad_x``: one forward and backward pass up to the tap for each gradient. ``literal``, ``literal_negated``: K of
+        them and one more forward, and K images of the database in memory. One search at the start.
+
     Args:
-        reading: Which of them.
-        k: How many neighbors; by default as many as the defense asks.
-        exclude_self: Leave out a row that is the query itself, from which there is no direction away.
+        reading: Which of the readings above.
+        k: Number of neighbors; by default as many as the defense asks for.
+        exclude_self: Whether to leave out a row that is the query itself, from which there is no direction away.
 
     References:
         Dubey et al. 2019, Section 6.1, second equation.

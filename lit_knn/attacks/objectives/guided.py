@@ -1,4 +1,4 @@
-"""Sitawarin and Wagner's attack on nearest neighbors: exemplars of a wrong class in, those of the true class out."""
+"""Sitawarin and Wagner's objective on nearest neighbors: rows of a wrong class in, those of the true class out."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from lit_knn.attacks.objectives.defense import StandIn
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
-LEAD = 1e-5  # by which a guide has to be on its side of the border, as a share of it
+LEAD = 1e-5  # by which an exemplar has to be on its side of the border, as a share of it
 
 
 class GuidedNeighbors(StandIn):
-    """How far exemplars of the true class are within the distance η of the K-th neighbor, and those of a wrong one beyond.
+    """Pull rows of a wrong class among the K neighbors, and push those of the true class out.
 
-    ``−Σ_true relu(η − d²) − Σ_wrong relu(d² − η)``, 0 once all are where they should be. Border and exemplars, the
-    nearest rows of either class, are those of the image as it is now, and have no gradient; the wrong class is
-    the one whose exemplars are nearest on average.
+    The objective is ``−Σ_true relu(η − d²) − Σ_wrong relu(d² − η)``, summed over the m/2 nearest rows (exemplars) of each
+    class, where d is the distance to such a row and η the squared distance of the K-th neighbor. It is 0 once all
+    exemplars are on the right side of that border. Border and exemplars are looked up at each step, and have no gradient.
+    The wrong class is the one whose exemplars are nearest on average.
+
+    Cost:
+        One forward and backward pass up to the tap, one search for K rows and the distances to the class exemplars for each
+        gradient.
 
     Args:
-        m: How many exemplars, half of each class; by default 2 K, enough to replace all K neighbors.
+        m: Number of exemplars, half of each class, at least 2; by default 2 K, enough to replace all K neighbors.
 
     References:
         Sitawarin and Wagner 2020, "Minimum-norm adversarial examples on kNN and kNN-based models", arXiv:2003.06559.
+
     Differences from the paper:
-        A given budget instead of the smallest norm: no ‖x* − x‖² in the objective, and so no search for its weight,
-        and a constant m. ClassExemplars are looked up again at each step instead of each hundredth. The lead of 10⁻⁵ is relative
-        to η. Classes are those that rows vote for, not their labels.
+        The budget is given, and not the norm minimized: there is no ‖x* − x‖² in the objective, no search for its weight,
+        and m is constant. Exemplars are looked up at each step instead of at each hundredth. The lead of 10⁻⁵ over the
+        border is relative to η. Classes are those that rows vote for, not their labels.
     """
 
     suffix = "S&W"

@@ -18,25 +18,29 @@ Reading = Literal["literal", "shared_delta", "grad_x", "retrieval"]
 
 
 class NeighborPrediction(StandIn):
-    """The attacked network's loss of the image, and γ times that of the K neighbors of the clean image.
+    """Raise the network's loss of the image plus γ times its loss of the K neighbors of the clean image.
 
     The paper prints the gradient ``∇_x L(h(x), y) + γ Σ_k ∇_{x'} L(h(x'_k), y)`` and adds it to the query, although
     the second term is taken at other images, which do not move. The readings:
 
     - ``literal``, as printed: the second term is one constant direction Q for each query, computed once. It is what
       the loss of the neighbors would rise by, to first order, if they were perturbed as the query is.
-    - ``shared_delta``: that thought to the end, L(h(x'_k + x* − x), y); K passes for each step.
+    - ``shared_delta``: the same to every order, L(h(x'_k + x* − x), y), with the neighbors perturbed as the query is.
     - ``grad_x``: both terms with respect to the query. The neighbors do not depend on it, the second term is zero, and
       what remains is the cross-entropy, bit for bit.
     - ``retrieval``: the cross-entropy, and γ times an objective of which neighbors are found: :class:`SoftKNN`.
 
-    A neighbor that the network is sure to be of class y has almost no gradient, so that Q is that of the others.
+    Neighbors that the network confidently takes for class y have almost no gradient, so Q comes from the others.
+
+    Cost:
+        For each gradient one forward and backward pass; K more for ``shared_delta``, one more and a search for
+        ``retrieval``. At the start, for ``literal``, one search and K forward and backward passes.
 
     Args:
-        reading: Which of them.
-        gamma: γ, weight of a neighbor's loss, or of the soft-kNN margin.
-        k: How many neighbors; by default as many as the defense asks.
-        exclude_self: Leave out a row that is the query itself.
+        reading: Which of the readings above.
+        gamma: Weight γ, at least 0, of a neighbor's loss or of the soft-kNN margin.
+        k: Number of neighbors; by default as many as the defense asks for.
+        exclude_self: Whether to leave out a row that is the query itself.
 
     References:
         Dubey et al. 2019, Section 6.1, first equation (γ = 0.05, K = 50).

@@ -16,21 +16,26 @@ WRONG_CLASSES = 3  # whose exemplars join the pool
 
 
 class SoftKNN(StandIn):
-    """The logarithm of the best wrong score over the true one, with soft membership in the set of K neighbors.
+    """Raise the defense's own vote, best wrong score over true one, with K neighbors that are members to a degree.
 
-    Retrieval has no gradient, as a row either is among the K or is not. Here each row of a pool is a member to the
-    degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the next neighbor, and
-    the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The pool is retrieved
-    again at each call: the nearest rows, and exemplars, the rows nearest of the most promising wrong classes, as all
-    the nearest may be of the true class. ``T = c · max(d²_K − d²_1, d²_guide − η)`` (d_guide that of the nearest guide)
-    is as wide as the neighborhood, or wide enough for the nearest guide to count. η and T have no gradient.
+    A search has no gradient, as a row either is among the K neighbors or is not. Here each row of a pool at distance d is a
+    member to the degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the next
+    neighbor, and the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The pool is
+    looked up again at each step. It holds the nearest rows and, as these may all be of the true class, exemplars: the
+    nearest rows of the three nearest wrong classes. ``T = c · max(d²_K − d²_1, d²_e − η)``, with d_e that of the nearest
+    exemplar, is as wide as the neighborhood, or wide enough for the nearest exemplar to count. η and T have no gradient.
 
-    A vote of the hard combination is a constant of the row: what has a gradient is the membership, in both.
+    The value is the logarithm of the ratio of the two scores. With the hard combination, too, the membership has a
+    gradient; the vote of a row is constant.
+
+    Cost:
+        One forward and backward pass up to the tap, one search for ``pool`` rows and the distances to the class exemplars
+        for each gradient; features of ``pool`` + 3 ``exemplars`` rows for each image in memory.
 
     Args:
-        pool: How many nearest rows; at least 4 K, at most all.
-        exemplars: Rows of each of the three wrong classes; by default K.
-        temperature: c.
+        pool: Number of nearest rows in the pool; 4 K if that is more, all rows if there are fewer.
+        exemplars: Number of rows of each of the three wrong classes; by default K.
+        temperature: Factor c of the temperature T, above 0.
 
     References:
         Carlini and Wagner 2017, Section V.A (the margin); Sitawarin and Wagner 2020, arXiv:2003.06559 (exemplars).
@@ -59,9 +64,9 @@ class SoftKNN(StandIn):
         each = self.exemplars or k
         around = surrogate_defense.exemplars.around(features)
         exemplars = around.nearest(around.wrong(attacked.label, WRONG_CLASSES, each), each)  # (N, G, m)
-        guide = exemplars.ids.flatten(1)  # (N, G·m)
-        pool = torch.from_numpy(near).to(guide)
-        twice = (guide[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
+        exemplar_ids = exemplars.ids.flatten(1)  # (N, G·m)
+        pool = torch.from_numpy(near).to(exemplar_ids)
+        twice = (exemplar_ids[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
         counts = torch.cat([torch.ones_like(pool, dtype=torch.bool), exemplars.present.flatten(1) & ~twice], dim=1)
 
         vectors = torch.cat(
@@ -71,15 +76,15 @@ class SoftKNN(StandIn):
         with torch.no_grad():
             border, width = self._border(squared, near.shape[1], k, exemplars.present.flatten(1))
         membership = torch.sigmoid((border - squared) / width) * counts
-        scores = surrogate_defense.vote(np.concatenate([near, guide.cpu().numpy()], axis=1), membership)
+        scores = surrogate_defense.vote(np.concatenate([near, exemplar_ids.cpu().numpy()], axis=1), membership)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny)
 
     def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:
         """Return η and T, both ``(N, 1)``, of squared distances ``(N, near + exemplars)``."""
         ordered = squared[:, :near].sort(dim=1).values
         border = (ordered[:, k - 1 : k] + ordered[:, min(k, near - 1), None]) / 2
-        guide = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
-        width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], guide - border)
+        exemplar = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
+        width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], exemplar - border)
         number = torch.finfo(squared.dtype)
         least = (number.eps * ordered[:, -1:]).clamp_min(number.tiny**0.5)  # where all are at one distance, or at none
         return border, self.temperature * torch.maximum(width, least)

@@ -1,0 +1,37 @@
+"""What every defense of the package keeps; a new one is found by itself."""
+
+import pytest
+import torch
+
+from lit_knn.defenses import BitDepth, Defense, Query
+from lit_knn.randomness import Randomness
+from tests.conformance import examples
+
+DEFENSES = examples(
+    Defense, {"TransformedClassifier": {"transformation": BitDepth()}, "KNN": {"taps": ["early", "late"], "k": [1, 5]}}
+)
+
+
+@pytest.fixture
+def answer(classifier, gallery):
+    @torch.no_grad()
+    def call(defense, image, ids):
+        drawn = Randomness(0, ids)  # the same for an image in any batch
+        return defense(Query(image, classifier, gallery if defense.needed else None, defense.needed, randomness=drawn))
+
+    return call
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_it_scores_each_class_for_each_of_its_variants_whatever_the_batch(name, data, answer):
+    defense, batch = DEFENSES[name], data.on_after_batch_transfer(data.first_queries())
+    image, ids = batch["image"][:12], batch["id"][:12]
+    kept = image.clone()
+    together = answer(defense, image, ids)
+    assert together.shape == (len(defense.variants), 12, 10)
+    assert together.is_floating_point()
+    assert together.isfinite().all()
+    assert len(set(defense.variants)) == len(defense.variants)
+    assert torch.equal(image, kept)
+    apart = torch.cat([answer(defense, image[[row]], ids[[row]]) for row in range(12)], dim=1)
+    torch.testing.assert_close(apart, together, rtol=1e-4, atol=1e-4)

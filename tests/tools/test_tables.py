@@ -1,0 +1,125 @@
+"""The tables of the READMEs are those of the records: as the tool makes them, and as these few lines read the records."""
+
+import csv
+import importlib
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lit_knn.report.results import Record
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "tools" / "records"
+MEASURED = (RECORDS / "README.md").read_text()
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("tables")
+
+
+def cells(text, begins):
+    """Return the first table of a text whose head begins so, cell by cell."""
+    lines = itertools.takewhile(lambda line: line.startswith("|"), text[text.index(f"| {begins} |") :].splitlines())
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+
+
+def test_every_marked_table_is_what_the_tool_makes(tables, capsys):
+    marked = {path for path in ROOT.rglob("README.md") if "<!-- table: " in path.read_text()}
+    assert {ROOT / name for name in tables.FILES} >= {path for path in marked if ".venv" not in str(path)}
+    tables.main(["--check"])
+    assert not capsys.readouterr().err
+
+
+def test_another_number_in_a_file_is_named_and_mended(tables, tmp_path, monkeypatch, capsys):
+    for name in tables.FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    page = tmp_path / "tools" / "records" / "README.md"
+    page.write_text(MEASURED.replace(".465", ".565"))
+    with pytest.raises(SystemExit) as stopped:
+        tables.main(["--check"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("tools/records/README.md has tables that are not")
+    tables.main([])
+    assert page.read_text() == MEASURED
+
+
+@pytest.mark.parametrize(("record", "delta"), [("digits-adaptive", "0.1"), ("cifar10-adaptive", "0.02")])
+def test_the_table_of_all_attacks_is_that_of_its_record(record, delta):
+    """Columns are K = 50, CBW-D, soft; a white box is that of the column's tap."""
+    with (RECORDS / record / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["topk"] == "1" and row["combination"] in ("", "soft")]
+    found = {
+        (row["threat"], row["attack"], row["delta"], row["tap"]): f"{float(row['accuracy']):.3f}".lstrip("0")
+        for row in rows
+        if (row["k"], row["weighting"]) in (("", ""), ("50", "CBW-D"))
+    }
+    head, *lines = cells(MEASURED[MEASURED.index(f"<!-- table: all-attacks {record} ") :], "attack")
+    taps = [name.removeprefix("kNN ").removeprefix("no defense") for name in head[1:]]
+    names = {"gray": "gray_box", "black": "black_box", "all": "all"}
+    clean = dict(found)
+    for name, *values in lines:
+        threat, _, attack = name.partition(": ")
+        for tap, cell in zip(taps, values, strict=True):
+            if threat == "clean":
+                assert cell == clean["gray_box", "PGD", "0.0", tap]
+            else:
+                key = (names.get(threat, f"white_box {tap}"), attack, delta, tap)
+                assert cell == found.pop(key, ""), (name, tap)
+    left = {key for key in found if key[2] == delta}
+    assert not {key for key in left if key[0] in names.values() or (key[3] and key[0] == f"white_box {key[3]}")}
+
+
+def test_the_headline_is_part_of_the_tables_of_all_attacks():
+    _, *lines = cells((ROOT / "README.md").read_text(), "")
+    assert len(lines) == 8
+    for name, *values in lines:
+        record, _, column = name.partition(": ")
+        mark = f"<!-- table: all-attacks {'cifar10' if 'CIFAR' in record else 'digits'}-adaptive "
+        head, *table = cells(MEASURED[MEASURED.index(mark) :], "attack")
+        of = {line[0]: line[head.index(column)] for line in table}
+        assert values == [of["clean"], of["gray: PGD"], of["white: PGD-FS"], of["all: worst case"]]
+
+
+def test_the_cifar10_sizes_are_those_of_the_record():
+    record = Record.load(RECORDS / "cifar10" / "record.json")
+    best = {"k": 50, "weighting": "CBW-D", "combination": "soft", "topk": 1, "threat": "gray_box"}
+    head, *lines = cells(MEASURED, "rows of the database")
+    assert len(lines) == 9
+    for name, *values in lines:
+        tap, _, rest = name.removeprefix("kNN ").partition(", ")
+        delta = 0.0 if rest == "clean" else float(rest.rpartition(" ")[2])
+        for size, cell in zip(head[1:], values, strict=True):
+            key = {**best, "tap": tap, "delta": delta, "rows": int(size.replace(",", ""))}
+            (row,) = (row for row in record.results if key.items() <= row.items())
+            assert cell == f"{row['accuracy']:.3f}".lstrip("0"), (name, size)
+
+
+def test_the_cifar10_record_is_of_the_configuration():
+    record = Record.load(RECORDS / "cifar10" / "record.json")
+    text = (ROOT / "configs" / "cifar10.yaml").read_text()
+    deltas = json.loads(re.search(r"deltas: (\[.*\])", text)[1])
+    assert [delta for delta in record.config["model"]["deltas"] if delta] == deltas
+
+
+def test_the_benchmark_table_is_that_of_the_records():
+    _, *lines = cells((ROOT / "tools" / "README.md").read_text(), "command")
+    assert len(lines) > 25
+    for command, name, ratio, target, _ in lines:
+        (script,) = re.findall(r"python tools/(bench_\w+)\.py", command)
+        records = [json.loads(path.read_text()) for path in RECORDS.glob(f"{script}*.json")]
+        (found,) = [result for record in records for result in record["results"] if result["name"] == name]
+        assert f"{found['ratio']:.2f}" == ratio.partition(" ")[0]
+        assert target.partition(",")[0] == found["target"]
+        assert ("missed" in target) == (found["met"] is False)
+    shown = {name for _, name, *_ in lines}
+    for path in set(RECORDS.glob("bench_*.json")) - {RECORDS / "bench_index_codes.json"}:
+        held = {result["name"] for result in json.loads(path.read_text())["results"] if result["target"]}
+        assert held <= shown, path

@@ -1,0 +1,231 @@
+"""Write the tables of the READMEs from the records, so that no number in them is copied by hand.
+
+    python tools/tables.py            # rewrites every marked table
+    python tools/tables.py --check    # changes nothing; names the files whose tables are not those of the records
+
+A table lies between ``<!-- table: NAME ARGUMENTS -->`` and ``<!-- end of table -->``; names are those of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))  # also where a test imports this file
+
+import arithmetic as web_scale
+from rich.console import Console
+
+from lit_knn.report.results import Record
+from lit_knn.report.table import accuracy_table
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "tools" / "records"
+FILES = ("README.md", "configs/README.md", "tools/README.md", "tools/records/README.md", "lit_knn/attacks/README.md")
+MARKED = re.compile(r"(<!-- table: ([\w-]+)((?: [^ >]+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+Rows = list[dict[str, str]]
+SHOWN = {"k": "50", "weighting": "CBW-D", "combination": "soft"}  # the variant of a defense that tables show
+THREATS = {"gray_box": "gray", "black_box": "black", "all": "all"}
+BENCHMARKS = {  # record: command, how the names of its lines begin that the table shows
+    "bench_attack": ("bench_attack.py --clock cpu", ""),
+    "bench_defense": ("bench_defense.py --clock cpu", ""),
+    "bench_extract": ("bench_extract.py --clock cpu", ""),
+    "bench_extract_memory": ("bench_extract.py --only memory --counts 10000 1000000 --side 16", ""),
+    "bench_store": ("bench_store.py", ""),
+    "bench_packing": ("bench_packing.py …", "packed"),
+    "bench_pca": ("bench_pca.py --clock cpu", ""),
+    "bench_index": ("bench_index.py", ""),
+    "bench_index_sharded": ("bench_index.py --only sharded", ""),
+    "bench_report": ("bench_report.py", ""),
+}
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+
+
+def results(record: str) -> Rows:
+    """Read the top-1 accuracies of a record, of which only results.csv may have been kept."""
+    folder = RECORDS / record
+    if (folder / "record.json").exists():
+        found = [{key: str(value) for key, value in row.items()} for row in _load(record).results]
+    else:
+        with (folder / "results.csv").open() as file:
+            found = list(csv.DictReader(file))
+    shown = (row for row in found if row["topk"] == "1")
+    return [row for row in shown if not row["tap"] or SHOWN.items() <= row.items()]
+
+
+def accuracy(rows: Rows, /, **key: str) -> str:
+    """Return the accuracy of the one row that has these values, as tables write it: .985; "" if there is none."""
+    found = [row for row in rows if key.items() <= row.items()]
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} rows have {key}")
+    return _short(float(found[0]["accuracy"])) if found else ""
+
+
+def widest(rows: Rows) -> str:
+    """Return how far an end of a 95 % interval lies from its accuracy at most, rounded up to hundredths."""
+    away = max(max(float(r["high"]) - float(r["accuracy"]), float(r["accuracy"]) - float(r["low"])) for r in rows)
+    return _short(-(-away * 100 // 1) / 100).rstrip("0")
+
+
+def headline(*pairs: str) -> str:
+    """Return what each attacker leaves; `pairs` are a record and its Δ in turn."""
+    lines, notes = [], []
+    for record, delta in zip(pairs[::2], pairs[1::2], strict=True):
+        rows = results(record)
+        notes.append(f"{rows[0]['n']} images, 95 % intervals within ±{widest(rows)}")
+        for tap in dict.fromkeys(row["tap"] for row in rows):
+            lines.append(
+                [
+                    f"{record.partition('-')[0].replace('cifar', 'CIFAR-')}, Δ = {delta}: {_column(tap)}",
+                    accuracy(rows, threat="gray_box", attack="PGD", delta="0.0", tap=tap),
+                    accuracy(rows, threat="gray_box", attack="PGD", delta=delta, tap=tap),
+                    accuracy(rows, threat=f"white_box {tap}", attack="PGD-FS", delta=delta, tap=tap),
+                    accuracy(rows, threat="all", delta=delta, tap=tap),
+                ]
+            )
+    head = ["", "clean", "gray box, PGD", "white box, the paper's PGD-FS", "worst of all attacks"]
+    return f"{markdown(head, lines)}\n\nOf {'; '.join(dict.fromkeys(notes))}."
+
+
+def all_attacks(record: str, delta: str) -> str:
+    """Return the accuracy that each attack leaves at one Δ; a white box is that of the column's tap."""
+    rows = results(record)
+    taps = list(dict.fromkeys(row["tap"] for row in rows))
+    lines = [["clean", *(accuracy(rows, threat="gray_box", attack="PGD", delta="0.0", tap=tap) for tap in taps)]]
+    attacks = dict.fromkeys((row["threat"].partition(" ")[0], row["attack"]) for row in rows)
+    for threat, attack in sorted(attacks, key=lambda pair: pair[0] == "all"):
+        threats = {tap: threat if threat in THREATS else f"{threat} {tap}" for tap in taps}
+        cells = [accuracy(rows, threat=threats[tap], attack=attack, delta=delta, tap=tap) for tap in taps]
+        lines.append([f"{THREATS.get(threat, 'white')}: {attack}", *cells])
+    notes = f"\n\n{rows[0]['n']} images, Δ = {delta}, K = 50, CBW-D, soft; 95 % intervals within ±{widest(rows)}."
+    return markdown(["attack", *map(_column, taps)], lines) + notes
+
+
+def printed(record: str) -> str:
+    """Return the table that `lit-knn test` printed."""
+    console = Console(width=80)
+    with console.capture() as found:
+        console.print(accuracy_table(_load(record)))
+    lines = (line.rstrip() for line in found.get().rstrip().splitlines())
+    return "\n".join(["```text", *lines, "```"])
+
+
+def sizes(record: str, *deltas: str) -> str:
+    """Return the gray box's accuracy by the number of rows in the database."""
+    rows = results(record)
+    counts = sorted({int(row["rows"]) for row in rows if row["tap"]})
+    lines = []
+    for tap in dict.fromkeys(row["tap"] for row in rows if row["tap"]):
+        for delta in ("0.0", *deltas):
+            name = f"{_column(tap)}, {'clean' if delta == '0.0' else f'gray box, Δ = {delta}'}"
+            key = {"threat": "gray_box", "delta": delta, "tap": tap}
+            lines.append([name, *(accuracy(rows, **key, rows=str(count)) for count in counts)])
+    return markdown(["rows of the database", *(f"{count:,}" for count in counts)], lines)
+
+
+def benchmarks() -> str:
+    """Return the ratios of all benchmarks beside their targets."""
+    lines = []
+    for name, (command, begins) in BENCHMARKS.items():
+        record = json.loads((RECORDS / f"{name}.json").read_text())
+        for line in record["results"]:
+            if line["name"].startswith(begins):
+                ratio = f"{line['ratio']:.2f} ({line['low']:.2f} – {line['high']:.2f})"
+                target = line["target"] + {False: ", missed"}.get(line["met"], "")
+                lines.append([f"`python tools/{command}`", line["name"], ratio, target, record["date"][:10]])
+    return markdown(["command", "measured / base", "ratio (min – max)", "target", "date"], lines)
+
+
+def arithmetic() -> str:
+    """Return the table of `tools/arithmetic.py`."""
+    return web_scale.table(web_scale.IMAGES)
+
+
+def parts(contract: str) -> str:
+    """Return what derives from a class and YAML may name: arguments with defaults, purpose and, where stated, cost."""
+    module, _, name = contract.rpartition(".")
+    lines = []
+    for part in sorted(_derived(getattr(importlib.import_module(module), name)), key=lambda part: part.__name__):
+        arguments = [
+            given.name if given.default is given.empty else f"{given.name}={_yaml(given.default)}"
+            for given in inspect.signature(part).parameters.values()
+        ]
+        documentation = inspect.getdoc(part) or ""
+        cost = documentation.partition("\nCost:\n")[2].partition("\n\n")[0]
+        texts = (re.sub(r":\w+:`[\w.]+\.(\w+)`", r"`\1`", text) for text in (documentation.partition("\n")[0], cost))
+        cells = [" ".join(text.replace("``", "`").replace("|", "\\|").split()) for text in texts]
+        lines.append([f"`{part.__name__}`", f"`{', '.join(arguments)}`" if arguments else "", *cells])
+    used = 4 if any(line[3] for line in lines) else 3
+    return markdown(["class", "arguments and their defaults", "what", "cost"][:used], [line[:used] for line in lines])
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "headline": headline,
+    "all-attacks": all_attacks,
+    "printed": printed,
+    "sizes": sizes,
+    "benchmarks": benchmarks,
+    "arithmetic": arithmetic,
+    "parts": parts,
+}
+
+
+def filled(text: str) -> str:
+    """Return a README with each marked table made anew."""
+    return MARKED.sub(lambda found: f"{found[1]}{TABLES[found[2]](*found[3].split())}\n{found[4]}", text)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Rewrite the tables, or exit with code 1 after naming the files where they differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
+    options = parser.parse_args(args)
+    stale = [name for name in FILES if filled(text := (ROOT / name).read_text()) != text]
+    for name in stale:
+        if options.check:
+            print(f"{name} has tables that are not those of the records: run python tools/tables.py", file=sys.stderr)
+        else:
+            (ROOT / name).write_text(filled((ROOT / name).read_text()))
+            print(f"rewrote {name}")
+    if options.check and stale:
+        raise SystemExit(1)
+
+
+def _load(record: str) -> Any:
+    return Record.load(RECORDS / record / "record.json")
+
+
+def _derived(contract: type) -> set[type]:
+    """Return the classes of the package, abstract ones left out, that derive from one."""
+    below = contract.__subclasses__()
+    ours = {part for part in below if part.__module__.startswith("lit_knn.") and not inspect.isabstract(part)}
+    return ours.union(*map(_derived, below))
+
+
+def _yaml(value: object) -> str:
+    return value or "''" if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _column(tap: str) -> str:
+    return f"kNN {tap}" if tap else "no defense"
+
+
+if __name__ == "__main__":
+    main()
