@@ -1,4 +1,4 @@
-"""Who knows neither classifier nor defense, and attacks networks of their own."""
+"""A threat model: the attacker knows neither classifier nor defense, and attacks networks of their own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lit_knn.threat_models.base import Threat
 
 
 class BlackBox(Threat):
-    """The attacker knows neither classifier nor defense, and attacks networks of their own.
+    """Attack networks of the attacker's own, as someone must who knows neither classifier nor defense.
 
     Args:
-        surrogates: The attacker's networks; several are attacked together, by their mean probability.
-        name: What tables and figures call it: to be set where a run has several black boxes.
+        surrogates: The attacker's networks, at least one; several are attacked together, by their mean probability.
+        name: Name in tables and figures; must be set where a run has several black boxes.
 
     References:
         Dubey et al. 2019, Section 5.1 (there, a ResNet-18 for a ResNet-50); Liu et al. 2017, Section 5, ensembles.

@@ -29,13 +29,15 @@ class Found(NamedTuple):
 
 
 class ClassExemplars:
-    """A sample of the rows that vote for each class, with their features in memory.
+    """Hold a sample of the rows that vote for each class, with their features in memory.
+
+    Takes ``most`` · D · 4 bytes at most, and one reading of the predictions of all rows.
 
     Args:
-        gallery: Of which rows are taken.
-        tap: Whose features.
+        gallery: Database that the rows are taken from.
+        tap: Name of the tap whose features are held.
         most: Largest number of rows in all, evenly spread over the classes.
-        seed: Of the sample of a class that has more rows than that.
+        seed: Seed of the random choice among the rows of a class that has more than its share.
 
     Attributes:
         ids: ``(C, P)`` int64, rows of the store, 0 where a class has fewer than P.

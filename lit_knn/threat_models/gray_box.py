@@ -1,4 +1,4 @@
-"""Who knows the classifier, and nothing of the defense."""
+"""A threat model: the attacker knows the classifier, and nothing of the defense."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lit_knn.threat_models.base import Threat
 
 
 class GrayBox(Threat):
-    """The attacker knows the classifier, and neither the defense nor its database.
+    """Attack the defended classifier, as someone does who knows neither the defense nor its database.
 
     References:
         Dubey et al. 2019, Section 5.1.

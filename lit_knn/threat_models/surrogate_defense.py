@@ -22,11 +22,11 @@ ROUNDING = 2.0**-10  # a stored float16 feature is within this share of its norm
 
 
 class SurrogateDefense:
-    """A copy of one defense variant, to look into and to ask.
+    """Answer as one variant of a defense does, and show the attacker its features, neighbors and votes.
 
     Args:
         classifier: The defended classifier.
-        defense: What answers, with one variant.
+        defense: The defense that is copied, with one variant.
         gallery: The attacker's view of the database; None for a defense without retrieval.
 
     Raises:

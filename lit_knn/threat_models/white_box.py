@@ -1,4 +1,4 @@
-"""Who knows classifier and defense, and holds a database of their own."""
+"""A threat model: the attacker knows classifier and defense, and holds a database of their own."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 class WhiteBox(Threat):
-    """The attacker knows classifier and defense, and holds a database of their own: all, some or none of the defense's.
+    """Attack a copy of the defense over the attacker's database, which has all, some or none of the defense's rows.
 
     Both databases are parts of the same store, in the same random order: the defense searches its first
-    ``model.database.rows``, the attacker ``rows`` of which a share of ``overlap`` are the defense's.
+    ``model.database.rows``; the attacker searches ``rows``, a share ``overlap`` of which the defense searches as well.
 
     Args:
         defense: What the attacker copies, with one variant; by default each tap of each kNN defense of the run in turn
             (largest K, CBW-D and soft), a threat of its own for each.
-        rows: Size of the attacker's database; by default that of the defense's.
-        overlap: Share of it that the defense's database holds as well, in [0, 1]. With 1, fewer rows are a random
-            subset (Figure 6b); below, the store must have the others besides the defense's (Figure 6c).
-        name: What tables and figures call it: to be set where a run has several white boxes.
+        rows: Number of rows in the attacker's database, at least 1; by default as many as the defense searches.
+        overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a random
+            subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
+            (Figure 6c).
+        name: Name in tables and figures; must be set where a run has several white boxes.
 
     References:
         Dubey et al. 2019, Section 6.

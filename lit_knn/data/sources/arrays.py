@@ -20,7 +20,9 @@ HASHED = 1 << 28  # bytes of an array that its identity reads: half a second
 
 
 class Arrays(ImageSource):
-    """M images in one array, ``(M, H, W, 3)`` or ``(M, 3, H, W)``, uint8 or float in [0, 1]; floats are not rounded.
+    """Read M images from one array, ``(M, H, W, 3)`` or ``(M, 3, H, W)``, uint8 or float in [0, 1].
+
+    Floats are not rounded.
 
     CIFAR-10-C at severity 5 is ``{images: fog.npy, labels: labels.npy, rows: [40000, 50000]}``. Files are .npy, .npz,
     .pt and .safetensors; only .npz is read as a whole, and nothing is unpickled.
@@ -30,8 +32,8 @@ class Arrays(ImageSource):
         labels: A file of ``(M,)`` integers from 0, −1 where unknown; null takes ``labels_key`` of the file of images.
         images_key: Name of the images in a file of several arrays, a position where they are a list or tuple.
         labels_key: Name of the labels.
-        rows: The first row and the one after the last, as Python counts them; null takes all.
-        layout: ``NHWC`` or ``NCHW``; null goes by the one dimension that is 3.
+        rows: Range of rows ``[first, end]``, without the end, as in Python; null takes all.
+        layout: Order of the dimensions, ``NHWC`` or ``NCHW``; null takes the one dimension of length 3 for the channels.
         classes: Names of the classes, all of the network's, as of `ImageFolder`; the labels are their numbers.
         shard_size: Images per shard; the unit of resuming an extraction.
 

@@ -16,10 +16,12 @@ _SHARD_SIZE = 10_000
 
 
 class CIFAR10(ImageSource):
-    """The 60,000 images of 32×32 pixels, five shards for training and one for the test.
+    """Read CIFAR-10, 60,000 images of 32×32 pixels, as torchvision lays it out.
+
+    The training images are five shards, the test images one.
 
     Args:
-        root: The folder that holds ``cifar-10-batches-py``; torchvision checks the files before it unpickles them.
+        root: Folder that holds ``cifar-10-batches-py``; torchvision checks the files before it unpickles them.
         split: ``train`` or ``test``.
 
     References:

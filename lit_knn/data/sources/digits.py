@@ -15,7 +15,7 @@ _TEST_SIZE = 500
 
 
 class Digits(ImageSource):
-    """The 1,797 digits of 8×8 pixels in scikit-learn, split once and for all.
+    """Read the 1,797 handwritten digits of 8×8 pixels that scikit-learn carries, in a fixed split.
 
     Args:
         split: ``train`` (1,297 images), ``test`` (500, each class in proportion) or ``all``.

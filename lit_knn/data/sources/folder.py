@@ -17,7 +17,7 @@ from lit_knn.errors import UserError
 
 
 class ImageFolder(ImageSource):
-    """A folder of images: each sub-folder with images is a class.
+    """Read a folder of images, in which each sub-folder with images is a class.
 
     Without sub-folders labels come from a file, or from WordNet ids in the files' names, or are −1. Sub-folders named by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are counted through,
     whole numbers in their order and all else as text, and have to be as many as the network's classes, unless

@@ -20,7 +20,7 @@ _LABELS = (  # below root or above it, where what comes with the images is unpac
 
 
 class ImageNet(ImageFolder):
-    """ILSVRC 2012: ``root/val/n01440764/*.JPEG`` and so on, all classes or some; or a flat ``val`` and its labels.
+    """Read ImageNet (ILSVRC 2012): ``root/val/n01440764/*.JPEG``, all classes or some, or a flat ``val`` and its labels.
 
     Classes are numbered in the order of their 1,000 WordNet ids, whichever are there, unless ``classes`` says
     otherwise. Labels of a flat ``val`` are WordNet ids in the files' names, or in Kaggle's ``LOC_val_solution.csv``, Caffe's ``val.txt`` or the devkit's

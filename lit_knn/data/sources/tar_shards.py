@@ -25,22 +25,25 @@ _LABELS = 1 << 63  # what a store's column holds
 
 
 class TarShards(ImageSource):
-    """Tar files of ``key.jpg`` (or .png, .webp, .ppm and other formats of `ImageFolder`) with an optional ``key.cls`` or ``key.json`` beside it.
+    """Read tar shards of images as WebDataset and img2dataset write them, each image at random access.
 
-    That is what img2dataset writes, too. The label is in ``key.cls``, or ``label`` or ``cls`` of the object in
-    ``key.json``: a number, or a WordNet id of ImageNet or other name in ``classes``; else the key's folder may be such a
-    name, or its file name hold such an id; else it is unknown. Other members are ignored: captions, metadata of images that could not be downloaded, further
-    images of a sample that has one (``key.mask.png``). What looks like an image and is none by WebDataset's rules, such
-    as ``shot_0.5.png`` of key ``shot_0``, is listed; queries are refused for it. A tar file without images is a shard
-    of length 0, since of ten thousand shards of a crawl some are.
+    A sample is ``key.jpg`` (or .png, .webp, .ppm and the other formats of `ImageFolder`) with an optional label:
+
+    - ``key.cls``, or ``label`` or ``cls`` of the object in ``key.json``: a number, a WordNet id of ImageNet, or another
+      name in ``classes``;
+    - else the key's folder, if it is such a name, or a WordNet id in its file name;
+    - else it is unknown, −1.
+
+    Other members are ignored: captions, metadata of failed downloads, further images of a sample (``key.mask.png``). What
+    looks like an image and is none by WebDataset's rules, such as ``shot_0.5.png`` of key ``shot_0``, is listed, and
+    queries are refused for it. A tar file without images is a shard of length 0, as some of ten thousand of a crawl are.
 
     Args:
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local
             files.
-        classes: The network's classes: a list of names in the order of its outputs, the number of each ({cat: 3}), or a
-            file of either: JSON, or text with a class per line, where a WordNet id may go before a readable name;
-            or ``ImageNet``.
-            Labels are then held to it.
+        classes: The network's classes, to which labels are then held: a list of names in the order of its outputs, the
+            number of each ({cat: 3}), a file of either (JSON, or text with a class per line, where a WordNet id may go
+            before a readable name), or ``ImageNet``.
 
     References:
         https://github.com/webdataset/webdataset, https://github.com/rom1504/img2dataset

@@ -28,7 +28,7 @@ _HEADER, _WIDTH = 1023, 32  # bytes of a list's first line, and of each name, wi
 
 
 class YFCC100M(ImageSource):
-    """The photos of YFCC-100M in the layout of its image mirror, ``abc/def/abcdef….jpg``; videos are left out.
+    """Read the photos of YFCC-100M from a copy of its image mirror, ``abc/def/abcdef….jpg``; videos are left out.
 
     The first use reads the metadata once, for about an hour, and keeps a list of the photos' names: 33 bytes each, as
     text. A shard is a range of that list, so that opening one costs one read and no memory for the others, and
