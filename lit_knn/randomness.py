@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cached_property
 
 import torch
@@ -60,3 +61,8 @@ class Randomness:
         normal = self.normal(like)
         length: Tensor = torch.linalg.vector_norm(normal.flatten(1), dim=1)
         return normal / length.view(-1, 1, 1, 1)
+
+
+def run_seed() -> int:
+    """Return what `seed_everything` was called with, 0 if it was not: the seed of all that a run draws for defenses."""
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -2,6 +2,7 @@
 
 from .database import Database
 from .gallery import Gallery
+from .resource import Resource
 from .stored_gallery import StoredGallery
 
-__all__ = ["Database", "Gallery", "StoredGallery"]
+__all__ = ["Database", "Gallery", "Resource", "StoredGallery"]

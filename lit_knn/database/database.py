@@ -3,6 +3,7 @@
 folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
 folder/store/                  sealed HDF5 shards and their manifest
 folder/index/<tap>/            built by `lit-knn index`, if the index is in files
+folder/resources/<name>/       what a defense needs besides, built by `lit-knn index`
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal, final
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
+from lit_knn.database.resource import SEALED, Resource
 from lit_knn.database.store import Schema, Store, sealed_header, shard_name
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
@@ -119,6 +121,10 @@ class Database:
         """Folder of a tap's index."""
         return self.path / "index" / tap
 
+    def resource_path(self, name: str) -> Path:
+        """Folder of a resource."""
+        return self.path / "resources" / name
+
     def shard_path(self, shard: int) -> Path:
         """File of the rows of one source shard."""
         return self.store_path / shard_name(shard)
@@ -182,8 +188,10 @@ class Database:
                 f"not: set it to {kept}, or another model.database.path"
             )
 
-    def is_complete(self) -> bool:
-        """Return whether store and indexes have been built, from whatever."""
-        return (self.store_path / "manifest.json").exists() and all(
-            self.index.is_built(self.index_path(tap)) for tap in self.taps
+    def is_complete(self, resources: Iterable[Resource] = ()) -> bool:
+        """Return whether store, indexes and resources have been built, from whatever."""
+        return (
+            (self.store_path / "manifest.json").exists()
+            and all(self.index.is_built(self.index_path(tap)) for tap in self.taps)
+            and all((self.resource_path(resource.name) / SEALED).exists() for resource in resources)
         )

@@ -61,6 +61,10 @@ class Gallery(ABC):
         """Return what rows ``(N, K)`` predict."""
 
     @abstractmethod
+    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""
+
+    @abstractmethod
     def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return a weight of rows ``(N, K)``, float32."""
 

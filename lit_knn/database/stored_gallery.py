@@ -133,6 +133,10 @@ class StoredGallery(Gallery):
         """Return what rows ``(N, K)`` predict."""
         return self.store.predictions(ids, device)
 
+    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""
+        return torch.from_numpy(self.store.labels(ids)).to(device)
+
     def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return a weight column of rows ``(N, K)``, float32."""
         return torch.from_numpy(self.store.weights(name, ids)).to(device)

@@ -8,6 +8,7 @@ from .neighbors.knn import KNN
 from .neighbors.weighting import CBWD, CBWE, UW, Weighting
 from .none import NoDefense
 from .query import Query, Seen
+from .requirements import Requirements
 from .transformations import BPDA, BitDepth, Transformation, TransformedClassifier
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Defense",
     "NoDefense",
     "Query",
+    "Requirements",
     "Seen",
     "Transformation",
     "TransformedClassifier",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from lit_knn.defenses.query import Query
+from lit_knn.defenses.requirements import Requirements
 from lit_knn.report.results import Variant
 
 
@@ -15,12 +16,10 @@ class Defense(ABC):
     """A way to classify an image that may have been attacked.
 
     Attributes:
-        uses_image: Whether it looks at the image itself, and not only at logits, features and neighbors.
         random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part of
             what its results depend on.
     """
 
-    uses_image: bool = True
     random: bool = True
 
     @property
@@ -28,10 +27,19 @@ class Defense(ABC):
     def variants(self) -> list[Variant]:
         """The lines of the results table that this defense fills, in the order of its scores."""
 
+    def requirements(self) -> Requirements:
+        """Return what has to be ready before it is asked; by default the image, and nothing that has to be built."""
+        return Requirements()
+
     @property
     def needed(self) -> dict[str, int]:
         """Largest number of neighbors wanted, by tap; empty for a defense without retrieval."""
-        return {}
+        return dict(self.requirements().neighbors)
+
+    @property
+    def uses_image(self) -> bool:
+        """Whether it looks at the image itself."""
+        return self.requirements().image
 
     @abstractmethod
     def __call__(self, query: Query) -> Tensor:

@@ -6,13 +6,17 @@ from torch import Tensor
 
 from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.query import Query
+from lit_knn.defenses.requirements import Requirements
 
 
 class NoDefense(Defense):
     """Classify the attacked image with the classifier."""
 
-    uses_image = False
     random = False
+
+    def requirements(self) -> Requirements:
+        """Nothing but logits."""
+        return Requirements(image=False)
 
     @property
     def variants(self) -> list[Variant]:

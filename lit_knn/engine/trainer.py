@@ -153,7 +153,7 @@ class EvalTrainer(RunTrainer):
         part: str = "",
         stage: Literal["all", "train", "add", "merge"] = "all",
     ) -> None:
-        """Build the search index of each tap from the store.
+        """Build the search index of each tap from the store, and then what else the defenses need.
 
         Args:
             model: Its database says which index.
@@ -163,13 +163,12 @@ class EvalTrainer(RunTrainer):
             stage: ``train`` on a sample, ``add`` the rows of a part, ``merge`` all parts; or one after the other.
         """
         if part and stage != "add":
-            raise UserError(
-                f"part is {part!r}, which only `index --stage add` takes: add --stage add, or leave --part out"
-            )
+            raise UserError(f"part is {part!r}, which only `index --stage add` takes: add that, or leave --part out")
         with self._command("index", model):
             if self.is_global_zero:
                 builder = IndexBuilder(validation.require_database(model.database), model.classifier, datamodule)
-                builder.build(stage, Partition.parse(part) if stage == "add" else Partition(), model.needed)
+                required, rows = model.requirements, Partition.parse(part) if stage == "add" else Partition()
+                builder.build(stage, rows, required.neighbors, required.resources)
 
     def test(self, model: Evaluation, datamodule: ImageData) -> None:  # type: ignore[override]
         """Attack, defend and score; write record, results and figures into the folder of the run.
@@ -187,10 +186,10 @@ class EvalTrainer(RunTrainer):
                 "of them up to 1.0, is accepted"
             )
         self.keeps_record = True
-        if model.needed:
+        if model.requirements.database:
             validation.verify_sources(datamodule)
             database = validation.require_database(model.database)
-            if database.build_missing and not database.is_complete():
+            if database.build_missing and not database.is_complete(model.requirements.resources):
                 self.extract(model, datamodule, str(Partition()))  # an array of tests is not one of extractions
                 self.index(model, datamodule)
         with self._command("test", model, timed=False):  # its record says how long it took

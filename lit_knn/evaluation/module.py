@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from lit_knn.attacks import Attack, Attempt
 from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Variant, most_needed, randomized
+from lit_knn.defenses import Defense, NoDefense, Query, Requirements, Variant, most_needed, randomized
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.cache import ActivationCache, BatchKey
@@ -25,12 +24,13 @@ from lit_knn.evaluation.cases import pair
 from lit_knn.evaluation.metrics import Tally
 from lit_knn.evaluation.observation import Observation, Observer
 from lit_knn.evaluation.provenance import CLEAN, run_origin
+from lit_knn.evaluation.readiness import joint_requirements, open_database
 from lit_knn.evaluation.run_context import context_of
 from lit_knn.evaluation.run_files import RunFiles
 from lit_knn.evaluation.sample_results import SampleResultFiles
 from lit_knn.evaluation.scorers import scorers
 from lit_knn.evaluation.scoring import score
-from lit_knn.randomness import Randomness
+from lit_knn.randomness import Randomness, run_seed
 from lit_knn.report.results import Row
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
@@ -110,9 +110,9 @@ class Evaluation(pl.LightningModule):
         return most_needed(self.defenses)
 
     @property
-    def seed(self) -> int:
-        """Of defenses that draw: the number that `seed_everything` was called with, 0 if it was not."""
-        return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+    def requirements(self) -> Requirements:
+        """What defenses, and attackers' copies of them, need together."""
+        return joint_requirements(self.defenses, self.threats)
 
     @property
     def sample_results(self) -> SampleResultFiles | None:
@@ -138,8 +138,7 @@ class Evaluation(pl.LightningModule):
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         set_precision(self, self.trainer.precision)
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
-        self.views = validation.require_database(self.database).open(self.classifier, self.data) if self.needed else []
-        validation.verify_neighbors(self.needed, self.views)
+        self.views = open_database(self.database, self.requirements, self.classifier, self.data)
         self._surrogate_defenses.clear()  # they are of the database as it was opened before
         for threat in self.threats:
             self.surrogate_defense(threat)
@@ -158,8 +157,8 @@ class Evaluation(pl.LightningModule):
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
         self._context = context_of(self.trainer)
-        self._scorers = scorers(self.defenses, self.views, self.seed)
-        self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, self.seed)
+        self._scorers = scorers(self.defenses, self.views, run_seed())
+        self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, run_seed())
         self._files = RunFiles.of(self, self._observer, self._context)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -208,7 +207,7 @@ class Evaluation(pl.LightningModule):
 
     def query(self, ids: Tensor, image: Tensor) -> Query:
         """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images with these ids ``(N,)``."""
-        return Query(image, self.classifier, self.gallery, self.needed, None, Randomness(self.seed, ids))
+        return Query(image, self.classifier, self.gallery, self.needed, None, Randomness(run_seed(), ids))
 
     def on_test_epoch_end(self) -> None:
         """Search for all batches that wait, prove that each query was seen exactly once, merge the counts of all processes.

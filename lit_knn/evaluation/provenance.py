@@ -12,6 +12,7 @@ from torch import nn
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.data import ImageData
+from lit_knn.randomness import run_seed
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, digest
 from lit_knn.storage.origin import claim
@@ -91,7 +92,7 @@ def run_origin(evaluation: Evaluation) -> Fingerprint:
             for name, value in view.identity().items()
         },
         "defenses": describe(evaluation.defenses),
-        **({"seed": str(evaluation.seed)} if any(defense.random for defense in evaluation.defenses) else {}),
+        **({"seed": run_seed()} if any(defense.random for defense in evaluation.defenses) else {}),
         "lines": [str(variant) for variant in evaluation.variants],
         "cases": [[threat.name, attack.name] for threat, attack in evaluation.cases],
         "deltas": evaluation.deltas,

@@ -21,9 +21,11 @@ class Threat(nn.Module, ABC):
     Attributes:
         adaptive: Whether the attacker knows the defense. An attack whose objective looks at it is run by such attackers
             only, any other one by the others only: against the classifier alone both would do the same.
+        defense: What the attacker copies, if anything.
     """
 
     adaptive: bool = False
+    defense: Defense | None = None
 
     def __init__(self, *, name: str) -> None:
         super().__init__()

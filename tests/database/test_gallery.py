@@ -41,6 +41,9 @@ def test_what_is_known_of_a_row(any_gallery):
     assert predictions.probability.shape == (2, 3, any_gallery.num_classes)
     torch.testing.assert_close(predictions.probability.sum(2), torch.ones(2, 3), atol=2e-3, rtol=0)
     assert any_gallery.weights("cbw_e", ids=ids, device=CPU).shape == (2, 3)
+    labels = any_gallery.labels(ids, CPU)
+    assert labels.dtype == torch.int64
+    assert (labels == predictions.classes()).double().mean() > 0.8  # the network is mostly right
     images = any_gallery.images(ids, CPU)
     assert images.shape == (2, 3, 3, 8, 8)
     assert 0 <= images.min() <= images.max() <= 1

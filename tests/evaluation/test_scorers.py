@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lit_knn.backbones import Tap
@@ -24,7 +26,8 @@ def test_each_answer_says_how_many_rows_it_comes_from(views):
 class Looking(KNN):
     """Retrieves, and looks at the image."""
 
-    uses_image = True
+    def requirements(self):
+        return replace(super().requirements(), image=True)
 
 
 def test_only_a_defense_that_looks_has_a_column_and_its_settings_and_database_decide_which(views):

@@ -3,7 +3,17 @@ import torch
 
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, BitDepth, Defense, NoDefense, Query, Seen, TransformedClassifier, Variant
+from lit_knn.defenses import (
+    KNN,
+    BitDepth,
+    Defense,
+    NoDefense,
+    Query,
+    Requirements,
+    Seen,
+    TransformedClassifier,
+    Variant,
+)
 from lit_knn.evaluation.observation import Observation
 from lit_knn.evaluation.scorers import Scorer, scorers
 from lit_knn.evaluation.scoring import score
@@ -13,8 +23,10 @@ from tests.conftest import TAPS
 class Second(Defense):
     """Two variants: the logits, and these with classes 0 and 1 exchanged."""
 
-    uses_image = False
     variants = (Variant("same"), Variant("swapped"))
+
+    def requirements(self):
+        return Requirements(image=False)
 
     def __call__(self, query):
         return torch.stack([query.logits, query.logits[:, [1, 0, 2]]])

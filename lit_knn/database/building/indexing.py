@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from lit_knn.backbones import Classifier
 from lit_knn.data import ImageData
 from lit_knn.database.database import Database
 from lit_knn.database.index.recall import Truth
+from lit_knn.database.resource import Resource
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 
@@ -27,17 +28,41 @@ class IndexBuilder:
     """
 
     def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
-        self._database = database
+        self._database, self._classifier, self._data = database, classifier, data
         self._store = Store(database.store_path, fingerprint=database.fitted(classifier, data)[1])
 
-    def build(self, stage: Literal["all", "train", "add", "merge"], part: Partition, needed: Mapping[str, int]) -> None:
+    def build(
+        self,
+        stage: Literal["all", "train", "add", "merge"],
+        part: Partition,
+        needed: Mapping[str, int],
+        resources: Sequence[Resource] = (),
+    ) -> None:
         """Take one step, or all; what is done already is not done again.
 
         Args:
             stage: Which.
             part: Of the rows, to be added.
             needed: How many neighbors will be asked for, by tap.
+            resources: What defenses need besides, built once all indexes are; several of one name are the same.
         """
+        self._build_indexes(stage, part, needed)
+        if resources and stage in ("all", "merge"):
+            self._build_resources(resources)
+
+    def _build_resources(self, resources: Sequence[Resource]) -> None:
+        """Build those that are missing, damaged or were made from something else."""
+        gallery = self._database.open(self._classifier, self._data)[-1]
+        for resource in resources:
+            folder = self._database.resource_path(resource.name)
+            if not resource.is_complete(folder, gallery):
+                resource.build(folder, self._classifier, gallery)
+                log.info("resource %s is sealed in %s", resource.name, folder)
+        gallery.finish()
+
+    def _build_indexes(
+        self, stage: Literal["all", "train", "add", "merge"], part: Partition, needed: Mapping[str, int]
+    ) -> None:
         index, store = self._database.index, self._store
         if index.exhaustive:
             log.info("there is no index to build: the store itself is searched, exactly")

@@ -11,6 +11,7 @@ from typing import Any
 from lit_knn.backbones import Classifier, Projection
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.database import Database
+from lit_knn.database.resource import resource_findings
 from lit_knn.database.store import Store, changed_columns, hash_keys, read_header, read_manifest
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
@@ -45,7 +46,7 @@ def verify(database: Database, classifier: Classifier, data: ImageData, part: Pa
 
 
 def findings(database: Database, classifier: Classifier, data: ImageData, part: Partition) -> Iterator[str]:
-    """Yield what is wrong: with projections, manifest, every column of every shard of a part, and indexes."""
+    """Yield what is wrong: with projections, manifest, every column of every shard of a part, indexes and resources."""
     expected: Fingerprint = {}
     for tap, origin in database.origins(classifier, data).items():
         try:
@@ -70,6 +71,7 @@ def findings(database: Database, classifier: Classifier, data: ImageData, part: 
     yield from _shard_findings(database.store_path, manifest, data.database_source, part)
     for tap in database.taps:
         yield from _index_findings(database, tap)
+    yield from resource_findings(database.path / "resources")
 
 
 def _index_findings(database: Database, tap: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
 from lit_knn.defenses.neighbors.weighting import CBWD, CBWE, UW, Weighting
 from lit_knn.defenses.query import Query
+from lit_knn.defenses.requirements import Requirements
 from lit_knn.errors import UserError
 
 COMBINE = {"soft": soft, "hard": hard}
@@ -33,7 +34,6 @@ class KNN(Defense):
         Dubey et al. 2019, Section 4 and Appendix C.
     """
 
-    uses_image = False
     random = False
 
     def __init__(
@@ -60,10 +60,9 @@ class KNN(Defense):
             for tap, combination, k, weighting in product(self.taps, self.combinations, self.k, self.weightings)
         ]
 
-    @property
-    def needed(self) -> dict[str, int]:
+    def requirements(self) -> Requirements:
         """The largest K, for each tap."""
-        return dict.fromkeys(self.taps, max(self.k))
+        return Requirements(neighbors=dict.fromkeys(self.taps, max(self.k)), image=False)
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)`` in the order of ``variants``."""

@@ -85,6 +85,10 @@ class BinarizationGallery(Gallery):
         one_hot = F.one_hot(self._vote[torch.from_numpy(ids)], self.num_classes)  # (N, K, C)
         return NeighborPredictions(one_hot.float().to(device), None, self.num_classes)
 
+    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return what rows ``(N, K)`` predict, int64."""
+        return self._vote[torch.from_numpy(ids)].to(device)
+
     def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return 1 for each of the rows ``(N, K)``, float32."""
         del name

@@ -14,7 +14,7 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.evaluation.metrics import hits
-from lit_knn.randomness import Randomness
+from lit_knn.randomness import Randomness, run_seed
 from lit_knn.report.results import Finding, Verdict
 from lit_knn.threat_models import Threat
 
@@ -74,7 +74,7 @@ class MoreEffort(Check):
         model = threat.attacked(evaluation.classifier)
         surrogate_defense = evaluation.surrogate_defense(threat)
 
-        own = Randomness(evaluation.seed, evidence.ids, "more effort")
+        own = Randomness(run_seed(), evidence.ids, "more effort")
 
         @torch.no_grad()
         def right(image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import Objective
 from lit_knn.backbones import Classifier
 from lit_knn.data import Preprocessing
-from lit_knn.defenses import KNN, UW, NoDefense
+from lit_knn.defenses import KNN, UW, NoDefense, Requirements
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import from_text, to_text
 from lit_knn.threat_models import GrayBox, WhiteBox
@@ -112,7 +112,8 @@ def test_a_white_box_over_the_same_view_is_not_attacked_again(evaluate, gradient
 class Sly(Bright):
     """Says that it does not look, and looks."""
 
-    uses_image = False
+    def requirements(self):
+        return Requirements(image=False)
 
 
 @pytest.mark.parametrize("cache", [False, True])

@@ -1,0 +1,30 @@
+"""What a defense needs beyond the classifier's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lit_knn.database.resource import Resource
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What an evaluation has ready for a defense before it asks.
+
+    Args:
+        neighbors: Largest number of neighbors wanted, by tap.
+        image: Whether it looks at the image itself, and not only at logits, features and neighbors.
+        labels: Whether it goes by the true classes of rows, which a database may not have.
+        resources: What has to be built from the database besides the store and its indexes, by ``lit-knn index``.
+    """
+
+    neighbors: Mapping[str, int] = field(default_factory=dict)
+    image: bool = True
+    labels: bool = False
+    resources: Sequence[Resource] = ()
+
+    @property
+    def database(self) -> bool:
+        """Whether a database has to be open."""
+        return bool(self.neighbors or self.labels or self.resources)

@@ -1,0 +1,74 @@
+"""What defenses need, opened for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lit_knn.database import Resource, StoredGallery
+from lit_knn.defenses import Requirements, most_needed
+from lit_knn.errors import UserError
+from lit_knn.evaluation import validation
+
+if TYPE_CHECKING:
+    from lit_knn.backbones import Classifier
+    from lit_knn.data import ImageData
+    from lit_knn.database import Database
+    from lit_knn.defenses import Defense
+    from lit_knn.threat_models import Threat
+
+TRIED = 100_000  # rows that are asked for a label
+
+
+def joint_requirements(defenses: Sequence[Defense], threats: Sequence[Threat]) -> Requirements:
+    """Return what several defenses need together, and besides neighbors what attackers' copies of them do.
+
+    Raises:
+        UserError: If two resources share a folder and differ.
+    """
+    asked = [*defenses, *(threat.defense for threat in threats if threat.defense)]
+    each = [defense.requirements() for defense in asked]
+    resources = [resource for required in each for resource in required.resources]
+    known: dict[str, Resource] = {}
+    for resource in resources:
+        first = known.setdefault(resource.name, resource)
+        if (type(first), first.settings()) != (type(resource), resource.settings()):
+            raise UserError(f"two resources called {resource.name} differ: give each a name of its own")
+    return Requirements(
+        neighbors=most_needed(defenses),
+        image=any(required.image for required in each),
+        labels=any(required.labels for required in each),
+        resources=resources,
+    )
+
+
+def open_database(
+    database: Database | None, required: Requirements, classifier: Classifier, data: ImageData
+) -> list[StoredGallery]:
+    """Open a database in each of its sizes, and resources; nothing where nothing of it is needed.
+
+    Raises:
+        UserError: If there is no database, a part is missing, damaged or of another origin, it has too few rows, or no
+            labels where a defense goes by them.
+    """
+    if not required.database:
+        return []
+    database = validation.require_database(database)
+    views = database.open(classifier, data)
+    validation.verify_neighbors(required.neighbors, views)
+    if required.labels and not has_labels(views[0]):
+        raise UserError(
+            f"a defense goes by the labels of rows, but {database.store_path} keeps none: data.database has no labels, or "
+            "they are not the network's classes"
+        )
+    for resource in required.resources:
+        resource.open(database.resource_path(resource.name), views[-1])
+    return views
+
+
+def has_labels(gallery: StoredGallery) -> bool:
+    """Return whether any of up to 100,000 rows, evenly spread, has one."""
+    rows = gallery.ids
+    return bool(np.any(gallery.store.labels(rows[:: max(1, len(rows) // TRIED)]) >= 0))
