@@ -42,7 +42,7 @@ BATCH = {"digest": ("U16", 0), "id": ("int64", 1)}
 class OfflineSearch:
     """The batches of a test whose queries wait for their neighbors, in a folder that all processes share.
 
-    A query takes 4 D bytes of memory for each of its images while a tap is searched, and 24 K for each size of the database.
+    While a tap is searched, an image takes about 4 D + 60 K bytes of memory: 3.4 KB were measured for D = 64 and K = 50.
 
     Args:
         folder: Created when something is kept.
