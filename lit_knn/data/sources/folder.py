@@ -19,17 +19,18 @@ from lit_knn.errors import UserError
 class ImageFolder(ImageSource):
     """Read a folder of images, in which each sub-folder with images is a class.
 
-    Without sub-folders labels come from a file, or from WordNet ids in the files' names, or are −1. Sub-folders named by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are counted through,
-    whole numbers in their order and all else as text, and have to be as many as the network's classes, unless
-    ``classes`` names these. Only counts stay in memory; a shard lists the folders it touches when it is opened.
+    Sub-folders that are called by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are numbered in
+    their order, whole numbers by value and all else as text, and must be as many as the network's classes, unless
+    ``classes`` says which they are. Without sub-folders labels come from a file or from WordNet ids in the files' names,
+    or are unknown, −1. Only counts stay in memory; a shard lists the folders it touches when it is opened.
 
     Args:
-        root: The folder.
+        root: Folder of the images.
         classes: The network's classes as the sub-folders are called: a list in the order of its outputs, the number of
-            each ({cat: 3}), or a file of either: JSON, or text with a class per line, where a WordNet id may go before
-            a readable name; or ``ImageNet``.
-        labels: A file with image and class in each line, by a comma or spaces apart, for images without such
-            sub-folders; a whole number is the class of this number, if it is no name in ``classes``.
+            each ({cat: 3}), a file of either (JSON, or text with a class per line, where a WordNet id may go before a
+            readable name), or ``ImageNet``.
+        labels: File with an image and its class in each line, a comma or spaces apart, for images without such
+            sub-folders; a whole number is the class of this number, unless ``classes`` has it as a name.
         shard_size: Images per shard, in sorted order; the unit of resuming an extraction.
     """
 

@@ -22,15 +22,17 @@ _LABELS = (  # below root or above it, where what comes with the images is unpac
 class ImageNet(ImageFolder):
     """Read ImageNet (ILSVRC 2012): ``root/val/n01440764/*.JPEG``, all classes or some, or a flat ``val`` and its labels.
 
-    Classes are numbered in the order of their 1,000 WordNet ids, whichever are there, unless ``classes`` says
-    otherwise. Labels of a flat ``val`` are WordNet ids in the files' names, or in Kaggle's ``LOC_val_solution.csv``, Caffe's ``val.txt`` or the devkit's
+    A class has the number of its WordNet id among all 1,000, also where only some are there, unless ``classes`` says
+    otherwise. Labels of a flat ``val`` come from WordNet ids in the files' names, from Kaggle's
+    ``LOC_val_solution.csv``, from Caffe's ``val.txt``, or from the devkit's
     ``ILSVRC2012_validation_ground_truth.txt`` with its ``meta.mat``.
 
     Args:
-        root: The folder that holds ``train`` and ``val``.
-        split: ``train`` or ``val``.
-        classes: For a network of other classes than ImageNet's 1,000: these, as of `ImageFolder`.
-        labels: The file for a flat folder; by default it is looked for in root, where Kaggle has it, and in the devkit.
+        root: Folder that holds ``train`` and ``val``.
+        split: Which of them is read, ``train`` or ``val``.
+        classes: Classes of a network that has others than ImageNet's 1,000, given as to `ImageFolder`.
+        labels: File of labels for a flat folder; by default it is looked for in root, where Kaggle has it, and in the
+            devkit.
         shard_size: Images per shard, in sorted order; the unit of resuming an extraction.
 
     References:

@@ -15,14 +15,15 @@ _ACCEPTED = "accepted are lines of an image and its class, parted by a comma, a 
 
 
 class LabelFile:
-    """A class for each of some images.
+    """Read the classes of images from a file, in one of three forms.
 
-    Kaggle's ``LOC_val_solution.csv`` and Caffe's ``val.txt`` name image and class in each line, as any such list may;
-    ``ILSVRC2012_validation_ground_truth.txt`` of ImageNet's devkit has numbers of its own, which ``meta.mat`` beside it
-    translates; a list of nothing but WordNet ids is in the order of the validation images, too.
+    - Image and class in each line, as in Kaggle's ``LOC_val_solution.csv`` and Caffe's ``val.txt``.
+    - One number in each line, as in ``ILSVRC2012_validation_ground_truth.txt`` of ImageNet's devkit: numbers of its own,
+      which ``meta.mat`` beside it translates, in the order of the validation images.
+    - One WordNet id in each line, in the same order.
 
     Args:
-        path: The file; a header does no harm.
+        path: The file, with or without a header.
 
     Raises:
         UserError: If it cannot be read, or gives an image two classes.
