@@ -14,7 +14,7 @@ from lit_knn.backbones import Projection, Tap
 from lit_knn.data import ImageData
 from lit_knn.data.pixels import unit
 from lit_knn.database.gallery import Gallery
-from lit_knn.database.index import Index, Neighbors, Selection
+from lit_knn.database.index import Neighbors, OpenIndex, Selection
 from lit_knn.database.random_order import RandomOrder
 from lit_knn.database.store import NeighborPredictions, Store
 from lit_knn.distributed.partition import Partition
@@ -40,7 +40,7 @@ class StoredGallery(Gallery):
     store: Store
     taps: Mapping[str, Tap]
     projections: Mapping[str, Projection]
-    indexes: Mapping[str, Index]
+    indexes: Mapping[str, OpenIndex]
     data: ImageData
     order_seed: int = 0
     among: Selection | None = None
@@ -117,11 +117,11 @@ class StoredGallery(Gallery):
     def part(
         self, tap: str, part: Partition, features: NDArray[np.float32], k: int, among: Sequence[Selection | None]
     ) -> list[Neighbors]:
-        """Return what ``(N, D)`` features find in a part of the store, for each selection of rows: see `Index.partials`."""
-        return self.indexes[tap].open(self.store, tap, self.store.folder, part).partials(features, k, among)
+        """Return what ``(N, D)`` features find in a part of the store, for each selection of rows: see `OpenIndex.partials`."""
+        return self.indexes[tap].share(part).partials(features, k, among)
 
     def finish(self) -> None:
-        """Say that this process has nothing left to ask: see `Index.finish`."""
+        """Say that this process has nothing left to ask: see `OpenIndex.finish`."""
         for index in self.indexes.values():
             index.finish()
 

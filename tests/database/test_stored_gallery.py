@@ -86,12 +86,11 @@ def test_views_are_windows_over_one_random_order(gallery, features):
 
 
 def test_an_index_that_was_tuned_otherwise_answers_otherwise(gallery):
-    index = copy.copy(gallery.indexes["late"])
+    index, other = copy.copy(gallery.indexes["late"]), copy.copy(gallery.indexes["late"])
     index.built = {"training": "a", "search_parameters": {"nprobe": 8}}
+    other.built = {"training": "a", "search_parameters": {"nprobe": 16}}
     one = replace(gallery, indexes={"late": index})
-    index = copy.copy(index)
-    index.built = {"training": "a", "search_parameters": {"nprobe": 16}}
-    assert one.identity() != replace(gallery, indexes={"late": index}).identity()
+    assert one.identity() != replace(gallery, indexes={"late": other}).identity()
 
 
 def test_a_view_of_all_rows_is_all_of_it(gallery):

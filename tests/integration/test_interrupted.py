@@ -277,7 +277,9 @@ def test_a_signal_stops_and_the_same_command_goes_on(config, uninterrupted, comm
 def test_a_signal_stops_an_index_that_is_built(config, whole, tmp_path, monkeypatch):
     """It has no batches after which it could ask; the training may take hours."""
     config["model"]["database"] |= {"path": str(shutil.copytree(whole, tmp_path / "own")), "index": "auto"}
-    monkeypatch.setattr("lit_knn.database.index.Faiss._train", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "lit_knn.database.index.faiss_files.FaissFormat.train", lambda *args: os.kill(os.getpid(), signal.SIGTERM)
+    )
     assert end(start(config, "index")) == 75, said(config)
     assert said(config) == "lit-knn: stopped by SIGTERM with nothing lost; the same command goes on\n"
 

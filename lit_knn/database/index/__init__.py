@@ -6,6 +6,7 @@ from .exact import Running
 from .factory import Faiss
 from .milvus import Milvus
 from .neighbors import Neighbors, nearest
+from .opened import OpenIndex, Searcher
 from .scan import Scan
 from .selection import Selection, increments
 from .sharded import Sharded
@@ -16,8 +17,10 @@ __all__ = [
     "Index",
     "Milvus",
     "Neighbors",
+    "OpenIndex",
     "Running",
     "Scan",
+    "Searcher",
     "Selection",
     "Sharded",
     "increments",

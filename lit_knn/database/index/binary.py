@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.database.index.faiss_files import TRAINING_ROWS_PER_LIST, FaissFiles
-from lit_knn.database.index.faiss_library import load_faiss, reason, write_index
+from lit_knn.database.index.faiss_files import (
+    TRAINING_ROWS_PER_LIST,
+    Empty,
+    FaissFormat,
+    Vectors,
+    opened,
+    refuse_numbers,
+)
+from lit_knn.database.index.faiss_library import load_faiss, reason
+from lit_knn.database.index.file_search import FileSearcher
+from lit_knn.database.index.files import FileIndex
 from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.selection import Selection, restricted_binary
 from lit_knn.database.store import Store, pack_signs
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import Fingerprint
 
+if TYPE_CHECKING:
+    import faiss
 
-class Binary(FaissFiles):
+
+class Binary(FileIndex):
     """FAISS over the bits of a tap with ``bits: true``, by Hamming distance, on the CPU.
 
     Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance.
@@ -36,18 +48,37 @@ class Binary(FaissFiles):
         Dubey et al. 2019, Section 5.1 and Appendix B (bits of conv_5_1-RMAC for billions of images).
     """
 
-    binary = True
-
     def __init__(
         self, *, factory: str = "BFlat", nprobe: int = 32, training_rows: int | None = None, seed: int = 0
     ) -> None:
         if nprobe < 1 or (training_rows is not None and training_rows < 1):
             raise UserError(f"an index has nprobe: {nprobe}, training_rows: {training_rows}; from 1 is accepted")
-        self.factory, self.nprobe, self.training_rows, self.seed = factory, nprobe, training_rows, seed
+        self.vectors = Bits(factory, nprobe, training_rows, seed)
 
-    def _train(self, store: Store, tap: str, path: Path) -> Fingerprint:
+    @property
+    def file_format(self) -> FaissFormat:
+        """FAISS's, of bits."""
+        return FaissFormat(self.vectors)
+
+
+@dataclass(frozen=True)
+class Bits(Vectors):
+    """The bits of a tap; see `Binary` for the attributes."""
+
+    factory: str
+    nprobe: int
+    training_rows: int | None
+    seed: int
+    binary = True
+
+    def empty(self, store: Store, tap: str) -> Empty:
+        """Return a new index of bits.
+
+        Raises:
+            UserError: If FAISS has none of that name, or the tap has no bits.
+        """
         faiss, dimension = load_faiss(), store.schema.dimensions[tap]
-        self._refuse_numbers(self.factory)
+        refuse_numbers(self.factory)
         try:
             index = faiss.index_binary_factory(dimension, self.factory)
         except RuntimeError as error:
@@ -59,30 +90,44 @@ class Binary(FaissFiles):
             raise UserError(
                 f"index {self.factory!r} searches bits, which tap {tap!r} does not have: set its `bits: true`"
             )
+        lists = 0
         if isinstance(index, faiss.IndexBinaryIVF):
-            index.cp.seed = self.seed
-            usual = TRAINING_ROWS_PER_LIST * index.nlist
-            self._train_on(index, self.factory, store, usual, partial(store.codes, tap))
-        write_index(index, path)
-        return {}
+            index.cp.seed, lists = self.seed, index.nlist
+        return Empty(index, self.factory, TRAINING_ROWS_PER_LIST * lists, {})
 
-    def _blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    def rows(self, store: Store, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the codes of some rows."""
+        return store.codes(tap, ids)
+
+    def blocks(self, store: Store, tap: str, rows: range) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """Yield the codes of consecutive rows."""
         return store.code_blocks(tap, within=rows)
 
-    def _read(self, path: Path, description: Fingerprint) -> Any:
-        faiss = load_faiss()
-        index = self._opened(
-            path, faiss.IO_FLAG_ONDISK_SAME_DIR if description.get("lists") else faiss.IO_FLAG_MMAP_IFC
-        )
-        if isinstance(index, faiss.IndexBinaryIVF):
+    def open(self, path: Path, description: Fingerprint) -> FileSearcher:
+        """Map a file."""
+        index = opened(path, description, binary=True)
+        if isinstance(index, load_faiss().IndexBinaryIVF):
             index.nprobe = min(self.nprobe, index.nlist)
-        return index
+        return BitFile(index, self.factory)
 
-    def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+
+@dataclass(frozen=True)
+class BitFile(FileSearcher):
+    """An opened file of bits.
+
+    Attributes:
+        index: FAISS's.
+        factory: Its name.
+    """
+
+    index: faiss.IndexBinary
+    factory: str
+
+    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the rows that differ from the signs of ``(N, D)`` features in the fewest places."""
+        parameters = None if among is None else restricted_binary(self.index, among)
         try:
-            hamming, ids = handle.search(
-                pack_signs(features), k, params=None if among is None else restricted_binary(handle, among)
-            )
+            hamming, ids = self.index.search(pack_signs(features), k, params=parameters)
         except RuntimeError as error:
             raise UserError(
                 f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} ({reason(error)}); use "

@@ -130,9 +130,9 @@ class Running:
         size = TILE if block.device.type == "cpu" else GPU_TILE
         for start in range(0, len(self.queries), size):
             tile = slice(start, min(start + size, len(self.queries)))
-            self._compare(tile, block, number, squares, margins[tile], exact)
+            self._compare_tile(tile, block, number, squares, margins[tile], exact)
 
-    def _compare(
+    def _compare_tile(
         self, tile: slice, block: Tensor, number: Tensor, squares: Tensor, margin: Tensor, exact: bool
     ) -> None:
         many, k = tile.stop - tile.start, self.ids.shape[1]

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lit_knn.database.index.base import Index
 from lit_knn.database.index.neighbors import Neighbors, nearest
+from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.selection import Selection
 from lit_knn.distributed.gloo_groups import patient_group
 
@@ -33,7 +33,7 @@ class Exchange:
 
     def __init__(self, *, alone: bool = False) -> None:
         self._alone = alone
-        self._shares: list[Index] = []
+        self._shares: list[OpenIndex] = []
         self._selections: dict[int, Selection] = {}
         self._group_reference: weakref.ref[dist.ProcessGroup] | None = None
 
@@ -42,7 +42,7 @@ class Exchange:
         """The group, not kept here: a process that fails drops its connections by forgetting it."""
         return self._group_reference() if self._group_reference is not None else None
 
-    def join(self, share: Index) -> int:
+    def join(self, share: OpenIndex) -> int:
         """Take this process's share of an index; all processes take theirs, in the same order.
 
         Returns:

@@ -11,23 +11,17 @@ Beside each .faiss lies a sidecar, ``….faiss.json``, written last: it says wha
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, final
-
-import numpy as np
-import numpy.typing as npt
 
 from lit_knn.database.index.base import Index
-from lit_knn.database.index.exact import scan
-from lit_knn.database.index.neighbors import Neighbors, nearest
+from lit_knn.database.index.file_search import Files, FileSearcher
+from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.parts import named_parts, part_path, part_rows, sealed_parts
-from lit_knn.database.index.second_look import second_look
-from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
-from lit_knn.distributed.partition import Partition
+from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import publish, remove_abandoned, unfinished_name
 from lit_knn.storage.fingerprint import Fingerprint
@@ -42,31 +36,27 @@ from lit_knn.storage.sidecar import (
 TRAINED, MERGED, LISTS = "trained.faiss", "merged.faiss", "merged.ivfdata"
 
 
-class Piece(NamedTuple):
-    """An opened file, and which rows of the store it has."""
+class FileFormat(ABC):
+    """What is in a file: how it is trained, filled, merged and read."""
 
-    handle: Any
-    rows: range
-
-
-class FileIndex(Index):
-    """What indexes in files have in common; a variant says how to train, fill, merge, read and search one."""
-
-    _pieces: Sequence[Piece] = ()
+    @property
+    @abstractmethod
+    def settings(self) -> Fingerprint:
+        """What files depend on besides the features."""
 
     @abstractmethod
-    def _train(self, store: Store, tap: str, path: Path) -> Fingerprint:
+    def train(self, store: Store, tap: str, path: Path) -> Fingerprint:
         """Write an empty index, learnt from a sample of the rows; return what was chosen on the way, as JSON."""
 
     @abstractmethod
-    def _add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
+    def add(self, store: Store, tap: str, trained: Path, rows: range, path: Path) -> None:
         """Write an index of these rows, numbered from 0."""
 
     @abstractmethod
-    def _merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+    def merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
         """Write an index of the rows of all parts, given in order; ``lists`` may take what is to be mapped."""
 
-    def _read_back(self, path: Path, final: Path, rows: int) -> None:
+    def read_back(self, path: Path, final: Path, rows: int) -> None:  # noqa: B027 - what was written may need no reading
         """Read what was written, before it is sealed.
 
         Args:
@@ -79,21 +69,25 @@ class FileIndex(Index):
         """
 
     @abstractmethod
-    def _read(self, path: Path, description: Fingerprint) -> Any:
-        """Open a file for searching."""
+    def open(self, path: Path, description: Fingerprint) -> FileSearcher:
+        """Open a file for searching; its description is that of its sidecar, or of its training."""
 
+
+class FileIndex(Index):
+    """An index in files: in which order they are written, sealed, checked and removed."""
+
+    @property
     @abstractmethod
-    def _query(self, handle: Any, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        """Return the k nearest rows of one file, ids −1 beyond them."""
+    def file_format(self) -> FileFormat:
+        """What is in them."""
 
-    def _is_exact(self, handle: Any) -> bool:
-        """Return whether it looks at each row of a file as it is stored, so that only rounding can mislead it."""
-        del handle
-        return False
+    @property
+    def settings(self) -> Fingerprint:
+        """Those of the format."""
+        return self.file_format.settings
 
     # ---------------------------------------------------------------- building
 
-    @final
     def train(self, store: Store, tap: str, folder: Path) -> None:
         """Train on a sample of the rows and seal the result.
 
@@ -109,10 +103,9 @@ class FileIndex(Index):
         if not self._is_good(folder / TRAINED, expected, 0):
             chosen: Fingerprint = {}
             with described(folder / TRAINED, lambda: {**expected, "chosen": chosen}) as unfinished:
-                chosen |= self._train(store, tap, unfinished)
-                self._read_back(unfinished, folder / TRAINED, 0)
+                chosen |= self.file_format.train(store, tap, unfinished)
+                self.file_format.read_back(unfinished, folder / TRAINED, 0)
 
-    @final
     def add(self, store: Store, tap: str, folder: Path, part: Partition) -> None:
         """Index the rows of one part and seal the file; the whole goes on with parts that there are.
 
@@ -134,10 +127,9 @@ class FileIndex(Index):
             expected: Fingerprint = {**common, "rows": [rows.start, rows.stop]}
             if not self._is_good(path, expected, len(rows)):
                 with described(path, partial(dict, expected)) as unfinished:
-                    self._add(store, tap, folder / TRAINED, rows, unfinished)
-                    self._read_back(unfinished, path, len(rows))
+                    self.file_format.add(store, tap, folder / TRAINED, rows, unfinished)
+                    self.file_format.read_back(unfinished, path, len(rows))
 
-    @final
     def merge(self, store: Store, tap: str, folder: Path) -> None:
         """Make one index of all parts, and remove them.
 
@@ -160,11 +152,11 @@ class FileIndex(Index):
                 if len(parts) == 1:
                     os.link(parts[0][0], path)
                 else:
-                    self._merge(folder / TRAINED, parts, path, lists)
+                    self.file_format.merge(folder / TRAINED, parts, path, lists)
                 if lists.exists():
                     publish(lists, mapped)
                     beside[LISTS] = identity(mapped)
-                self._read_back(path, merged, len(store))
+                self.file_format.read_back(path, merged, len(store))
         finally:
             lists.unlink(missing_ok=True)
         _remove_steps(folder)
@@ -173,7 +165,7 @@ class FileIndex(Index):
         """Return whether a file is what was sealed, to the byte, and can be read."""
         try:
             whole(path, expected)
-            self._read_back(path, path, rows)
+            self.file_format.read_back(path, path, rows)
         except UserError:
             return False  # it will be written again
         return True
@@ -200,45 +192,25 @@ class FileIndex(Index):
 
     # ---------------------------------------------------------------- searching
 
-    @final
-    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
+    def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
+        """Return the merged index, or the parts of a share.
+
+        Raises:
+            UserError: If a file is missing, damaged, or was built over another store or with other settings.
+        """
+        del alone
         origin, merged = self.origin(store, tap), folder / MERGED
         if share.is_whole and describe_file(merged).exists():
             description = checked(merged, origin)
-            self.built = {"training": description["training"]}
-            self._pieces = [Piece(self._read(merged, description), range(len(store)))]
-            return
-        common = self._common(folder, origin)
-        self.built = {"training": common["training"]}
-        parts = share.of(sealed_parts(folder, common, len(store), checked))
-        self._pieces = [Piece(self._read(path, common), rows) for path, rows in parts]
-
-    @final
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        nothing = Neighbors(np.full((len(features), k), -1), np.full((len(features), k), np.inf, np.float32))
-        return nearest([nothing, *(self._search_piece(piece, features, k, among) for piece in self._pieces)], k)
-
-    def _search_piece(
-        self, piece: Piece, features: npt.NDArray[np.float32], k: int, among: Selection | None
-    ) -> Neighbors:
-        handle, rows = piece
-        part = None if among is None else among.cut(rows)
-
-        def find(features: npt.NDArray[np.float32], k: int) -> Neighbors:
-            ids, distances = self._query(handle, features, k, part)
-            missing = ids < 0
-            return Neighbors(np.where(missing, -1, ids + rows.start), np.where(missing, np.inf, distances))
-
-        if not self._is_exact(handle):
-            return find(features, k)
-        store, tap = self._required_store(), self._tap
-        return second_look(
-            features,
-            k,
-            find=find,
-            vectors=partial(store.features, tap),
-            scan=lambda features, k: scan(store.feature_blocks(tap, within=rows), features, k, [among])[0],
-        )
+            files = [(merged, range(len(store)))]
+        else:
+            description = self._common(folder, origin)
+            files = list(share.of(sealed_parts(folder, description, len(store), checked)))
+        opened = [(self.file_format.open(path, description), rows) for path, rows in files]
+        built: Fingerprint = {"training": description["training"]}
+        for searcher, _ in opened:
+            built |= searcher.built
+        return OpenIndex(self, store, tap, folder, Files(store, tap, opened), built)
 
 
 def _remove_steps(folder: Path) -> None:

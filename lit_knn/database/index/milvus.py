@@ -16,25 +16,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from lit_knn.database.index.base import Index
 from lit_knn.database.index.milvus_library import load_pymilvus, refusals
-from lit_knn.database.index.neighbors import Neighbors, nearest
+from lit_knn.database.index.milvus_search import Collection
+from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.parts import part_rows
-from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
-from lit_knn.distributed.partition import Partition
+from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import Fingerprint, digest
 from lit_knn.storage.sidecar import REMEDY, checked, describe_file, described, is_described
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-QUERIES = 256  # in one message; exact search in milvus-lite holds all their differences from all rows at once
-MOST_SELECTED = 10_000  # ids that a filter lists; milvus-lite 3.2.2 reads 100,000 in 3.6 s, for each message anew
 
 
 class Milvus(Index):
@@ -88,8 +82,6 @@ class Milvus(Index):
         self.index_type, self.index_parameters = index_type, index_parameters or {}
         self.search_parameters = search_parameters or {}
         self.insert_rows, self.timeout = insert_rows, timeout
-        self._client: MilvusClient | None = None
-        self._collection = ""
 
     @property
     def settings(self) -> Fingerprint:
@@ -104,7 +96,7 @@ class Milvus(Index):
         Raises:
             UserError: If the store does not have the tap, or the server refuses.
         """
-        pymilvus, origin = load_pymilvus(), self._origin(store, tap)
+        pymilvus, origin = load_pymilvus(), self.collection_origin(store, tap)
         name = origin["collection"]
         with closing(self._connect()) as client, refusals(self.uri, f"make collection {name}"):
             if client.has_collection(name, timeout=self.timeout):
@@ -121,7 +113,7 @@ class Milvus(Index):
         Raises:
             UserError: If there is no collection, or the server refuses.
         """
-        origin = self._origin(store, tap)
+        origin = self.collection_origin(store, tap)
         name = origin["collection"]
         if is_described(folder / "collection", origin):
             return
@@ -138,7 +130,7 @@ class Milvus(Index):
         Raises:
             UserError: If some rows are missing, or the server refuses.
         """
-        origin, record = self._origin(store, tap), folder / "collection"
+        origin, record = self.collection_origin(store, tap), folder / "collection"
         name = origin["collection"]
         if is_described(record, origin):
             return
@@ -157,45 +149,31 @@ class Milvus(Index):
         """Return whether all rows were once in a collection; asks no server."""
         return describe_file(folder / "collection").exists()
 
-    def _origin(self, store: Store, tap: str) -> Fingerprint:
+    def collection_origin(self, store: Store, tap: str) -> Fingerprint:
+        """Return what a collection depends on, with its name, which is unlike that of any other."""
         found = self.origin(store, tap)
         readable = re.sub(r"\W", "_", tap, flags=re.ASCII)[:100]
         return {**found, "collection": f"{self.collection}_{readable}_{digest(found)}"}
 
     # ---------------------------------------------------------------- searching
 
-    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
+    def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
+        """Return the collection, loaded.
+
+        Raises:
+            UserError: If there is none, it lacks rows, a share of it is asked for, or the server refuses.
+        """
+        del alone
         if not share.is_whole:
             raise UserError("a Milvus server shares out its rows by itself: use the index Milvus without Sharded")
-        origin = self._origin(store, tap)
+        origin = self.collection_origin(store, tap)
         checked(folder / "collection", origin)
-        self._collection, self._client = origin["collection"], self._connect()
-        with refusals(self.uri, f"load collection {self._collection}"):
-            self._require(self._client, self._collection)
-            self._load(self._client, self._collection, len(store))
-
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        if self._client is None:
-            raise RuntimeError("the index has not been opened")
-        ids = np.full((len(features), k), -1)
-        squared = np.full((len(features), k), np.inf, np.float32)
-        expression = _expression(among)
-        for start in range(0, len(features), QUERIES):
-            with refusals(self.uri, f"search collection {self._collection}"):
-                answer = self._client.search(
-                    self._collection,
-                    list(features[start : start + QUERIES]),
-                    anns_field="vector",
-                    filter=expression,
-                    limit=k,
-                    output_fields=["id"],  # milvus-lite sends the vectors as well if nothing is said
-                    search_params={"metric_type": "L2", "params": self.search_parameters},
-                    timeout=self.timeout,
-                )
-            for row, hits in enumerate(answer, start):
-                ids[row, : len(hits)] = [hit["id"] for hit in hits]
-                squared[row, : len(hits)] = [hit["distance"] for hit in hits]
-        return nearest([Neighbors(ids, np.sqrt(np.maximum(squared, 0)))], k)
+        name, client = origin["collection"], self._connect()
+        with refusals(self.uri, f"load collection {name}"):
+            self._require(client, name)
+            self._load(client, name, len(store))
+        collection = Collection(client, self.uri, name, self.search_parameters, self.timeout)
+        return OpenIndex(self, store, tap, folder, collection)
 
     # ---------------------------------------------------------------- the server
 
@@ -223,15 +201,3 @@ class Milvus(Index):
             raise UserError(
                 f"collection {name} of Milvus at {self.uri} has {answer['count(*)']} of {rows} rows; {REMEDY} for the others"
             )
-
-
-def _expression(among: Selection | None) -> str:
-    """Return the filter that lets some rows be found, in Milvus's language."""
-    if among is None:
-        return ""
-    if len(among) > MOST_SELECTED:
-        raise UserError(
-            f"an index Milvus searches all rows or up to {MOST_SELECTED:,} of them, not {len(among):,}: leave out "
-            "`rows` of the database, or use another index"
-        )
-    return f"id in {among.ids().tolist()}"

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.database.index.base import Index
+from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.scan import Scan
 from lit_knn.database.index.second_look import measured
 from lit_knn.database.store import Store
@@ -40,11 +40,11 @@ class Truth:
         """Return how many rows are looked for."""
         return len(self._rows)
 
-    def recall(self, index: Index) -> float:
+    def recall(self, index: OpenIndex) -> float:
         """Return which share of k rows an opened index finds that are no farther than the k-th true neighbor, 0 to 1."""
         return float((self._distances(index) <= self._farthest).mean())
 
-    def _distances(self, index: Index) -> npt.NDArray[np.float32]:
+    def _distances(self, index: OpenIndex) -> npt.NDArray[np.float32]:
         """Return how far the k rows ``(N, k)`` that are found besides the query itself are, infinite where fewer are."""
         ids = index.partial(self._features, self.k + 1).ids  # (N, k + 1)
         others = ids != self._rows[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ import torch
 from lit_knn.database.index.base import Index
 from lit_knn.database.index.exact import scan
 from lit_knn.database.index.neighbors import Neighbors
+from lit_knn.database.index.opened import OpenIndex, Searcher
 from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
@@ -38,7 +40,6 @@ class Scan(Index):
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("index.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
         self.device, self.block_rows = device, block_rows
-        self._share = WHOLE
 
     @property
     def settings(self) -> Fingerprint:
@@ -50,19 +51,38 @@ class Scan(Index):
         del folder
         return True
 
-    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
-        del store, tap, folder
-        self._share = share
+    def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
+        """Return a share of the rows, ready to be read."""
+        del alone
+        return OpenIndex(self, store, tap, folder, StoredRows(store, tap, share, self.block_rows, self.device))
 
-    def rehearse(self, among: Selection) -> None:
-        """Do nothing: it can, and would read everything."""
 
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        (neighbors,) = self._search_each(features, k, [among])
+@dataclass(frozen=True)
+class StoredRows(Searcher):
+    """A share of the rows of a store, read for each search.
+
+    Attributes:
+        store: Whose.
+        tap: Which features.
+        share: Which rows.
+        block_rows: How many are compared at a time.
+        device: Where; ``auto`` takes a GPU if there is one.
+    """
+
+    store: Store
+    tap: str
+    share: Partition
+    block_rows: int
+    device: str
+
+    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows."""
+        (neighbors,) = self.find_each(features, k, [among])
         return neighbors
 
-    def _search_each(
+    def find_each(
         self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
     ) -> list[Neighbors]:
-        blocks = self._required_store().feature_blocks(self._tap, share=self._share, rows=self.block_rows)
+        """Return the k nearest rows of each selection, in one reading."""
+        blocks = self.store.feature_blocks(self.tap, share=self.share, rows=self.block_rows)
         return scan(blocks, features, k, among, self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from lit_knn.database.index.base import Index
 from lit_knn.database.index.exchange import Exchange
 from lit_knn.database.index.neighbors import Neighbors
+from lit_knn.database.index.opened import OpenIndex, Searcher
 from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
@@ -39,8 +41,7 @@ class Sharded(Index):
         if isinstance(index, Sharded):
             raise UserError("a Sharded index takes one that is not Sharded itself")
         self.index, self.parts = index, parts
-        self._exchange = Exchange()  # that of the copies of all taps
-        self._number, self._mine = 0, index
+        self._exchange = Exchange()  # of all taps
 
     @property
     def settings(self) -> Fingerprint:
@@ -56,7 +57,7 @@ class Sharded(Index):
         for one in [Partition(number, self.parts) for number in range(1, self.parts + 1)] if part.is_whole else [part]:
             self.index.add(store, tap, folder / PARTS, one)
 
-    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[Index], float]) -> None:
+    def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[OpenIndex], float]) -> None:
         """Choose what was left to be measured, with all parts."""
         self.index.tune(store, tap, folder / PARTS, recall)
 
@@ -64,23 +65,54 @@ class Sharded(Index):
         """Return whether there are parts."""
         return self.index.is_built(folder / PARTS)
 
-    def _open(self, store: Store, tap: str, folder: Path, share: Partition) -> None:
+    def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
+        """Return the share of this process, which finds what all of them find."""
         del share
-        if self._alone:
-            self._exchange = Exchange(alone=True)
-        several = dist.is_initialized() and not self._alone
+        several = dist.is_initialized() and not alone
         mine = Partition(dist.get_rank() + 1, dist.get_world_size()) if several else WHOLE
-        self._mine = self.index.open(store, tap, folder / PARTS, mine)
-        self.built = self._mine.built
-        self._number = self._exchange.join(self._mine)
+        opened = self.index.open(store, tap, folder / PARTS, mine)
+        return OpenShare(self, store, tap, folder, opened, Exchange(alone=True) if alone else self._exchange)
+
+
+class OpenShare(OpenIndex):
+    """The share of one process, which asks the others for theirs.
+
+    Args:
+        index: What it was opened from.
+        store: Whose rows the ids are.
+        tap: Which features.
+        folder: Of what was built.
+        mine: The share, opened.
+        exchange: Where all are asked.
+    """
+
+    def __init__(
+        self, index: Sharded, store: Store, tap: str, folder: Path, mine: OpenIndex, exchange: Exchange
+    ) -> None:
+        super().__init__(index, store, tap, folder, AllShares(exchange, exchange.join(mine)), mine.built)
+        self._mine, self._exchange = mine, exchange
 
     def rehearse(self, among: Selection) -> None:
         """Search some of the rows of this process once."""
         self._mine.rehearse(among)
 
-    def _search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        return self._exchange.ask(self._number, features, k, among)
-
     def finish(self) -> None:
         """Answer the other processes until all of them have finished."""
         self._exchange.finish()
+
+
+@dataclass(frozen=True)
+class AllShares(Searcher):
+    """The shares of all processes.
+
+    Attributes:
+        exchange: Asks them.
+        number: Of the index that they are shares of.
+    """
+
+    exchange: Exchange
+    number: int
+
+    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return what all processes together find."""
+        return self.exchange.ask(self.number, features, k, among)

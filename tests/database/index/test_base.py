@@ -1,141 +1,72 @@
-import threading
-
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Index, Neighbors, Selection
+from lit_knn.database.index import Index
+from lit_knn.distributed.partition import WHOLE
 from lit_knn.errors import UserError
-from lit_knn.storage.description import describe
+from tests.database.index.test_opened import Numpy
 
 
-class Numpy(Index):
-    """The shortest variant: the rows themselves, and nothing to build."""
-
-    def __init__(self, *, found=10**9):
-        self.found = found
-
-    @property
-    def settings(self):
-        return {}
-
-    def is_built(self, folder):
-        return True
-
-    def _open(self, store, tap, folder, share):
-        self.features = store.features(tap, np.arange(len(store)))
-
-    def _search(self, features, k, among):
-        distances = np.linalg.norm(features[:, None] - self.features, axis=2)  # (N, M)
-        ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        ids = np.where(np.arange(k) < self.found, ids, -1)
-        return Neighbors(ids, np.take_along_axis(distances, ids, axis=1))
+def test_nothing_to_build_is_an_answer(small, tmp_path):
+    """What a variant does not say is not done: `Numpy` has settings, is built, and opens."""
+    Numpy().build(small, "late", tmp_path / "index")
+    Numpy().tune(small, "late", tmp_path / "index", lambda opened: 1 / 0)
+    assert not (tmp_path / "index").exists()
 
 
-@pytest.fixture
-def index(small, tmp_path):
-    Numpy().build(small, "late", tmp_path)
-    return Numpy().open(small, "late", tmp_path)
+def test_the_whole_is_built_in_three_steps(small, tmp_path):
+    class Steps(Numpy):
+        def __init__(self):
+            super().__init__()
+            self.taken = []
+
+        def train(self, *of):
+            self.taken.append(("train", *of))
+
+        def add(self, *of):
+            self.taken.append(("add", *of))
+
+        def merge(self, *of):
+            self.taken.append(("merge", *of))
+
+    index, of = Steps(), (small, "late", tmp_path)
+    index.build(*of)
+    assert index.taken == [("train", *of), ("add", *of, WHOLE), ("merge", *of)]
 
 
-def test_a_row_is_its_own_nearest(index, small):
-    assert index.search(small.features("late", np.arange(5)), 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
+def test_what_is_built_depends_on_store_tap_and_settings(small, store):
+    class Set(Numpy):
+        @property
+        def settings(self):
+            return {"a": 1}
 
-
-def test_an_unknown_tap_is_refused_with_those_there_are(small, tmp_path):
+    assert Set().origin(small, "late") == {
+        "store": small.checksum,
+        "tap": "late",
+        "dimension": 8,
+        "settings": {"a": 1},
+    }
+    others = [Set().origin(store, "late"), Set().origin(small, "early"), Numpy().origin(small, "late")]
+    assert Set().origin(small, "late") not in others
     with pytest.raises(UserError, match="no tap 'middle'; it has early, late"):
-        Numpy().open(small, "middle", tmp_path).search(np.zeros((1, 8), np.float32), 1)
+        Set().origin(small, "middle")
 
 
 def test_opening_leaves_the_configuration_as_it_is(small, tmp_path):
     configuration = Numpy()
-    assert configuration.open(small, "late", tmp_path).search(np.zeros((2, 8), np.float32), 1).ids.shape == (2, 1)
-    with pytest.raises(RuntimeError, match="not been opened"):
-        configuration.search(np.zeros((2, 8), np.float32), 1)
+    before = dict(vars(configuration))
+    opened = configuration.open(small, "late", tmp_path)
+    assert opened.search(np.zeros((2, 8), np.float32), 1).ids.shape == (2, 1)
+    assert vars(configuration) == before
+    assert opened.index is configuration
+    assert not hasattr(configuration, "search")
 
 
-@pytest.mark.parametrize("k", [0, -1, 301])
-def test_k_beyond_the_rows(index, k):
-    with pytest.raises(UserError, match=f"has 300 rows and cannot find k = {k} neighbors"):
-        index.search(np.zeros((2, 8), np.float32), k)
-    assert index.search(np.zeros((2, 8), np.float32), 300).ids.shape == (2, 300)
+def test_it_is_told_from_others_by_its_public_attributes():
+    index = Numpy(found=5)
+    index._lock = object()  # which nothing tells from another
+    assert index.identity() == {"found": 5}
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1e16])
-def test_features_that_are_not_finite(index, value):
-    features = np.zeros((4, 8), np.float32)
-    features[2, 5] = value
-    with pytest.raises(UserError, match="query 2 of 4 are NaN or infinite"):
-        index.search(features, 1)
-
-
-@pytest.mark.parametrize("shape", [(8,), (3, 7), (3, 8, 1)])
-def test_features_of_another_shape(index, shape):
-    with pytest.raises(UserError, match=r"takes features \(N, 8\), not"):
-        index.search(np.zeros(shape, np.float32), 1)
-
-
-def test_no_queries(index):
-    assert index.search(np.empty((0, 8), np.float32), 3).ids.shape == (0, 3)
-
-
-def test_a_missing_neighbor_never_leaves_the_index(small, tmp_path, caplog):
-    short = Numpy(found=4).open(small, "late", tmp_path)
-    zeros = np.zeros((2, 8), np.float32)
-    assert (short.search(zeros, 4).ids >= 0).all()
-    assert (short.partial(zeros, 5).ids[:, 4] == -1).all()  # but a share may have less
-    with caplog.at_level("WARNING", "lit_knn"):
-        found = short.search(zeros, 5), short.search(zeros, 5)
-    expected = Numpy().open(small, "late", tmp_path).search(zeros, 5)
-    for answer in found:
-        assert np.array_equal(answer.ids, expected.ids)
-        np.testing.assert_allclose(answer.distances, expected.distances, rtol=1e-6)
-    (said,) = caplog.messages
-    assert "finds fewer than k = 5 neighbors for some queries, which all rows are read for: raise nprobe" in said
-
-
-def test_only_those_that_are_short_are_searched_exactly(small, tmp_path):
-    class Uneven(Numpy):
-        def _search(self, features, k, among):
-            found = super()._search(features, k, among)
-            found.ids[1, 2:] = -1
-            found.distances[:] = 7  # so that it can be told
-            return found
-
-    queries = small.features("late", np.array([5, 6, 7])) + np.float32(0.01)
-    found = Uneven().open(small, "late", tmp_path).search(queries, 4)
-    expected = Numpy().open(small, "late", tmp_path).search(queries, 4)
-    assert np.array_equal(found.ids, expected.ids)
-    assert (found.distances[[0, 2]] == 7).all()
-    np.testing.assert_allclose(found.distances[1], expected.distances[1], rtol=1e-6)
-
-
-def test_what_an_index_may_not_find_is_an_error(small, tmp_path):
-    """Its answers are looked up: it may be a GPU's that ignores selections, or a damaged file."""
-    deaf = Numpy().open(small, "late", tmp_path)  # it takes `among` and ignores it
-    zeros = np.zeros((2, 8), np.float32)
-    nearest_rows = deaf.search(zeros, 20).ids
-    assert np.array_equal(deaf.search(zeros, 20, Selection.of(nearest_rows[0], 300)).ids, nearest_rows)
-    other = int(nearest_rows[0, 11])
-    among = Selection.of(np.setdiff1d(np.arange(300), other), 300)
-    with pytest.raises(UserError, match=f"found row {other}, which is none of the 299 rows that may be found"):
-        deaf.search(zeros, 20, among)
-    with pytest.raises(UserError, match="found row"):
-        deaf.rehearse(Selection.of(np.setdiff1d(np.arange(300), nearest_rows), 300))
-
-    class Beyond(Numpy):
-        def _search(self, features, k, among):
-            return super()._search(features, k, among)._replace(ids=np.full((len(features), k), 300))
-
-    with pytest.raises(UserError, match="found row 300 of 300 rows: it is damaged"):
-        Beyond().open(small, "late", tmp_path).search(zeros, 1)
-
-
-def test_an_opened_index_is_told_by_its_settings_and_not_by_what_it_holds(small, tmp_path):
-    class Locked(Numpy):
-        def _open(self, store, tap, folder, share):
-            super()._open(store, tap, folder, share)
-            self._lock = threading.Lock()  # which nothing tells from another
-
-    first, again, other = (Locked(found=found).open(small, "late", tmp_path) for found in (5, 5, 6))
-    assert describe(first) == describe(again) != describe(other)
-    assert describe(first)["identity"]["found"] == 5
+def test_three_methods_make_a_variant():
+    assert Index.__abstractmethods__ == {"settings", "is_built", "open"}

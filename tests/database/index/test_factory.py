@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lit_knn.database.index import Faiss
-from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.database.index.recall import Truth
 from lit_knn.errors import UserError
 from tests.database.index.conftest import write_features
@@ -114,15 +113,6 @@ def test_the_seed_decides_the_file(factory, store, tmp_path, built):
     assert content(1, "other") != first
 
 
-@pytest.mark.parametrize("factory", ["Nope", "", "IVF256,PQ7", "Flat,IVF4"])
-def test_a_bad_factory_string_is_refused_with_examples(factory, store, tmp_path):
-    with pytest.raises(UserError, match=r"FAISS has no index .* for 64 dimensions .*for example 'Flat'") as error:
-        Faiss(factory=factory).build(store, "late", tmp_path / "index")
-    assert repr(factory) in str(error.value)
-    assert "\n" not in str(error.value)
-    assert not list((tmp_path / "index").iterdir())
-
-
 def test_too_few_rows_to_train_on(small, tmp_path):
     with pytest.raises(UserError, match=r"'IVF512,Flat' cannot be trained on 300 of the 300 rows"):
         Faiss(factory="IVF512,Flat").build(small, "late", tmp_path / "index")
@@ -130,35 +120,6 @@ def test_too_few_rows_to_train_on(small, tmp_path):
         Faiss(factory="IVF16,Flat", training_rows=5).build(small, "late", tmp_path / "index")
     with pytest.raises(UserError, match="training_rows"):
         Faiss(training_rows=0)
-
-
-@pytest.mark.parametrize(("factory", "name"), [("Flat", "nprobe"), ("IVF256,Flat", "probes"), ("HNSW32", "nprobe")])
-def test_an_unknown_search_parameter_is_refused(factory, name, built, store):
-    with pytest.raises(UserError, match=f"no search parameter '{name}'"):
-        opened(built, store, factory, search_parameters={name: 4})
-
-
-@pytest.mark.parametrize(
-    ("factory", "name", "value"),
-    [
-        ("IVF256,Flat", "nprobe", 0),
-        ("IVF256,Flat", "nprobe", float("nan")),
-        ("HNSW32", "efSearch", -1),
-        ("IVF256,Flat", "verbose", 1),
-        ("HNSW32", "efConstruction", 40),
-    ],
-)
-def test_search_parameters_without_sense_are_refused(factory, name, value, built, store):
-    with pytest.raises(UserError, match=f"search parameter '{name}'"):
-        opened(built, store, factory, search_parameters={name: value})
-
-
-def test_cuda_without_a_device_is_refused(built, store):
-    if load_faiss().get_num_gpus():
-        pytest.skip("there is a device")
-    with pytest.raises(UserError, match="FAISS sees no GPU"):
-        Faiss(device="cuda", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])
-    Faiss(device="auto", training_rows=TRAINING_ROWS).open(store, "late", built["Flat"])
 
 
 def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkeypatch, store, tmp_path, caplog):
@@ -170,7 +131,12 @@ def test_auto_chooses_says_so_and_reads_as_many_lists_as_the_recall_wants(monkey
         with pytest.raises(UserError, match=r"tuned.json is missing; run `lit-knn index` again"):
             index.open(store, "late", tmp_path)  # it was stopped here, and would read one list
         where = set()
-        index.tune(store, "late", tmp_path, lambda opened: where.add(opened.device) or truth.recall(opened))
+        index.tune(
+            store,
+            "late",
+            tmp_path,
+            lambda opened: where.add(opened.index.vectors.device) or truth.recall(opened),
+        )
     assert where == {"cpu"}  # whatever `device` says
     assert "of 512 lists" in caplog.text
     assert truth.recall(index.open(store, "late", tmp_path)) >= 0.9

@@ -4,38 +4,46 @@ import numpy as np
 import pytest
 
 from lit_knn.database.index import Binary, Faiss
+from lit_knn.database.index.binary import Bits
+from lit_knn.database.index.faiss_files import Empty, FaissFormat, opened, refuse_numbers, sample
+from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from tests.storage.test_sidecar import mutations
 
 
-class Trainee:
-    """An index that keeps what it is trained on."""
-
-    def train(self, rows):
-        self.rows = rows
+@pytest.mark.parametrize(("wanted", "expected"), [(25, 25), (300, 300), (10**6, 300)])
+def test_the_sample_is_as_large_as_asked_for_seeded_and_without_repetition(wanted, expected):
+    ids = sample(300, wanted, 0)
+    assert len(ids) == expected
+    assert (np.diff(ids) > 0).all()
+    assert np.array_equal(sample(300, wanted, 0), ids)
+    assert np.array_equal(sample(300, wanted, 1), ids) == (expected == 300)
 
 
 @pytest.mark.parametrize(("training_rows", "usual", "expected"), [(None, 40, 40), (25, 40, 25), (None, 10**6, 300)])
-def test_the_sample_is_as_large_as_asked_for_seeded_and_without_repetition(training_rows, usual, expected, small):
-    """Of Faiss and of Binary, whose other parts test_factory.py and test_binary.py prove."""
+def test_it_is_trained_on_the_usual_number_unless_another_is_given(training_rows, usual, expected, small, tmp_path):
+    """Of floats and of bits, whose other parts test_floats.py and test_binary.py prove."""
+    seen = []
 
-    def sample(seed):
-        trainee = Trainee()
-        Faiss(training_rows=training_rows, seed=seed)._train_on(trainee, "Flat", small, usual, lambda ids: ids)
-        return trainee.rows
+    class Trainee(Bits):
+        def empty(self, store, tap):
+            index = load_faiss().IndexIVFFlat(load_faiss().IndexFlat(8), 8, 4)
+            return Empty(index, "IVF4,Flat", usual, {"a": 1})
 
-    ids = sample(0)
-    assert len(ids) == expected
-    assert (np.diff(ids) > 0).all()
-    assert np.array_equal(sample(0), ids)
-    assert np.array_equal(sample(1), ids) == (expected == 300)
+        def rows(self, store, tap, ids):
+            seen.extend(ids)
+            return store.features(tap, ids)
+
+    assert FaissFormat(Trainee("IVF4,Flat", 1, training_rows, 3)).train(small, "late", tmp_path / "x") == {"a": 1}
+    assert np.array_equal(seen, sample(300, expected, 3))
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_file_that_is_none_is_named(binary, tmp_path):
     (tmp_path / "none").write_bytes(b"XXXX" * 9)
     with pytest.raises(UserError, match=r"none is damaged .*; run `lit-knn index` again"):
-        Faiss()._opened(tmp_path / "none", 0)
+        opened(tmp_path / "none", {}, binary=binary)
 
 
 def in_parts(index, store, tap, folder, count=2):
@@ -148,4 +156,4 @@ def test_factories_that_faiss_takes_and_cannot_be_used(factory, sentence, small,
 
 @pytest.mark.parametrize("factory", ["HNSW10", "PCA4,Flat", "IVF10,PQ4x10"])
 def test_factories_with_other_numbers(factory):
-    Faiss()._refuse_numbers(factory)
+    refuse_numbers(factory)

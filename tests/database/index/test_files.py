@@ -1,18 +1,20 @@
+import inspect
 import os
 import shutil
 
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Faiss, Neighbors, Selection, nearest
-from lit_knn.database.index.files import FileIndex
+from lit_knn.database.index import Faiss, Neighbors
+from lit_knn.database.index.file_search import FileSearcher
+from lit_knn.database.index.files import FileFormat, FileIndex
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import from_text
 
 
-class Numpy(FileIndex):
-    """The shortest variant: the rows themselves, as a file."""
+class Numbers(FileFormat):
+    """The shortest format: the rows themselves, as a file."""
 
     def __init__(self, *, exponent=2):
         self.exponent = exponent
@@ -21,25 +23,30 @@ class Numpy(FileIndex):
     def settings(self):
         return {"exponent": self.exponent}
 
-    def _train(self, store, tap, path):
+    def train(self, store, tap, path):
         path.write_text(f"trained {self.exponent}")
         return {}
 
-    def _add(self, store, tap, trained, rows, path):
+    def add(self, store, tap, trained, rows, path):
         with path.open("wb") as file:
             np.save(file, store.features(tap, np.arange(rows.start, rows.stop)))
 
-    def _merge(self, trained, parts, path, lists):
+    def merge(self, trained, parts, path, lists):
         with path.open("wb") as file:
             np.save(file, np.concatenate([np.load(part) for part, _ in parts]))
 
-    def _read(self, path, description):
-        return np.load(path)
+    def open(self, path, description):
+        return Rows(np.load(path))
 
-    def _query(self, handle, features, k, among):
-        distances = np.linalg.norm(features[:, None] - handle, axis=2)  # (N, M)
+
+class Rows(FileSearcher):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def find(self, features, k, among):
+        distances = np.linalg.norm(features[:, None] - self.rows, axis=2)  # (N, M)
         if among is not None:
-            distances[:, ~among.mask(range(len(handle)))] = np.inf
+            distances[:, ~among.mask(range(len(self.rows)))] = np.inf
         ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
         distances = np.take_along_axis(distances, ids, axis=1)
         short = k - ids.shape[1]
@@ -47,6 +54,19 @@ class Numpy(FileIndex):
             np.pad(np.where(np.isinf(distances), -1, ids), ((0, 0), (0, short)), constant_values=-1),
             np.pad(distances, ((0, 0), (0, short)), constant_values=np.inf),
         )
+
+
+class Numpy(FileIndex):
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    @property
+    def file_format(self):
+        return self.numbers
+
+
+def numpy(**options):
+    return Numpy(Numbers(**options))
 
 
 def in_parts(index, store, folder, count):
@@ -57,12 +77,16 @@ def in_parts(index, store, folder, count):
 
 @pytest.fixture
 def folder(small, tmp_path):
-    Numpy().build(small, "late", tmp_path / "late")
+    numpy().build(small, "late", tmp_path / "late")
     return tmp_path / "late"
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_common_is_none_that_yaml_can_name():
+    assert inspect.isabstract(FileIndex)
 
 
 def test_what_is_left_of_a_build(folder, small):
@@ -79,42 +103,26 @@ def test_what_is_left_of_a_build(folder, small):
         "lists": {},
     }
     rows = small.features("late", np.arange(5))
-    assert Numpy().open(small, "late", folder).search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
+    assert numpy().open(small, "late", folder).search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
 def test_parts_merged_are_the_whole(count, folder, small, tmp_path):
-    in_parts(Numpy(), small, tmp_path / "parts", count)
-    Numpy().merge(small, "late", tmp_path / "parts")
+    in_parts(numpy(), small, tmp_path / "parts", count)
+    numpy().merge(small, "late", tmp_path / "parts")
     assert names(tmp_path / "parts") == names(folder)
     assert (tmp_path / "parts" / "merged.faiss").read_bytes() == (folder / "merged.faiss").read_bytes()
 
 
-def test_parts_are_searched_without_merging_by_any_number_of_processes(folder, small, tmp_path):
-    in_parts(Numpy(), small, tmp_path / "parts", 5)
-    queries = small.features("late", np.arange(0, 300, 17)) + np.float32(0.01)
-    among = Selection.of(np.random.default_rng(0).permutation(300)[:90], 300)
-    for selection in (None, among):
-        expected = Numpy().open(small, "late", folder).search(queries, 60, selection)
-        for world in (1, 2, 3):
-            shares = [
-                Numpy().open(small, "late", tmp_path / "parts", Partition(rank + 1, world)) for rank in range(world)
-            ]
-            found = [share.partial(queries, 60, selection) for share in shares]
-            assert np.array_equal(nearest(found, 60).ids, expected.ids)
-            assert np.array_equal(nearest(found, 60).distances, expected.distances)
-        assert (found[0].ids == -1).any()  # 56 rows in the first of five parts
-
-
 def test_a_step_that_is_done_is_not_done_again(small, tmp_path, monkeypatch):
-    in_parts(Numpy(), small, tmp_path, 3)
-    for step in ("_train", "_add"):
-        monkeypatch.setattr(Numpy, step, None)
-    in_parts(Numpy(), small, tmp_path, 3)
-    Numpy().merge(small, "late", tmp_path)
-    monkeypatch.setattr(Numpy, "_merge", None)
-    in_parts(Numpy(), small, tmp_path, 3)
-    Numpy().merge(small, "late", tmp_path)
+    in_parts(numpy(), small, tmp_path, 3)
+    for step in ("train", "add"):
+        monkeypatch.setattr(Numbers, step, None)
+    in_parts(numpy(), small, tmp_path, 3)
+    numpy().merge(small, "late", tmp_path)
+    monkeypatch.setattr(Numbers, "merge", None)
+    in_parts(numpy(), small, tmp_path, 3)
+    numpy().merge(small, "late", tmp_path)
     assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
 
 
@@ -125,7 +133,7 @@ def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again
     class Killed(BaseException):
         pass
 
-    in_parts(Numpy(), small, tmp_path, 2)
+    in_parts(numpy(), small, tmp_path, 2)
     calls = []
 
     def mortal(change):
@@ -141,90 +149,90 @@ def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again
         for name in ("replace", "unlink"):
             patch.setattr(f"os.{name}", mortal(getattr(os, name)))
         with pytest.raises(Killed):
-            Numpy().merge(small, "late", tmp_path)
+            numpy().merge(small, "late", tmp_path)
     for path in tmp_path.glob(".*.tmp"):  # as if by a process that has ended
         path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", "-4194305-")))
-    Numpy().build(small, "late", tmp_path)
+    numpy().build(small, "late", tmp_path)
     assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
-    Numpy().open(small, "late", tmp_path)
+    numpy().open(small, "late", tmp_path)
 
 
 def test_other_settings_replace_the_index(folder, small):
-    Numpy(exponent=3).build(small, "late", folder)
-    Numpy(exponent=3).open(small, "late", folder)
+    numpy(exponent=3).build(small, "late", folder)
+    numpy(exponent=3).open(small, "late", folder)
     with pytest.raises(UserError, match=r"settings.exponent is 3 where 2 is expected"):
-        Numpy().open(small, "late", folder)
+        numpy().open(small, "late", folder)
 
 
 def test_a_failed_build_leaves_the_old_index(folder, small):
-    class Broken(Numpy):
-        def _add(self, store, tap, trained, rows, path):
+    class Broken(Numbers):
+        def add(self, store, tap, trained, rows, path):
             path.write_text("half")
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Broken(exponent=3).build(small, "late", folder)
-    Numpy().open(small, "late", folder)
+        Numpy(Broken(exponent=3)).build(small, "late", folder)
+    numpy().open(small, "late", folder)
     assert names(folder) == ["merged.faiss", "merged.faiss.json", "trained.faiss", "trained.faiss.json"]
 
 
 def test_a_missing_part(small, tmp_path):
-    in_parts(Numpy(), small, tmp_path, 3)
+    in_parts(numpy(), small, tmp_path, 3)
     (tmp_path / "part-00002-of-00003.faiss").unlink()
     with pytest.raises(
         UserError, match="not all parts of the index, but part-00001-of-00003, part-00003-of-00003; run"
     ):
-        Numpy().merge(small, "late", tmp_path)
+        numpy().merge(small, "late", tmp_path)
 
 
 def test_a_part_of_another_training(small, tmp_path):
-    in_parts(Numpy(), small, tmp_path / "a", 2)
+    in_parts(numpy(), small, tmp_path / "a", 2)
 
-    class Other(Numpy):
-        def _train(self, store, tap, path):
+    class Other(Numbers):
+        def train(self, store, tap, path):
             path.write_text("trained elsewhere")
             return {}
 
-    in_parts(Other(), small, tmp_path / "b", 2)
+    in_parts(Numpy(Other()), small, tmp_path / "b", 2)
     for name in ("part-00001-of-00002.faiss", "part-00001-of-00002.faiss.json"):
         shutil.copy(tmp_path / "b" / name, tmp_path / "a" / name)
     with pytest.raises(
         UserError, match=r"part-00001-of-00002.faiss is of another origin: training is .*; run `lit-knn index` again"
     ):
-        Numpy().merge(small, "late", tmp_path / "a")
+        numpy().merge(small, "late", tmp_path / "a")
 
 
 def test_parts_of_several_cuttings(small, tmp_path):
-    in_parts(Numpy(), small, tmp_path, 2)
-    in_parts(Numpy(), small, tmp_path, 3)
+    in_parts(numpy(), small, tmp_path, 2)
+    in_parts(numpy(), small, tmp_path, 3)
     with pytest.raises(UserError, match="parts of several cuttings, of 00002 and of 00003: delete one"):
-        Numpy().merge(small, "late", tmp_path)
+        numpy().merge(small, "late", tmp_path)
 
 
 def test_a_part_before_training(small, tmp_path):
     with pytest.raises(UserError, match=r"trained.faiss is missing or was never finished; run `lit-knn index`"):
-        Numpy().add(small, "late", tmp_path, Partition(1, 2))
+        numpy().add(small, "late", tmp_path, Partition(1, 2))
 
 
 def test_missing_files(folder, small):
     (folder / "merged.faiss.json").write_text("{")
     with pytest.raises(UserError, match="json is damaged"):
-        Numpy().open(small, "late", folder)
+        numpy().open(small, "late", folder)
     (folder / "merged.faiss.json").unlink()
     with pytest.raises(UserError, match="missing or was never finished; run `lit-knn index`"):
-        Numpy().open(small, "late", folder)
+        numpy().open(small, "late", folder)
 
 
 def test_cut_short(folder, small):
     path = folder / "merged.faiss"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"has \d+ of \d+ bytes"):
-        Numpy().open(small, "late", folder)
+        numpy().open(small, "late", folder)
 
 
 def test_another_stores_index_is_refused(folder, store):
     with pytest.raises(UserError, match=r"is of another origin: .*store is "):
-        Numpy().open(store, "late", folder)
+        numpy().open(store, "late", folder)
 
 
 def test_lists_that_are_cut_are_refused_before_anything_maps_them(small, tmp_path):

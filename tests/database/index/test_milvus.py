@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Milvus, Selection
+from lit_knn.database.index import Milvus
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from tests.conftest import run
@@ -85,10 +85,10 @@ def test_collections_are_named_after_all_that_they_depend_on(small, store):
         (Milvus(index_parameters={"nlist": 3}), small, "late"),
         (Milvus(collection="mine"), small, "late"),
     ]
-    names = [index._origin(of, tap)["collection"] for index, of, tap in origins]
+    names = [index.collection_origin(of, tap)["collection"] for index, of, tap in origins]
     assert len(set(names)) == len(origins)
     moved = Milvus(uri="http://elsewhere:19530", search_parameters={"ef": 3}, insert_rows=1, timeout=1)
-    assert moved._origin(small, "late")["collection"] == names[0]
+    assert moved.collection_origin(small, "late")["collection"] == names[0]
 
 
 # ---------------------------------------------------------------- with one
@@ -134,7 +134,7 @@ def test_taps_stores_and_settings_do_not_mix(index, lite, small, tmp_path):
     assert np.array_equal(
         index.open(other, "late", tmp_path / "late").search(queries, K).ids, exact(other, "late", queries)
     )
-    with pytest.raises(UserError, match=r"is of another origin: store is .*; run `lit-knn index` again"):
+    with pytest.raises(UserError, match=r"is of another origin: .*store is .*; run `lit-knn index` again"):
         index.open(small, "late", tmp_path / "late")
     with pytest.raises(
         UserError, match=r"settings.index_type is 'FLAT' where 'HNSW' is expected.*; run `lit-knn index` again"
@@ -164,10 +164,6 @@ def test_what_it_cannot_do(index, lite, small, store, tmp_path):
     built(index, small, tmp_path)
     with pytest.raises(UserError, match="shares out its rows by itself: use the index Milvus without Sharded"):
         index.open(small, "late", tmp_path, Partition(1, 2))
-    many = Selection.of(np.arange(10_001), 20_000)
-    opened = index.open(small, "late", tmp_path)
-    with pytest.raises(UserError, match="searches all rows or up to 10,000 of them, not 10,001"):
-        opened.partial(np.zeros((1, 8), np.float32), K, many)
     with pytest.raises(UserError, match=r"environment variable NO_SUCH, named by index\.token_variable, is not set"):
         Milvus(uri=lite, token_variable="NO_SUCH").build(small, "late", tmp_path)
 

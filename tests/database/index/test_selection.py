@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from lit_knn.database.index import Faiss, Selection, increments
-from lit_knn.database.index.factory import _set_parameters as set_parameters
-from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.errors import UserError
 
 K = 10
@@ -49,7 +47,8 @@ def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
     distances = np.linalg.norm(queries[:, None].astype(np.float64) - features, axis=2)  # (N, M)
     expected = np.where(among, distances, np.inf).argsort(axis=1)[:, :K]
     shared = np.mean([len(set(a) & set(b)) / K for a, b in zip(found, expected, strict=True)])
-    assert shared >= (1.0 if index.factory in ("Flat", "IVF16,Flat") else 0.6)
+    ((searcher, _),) = index.searcher.opened
+    assert shared >= (1.0 if searcher.factory in ("Flat", "IVF16,Flat") else 0.6)
     everything = index.search(queries, K, Selection.of(np.arange(len(small)), len(small)))
     assert np.array_equal(everything.ids, index.search(queries, K).ids)
 
@@ -69,42 +68,6 @@ def test_every_search_parameter_holds_among_some_rows_as_well(factory, small, tm
         assert np.array_equal(among.ids, found[effort].ids)
         assert np.array_equal(among.distances, found[effort].distances)
     assert not np.array_equal(found[1].ids, found[1000].ids)
-
-
-@pytest.mark.parametrize("factory", ["IVF16,Flat", "Flat"])
-def test_a_part_of_the_rows_is_searched_where_the_selection_holds(factory, small, tmp_path, monkeypatch):
-    """FAISS's indexes on a GPU may take a selection and ignore it."""
-
-    class Deaf:
-        """What `to_gpu` returns."""
-
-        def __init__(self, index, **options):
-            self.index, self.asked = index, 0
-
-        def search(self, features, k, params=None):
-            self.asked += 1
-            return self.index.search(features, k)
-
-    faiss = load_faiss()
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-    monkeypatch.setattr(faiss, "GpuParameterSpace", faiss.ParameterSpace, raising=False)
-    monkeypatch.setattr("lit_knn.database.index.gpu.to_gpu", Deaf)
-    monkeypatch.setattr("lit_knn.database.index.factory._set_parameters", skipping(Deaf))
-    options = {"factory": factory, "search_parameters": {"nprobe": 2} if "IVF" in factory else {}}
-    Faiss(**options).build(small, "late", tmp_path)
-    on_gpu, on_cpu = (Faiss(**options, device=device).open(small, "late", tmp_path) for device in ("auto", "cpu"))
-    queries = small.features("late", np.arange(20)) + np.float32(0.01)
-    among = Selection.of(np.arange(0, 300, 3), 300)
-    for selection, asked in ((None, True), (among, False)):
-        before = on_gpu._pieces[0].handle.index.asked
-        found, expected = (index.search(queries, K, selection) for index in (on_gpu, on_cpu))
-        assert np.array_equal(found.ids, expected.ids)
-        assert (on_gpu._pieces[0].handle.index.asked > before) == asked
-
-
-def skipping(kind):
-    """Return `_set_parameters` for all indexes but those of a kind, which FAISS does not know."""
-    return lambda index, *rest: None if isinstance(index, kind) else set_parameters(index, *rest)
 
 
 def test_fewer_rows_than_neighbors(small, tmp_path):

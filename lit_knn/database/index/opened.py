@@ -1,0 +1,165 @@
+"""An opened index, whatever searches in it: ids are rows of the store, all of them real, nearest first.
+
+An index that calls itself exact is one function of query and rows: `lit_knn.database.index.exact`.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_knn.database.index.exact import scan
+from lit_knn.database.index.neighbors import Neighbors
+from lit_knn.database.index.selection import Selection
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import Partition
+from lit_knn.errors import UserError, counted
+from lit_knn.storage.description import describe
+from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.sidecar import REMEDY
+
+if TYPE_CHECKING:
+    from lit_knn.database.index.base import Index
+
+log = logging.getLogger(__name__)
+LARGEST = 1e15  # of a feature: the square of a distance is a float32 where FAISS computes it
+
+
+class Searcher(ABC):
+    """What finds rows of an opened index; `OpenIndex` checks what is asked of it and what it finds."""
+
+    @abstractmethod
+    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows of ``(N, D)`` float32, of those that ``among`` allows, ids −1 beyond them."""
+
+    def find_each(
+        self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
+    ) -> list[Neighbors]:
+        """Find them for each selection; what reads all rows overrides it to read them once."""
+        return [self.find(features, k, part) for part in among]
+
+
+class OpenIndex:
+    """An index over the features of one tap, or a share of it, ready to be searched.
+
+    Args:
+        index: What it was opened from.
+        store: Whose rows the ids are.
+        tap: Which features.
+        folder: Of what was built.
+        searcher: Finds the rows.
+        built: What answers depend on besides store and settings, as JSON.
+
+    Raises:
+        UserError: If the store does not have the tap.
+    """
+
+    def __init__(
+        self, index: Index, store: Store, tap: str, folder: Path, searcher: Searcher, built: Fingerprint | None = None
+    ) -> None:
+        self.index, self.store, self.tap, self.folder = index, store, tap, folder
+        self.searcher, self.built = searcher, built or {}
+        self.name, self.dimension = f"index {folder}", dimension(store, tap)
+        self._said = False  # that searches take longer than they need to
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether each search reads all rows, so that many queries had better be asked together."""
+        return self.index.exhaustive
+
+    def identity(self) -> Fingerprint:
+        """Return what answers depend on besides the store."""
+        return {"index": describe(self.index), "built": self.built}
+
+    def share(self, share: Partition) -> OpenIndex:
+        """Return a share of the same index, opened."""
+        return self.index.open(self.store, self.tap, self.folder, share)
+
+    def search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
+        """Return the k nearest rows of each query.
+
+        A query of which an approximate search finds fewer than k is searched exactly, which reads the whole store.
+
+        Args:
+            features: ``(N, D)`` float32, finite, below 1e15.
+            k: From 1 to the number of rows.
+            among: The rows that may be found; all by default.
+
+        Raises:
+            UserError: If a feature is NaN, infinite or too large, there are fewer than k rows, or what was built is damaged.
+        """
+        neighbors = self.partial(features, k, among)
+        short = np.flatnonzero((neighbors.ids < 0).any(axis=1))
+        if not len(short):
+            return neighbors
+        if not self._said:
+            self._said = True
+            log.warning(
+                "%s finds fewer than k = %d neighbors for some queries, which all rows are read for: raise nprobe (IVF) or "
+                "efSearch (HNSW) in search_parameters",
+                self.name,
+                k,
+            )
+        (exact,) = scan(self.store.feature_blocks(self.tap), np.asarray(features[short], np.float32), k, [among])
+        found = Neighbors(neighbors.ids.copy(), neighbors.distances.copy())
+        found.ids[short], found.distances[short] = exact
+        return found
+
+    def partial(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
+        """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
+        rows = len(self.store) if among is None else len(among)
+        if not 1 <= k <= rows:
+            raise UserError(f"{self.name} has {counted(rows, 'row', 'rows')} and cannot find k = {k} neighbors")
+        (neighbors,) = self.partials(features, k, [among])
+        return neighbors
+
+    def partials(self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
+        """Do what `partial` does for each of several selections that share no row, of any size."""
+        features = np.ascontiguousarray(features, np.float32)
+        if features.ndim != 2 or features.shape[1] != self.dimension:
+            raise UserError(f"{self.name} takes features (N, {self.dimension}), not {features.shape}")
+        if not (usable := (np.abs(features) < LARGEST).all(axis=1)).all():
+            raise UserError(
+                f"features of query {usable.argmin()} of {len(features)} are NaN or infinite, or exceed {LARGEST:g}"
+            )
+        found = self.searcher.find_each(features, k, among)
+        for (ids, _), part in zip(found, among, strict=True):
+            if ids.size and ids.max() >= len(self.store):
+                raise UserError(
+                    f"{self.name} found row {ids.max()} of {len(self.store)} rows: it is damaged; {REMEDY} again"
+                )
+            if part is not None and len(outside := part.outside(ids)):
+                raise UserError(
+                    f"{self.name} found row {outside[0]}, which is none of the {len(part)} rows that may be found: it does "
+                    "not keep to them; search it on the CPU, or use the index Scan"
+                )
+        return found
+
+    def rehearse(self, among: Selection) -> None:
+        """Search some rows once, unless that would read everything.
+
+        Raises:
+            UserError: If it cannot, as far as that is known without the other processes.
+        """
+        if not self.exhaustive:
+            self.partial(np.zeros((1, self.dimension), np.float32), 1, among)
+
+    def finish(self) -> None:
+        """Say that this process has nothing left to ask; indexes over several processes answer until none has."""
+
+
+def dimension(store: Store, tap: str) -> int:
+    """Return D.
+
+    Raises:
+        UserError: If the store does not have the tap.
+    """
+    if tap not in store.schema.dimensions:
+        raise UserError(f"store {store.folder} has no tap {tap!r}; it has {', '.join(store.schema.dimensions)}")
+    return store.schema.dimensions[tap]
