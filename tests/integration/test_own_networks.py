@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_imported(own, mistake, tmp_path):
 
 def test_once_a_run_has_begun_the_traceback_is_in_its_folder(own, mistake, tmp_path):
     config = own(
-        "self.calls = getattr(self, 'calls', 0) + 1; assert self.calls < 9, 'no such thing'; return self.net(x)"
+        "self.calls = getattr(self, 'calls', 0) + 1; assert self.calls < 20, 'no such thing'; return self.net(x)"
     )
     config["model"]["defenses"] = ["NoDefense"]
     del config["model"]["database"], config["data"]["database"]
