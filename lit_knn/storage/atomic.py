@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -65,13 +66,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write named arrays as one ``.npz``, all of it or nothing.
+    """Write named arrays as one ``.npz``, all of it or nothing; a file that holds just these is left as it is.
 
     Raises:
         WriteError: If the system does not let it be written.
     """
-    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    with writing(path):
+        if path.is_file() and path.read_bytes() == content.getvalue():
+            return
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(content.getvalue())
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def test_a_batch_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("numpy.savez", full_disk)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     with pytest.raises(UserError, match="cannot be written: no space left on device"):
         files.write(IDS, results())
     assert not list(files.folder.iterdir())

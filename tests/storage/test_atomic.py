@@ -178,6 +178,17 @@ def test_arrays_of_any_bytes_are_read_or_refused_in_one_sentence(tmp_path):
     assert sum(bool(sentence) for sentence in sentences) > 500
 
 
+def test_the_same_arrays_are_not_written_again(tmp_path):
+    path = tmp_path / "file.npz"
+    write_arrays(path, ARRAYS)
+    first = path.stat()
+    write_arrays(path, ARRAYS)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    name, *_ = ARRAYS
+    write_arrays(path, ARRAYS | {name: np.asarray(ARRAYS[name]).ravel()[:0]})
+    assert path.stat().st_ino != first.st_ino
+
+
 def test_arrays_have_the_form_that_is_asked_for(tmp_path):
     path = tmp_path / "a.npz"
     write_arrays(path, ARRAYS)
