@@ -52,37 +52,33 @@ class NeighborPictures(Callback):
         image, label, ids = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
         threat, attack = evaluation.cases[0]
         attacked = evaluation.attacked(threat, attack, image, label, ids, sizes)
-        versions = [image if delta == 0 else next(attacked).image for delta in deltas]
+        versions = torch.stack([image if delta == 0 else next(attacked).image for delta in deltas], dim=1)
+        query = Query(versions.flatten(0, 1), evaluation.classifier, evaluation.gallery, evaluation.needed)
+        shown = [(int(true), _title(attack.name, delta)) for true in label for delta in deltas]
         folder = cast(RunTrainer, trainer).run_folder
-        for tap in evaluation.needed:
-            rows = [
-                self._row(evaluation, evaluation.gallery, version[number : number + 1], int(true), tap, title)
-                for number, true in enumerate(label)
-                for version, title in zip(versions, [_title(attack.name, delta) for delta in deltas], strict=True)
-            ]
+        for tap in evaluation.needed:  # each searched once for all that is drawn: that may read all of the store
+            rows = [self._row(evaluation, query, row, true, tap, title) for row, (true, title) in enumerate(shown)]
             neighbor_picture(rows, folder / _file(tap))
 
-    def _row(
-        self, evaluation: Evaluation, gallery: StoredGallery, image: Tensor, label: int, tap: str, title: str
-    ) -> PictureRow:
-        query = Query(image, evaluation.classifier, gallery, evaluation.needed)
+    def _row(self, evaluation: Evaluation, query: Query, row: int, label: int, tap: str, title: str) -> PictureRow:
+        gallery, image = cast("StoredGallery", query.gallery), query.image[row]
         with torch.no_grad():
-            probability = query.logits.softmax(dim=-1)[0]  # (C,)
-            ids = query.neighbors(tap).ids[0, : self.neighbors]  # (K,)
+            probability = query.logits[row].softmax(dim=-1)  # (C,)
+            ids = query.neighbors(tap).ids[row, : self.neighbors]  # (K,)
         predictions = gallery.predictions(ids[None], image.device)
         names = evaluation.data.class_names
         neighbors = [
             _picture(
-                evaluation.data.image("database", int(shard), int(row)), int(vote), float(confidence), label, names
+                evaluation.data.image("database", int(shard), int(place)), int(vote), float(confidence), label, names
             )
-            for shard, row, vote, confidence in zip(
+            for shard, place, vote, confidence in zip(
                 *gallery.store.locate(ids),
                 predictions.classes()[0],
                 predictions.probability[0].amax(dim=-1),
                 strict=True,
             )
         ]
-        drawn = _picture(image[0], int(probability.argmax()), float(probability.max()), label, names)
+        drawn = _picture(image, int(probability.argmax()), float(probability.max()), label, names)
         return PictureRow(title=f"{_name(label, names)}, {title}", neighbors=neighbors, **vars(drawn))
 
 

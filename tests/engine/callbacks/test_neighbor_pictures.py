@@ -8,6 +8,7 @@ from lit_knn.attacks import PGD
 from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.data import Arrays, Digits, ImageData, ImageFolder
 from lit_knn.data.classes import IMAGENET
+from lit_knn.database import StoredGallery
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.engine.callbacks import NeighborPictures
 from lit_knn.errors import UserError
@@ -160,3 +161,13 @@ def test_settings_that_draw_nothing():
     for settings in ({"queries": 0}, {"neighbors": 0}):
         with pytest.raises(UserError, match="at least 1"):
             NeighborPictures(**settings)
+
+
+def test_the_database_is_searched_once_for_each_tap(classifier, database, data, tmp_path, monkeypatch):
+    searched = []
+    search = StoredGallery.search
+    monkeypatch.setattr(
+        StoredGallery, "search", lambda gallery, tap, *given: searched.append(tap) or search(gallery, tap, *given)
+    )
+    evaluated(classifier, database, data, tmp_path, NeighborPictures(queries=3))
+    assert sorted(searched) == ["early", "late"]
