@@ -5,7 +5,6 @@ import io
 
 import pytest
 
-from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
@@ -17,30 +16,9 @@ from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.evaluation.cache import ActivationCache
 from lit_knn.evaluation.module import Evaluation
 from tests.conftest import NETWORK
+from tests.evaluation.mortal import KilledError, Mortal
 
 BATCHES, DELTAS = 4, [0.05, 0.1, 0.15]
-
-
-class KilledError(Exception):
-    """The end of a process."""
-
-
-class Counting(PGD):
-    """Counts how often it is run at a Δ, in each batch, and ends the process if told to."""
-
-    runs = 0
-    killed_in = 0
-
-    def prepare(self, attacked, objective):
-        perturb = super().prepare(attacked, objective)
-
-        def counted(radius, noise):
-            Counting.runs += 1
-            if Counting.runs == Counting.killed_in:
-                raise KilledError
-            return perturb(radius, noise)
-
-        return counted
 
 
 @pytest.fixture
@@ -60,7 +38,7 @@ def measure(tmp_path, database):
         scanned = Database(path=database.path, taps=list(database.taps.values()), index=index)
         evaluation = Evaluation(
             classifier=Classifier(**NETWORK),
-            attacks=[Counting(steps=1)],
+            attacks=[Mortal(steps=1)],
             deltas=DELTAS,
             defenses=defenses,
             database=scanned,
@@ -71,13 +49,13 @@ def measure(tmp_path, database):
         data = ImageData(queries=Digits(split="test"), database=Digits(split="train"), num_queries=40, batch_size=10)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
             patch.setattr(Store, "feature_blocks", counted)
-            patch.setattr(Counting, "killed_in", killed_in)
-            patch.setattr(Counting, "runs", 0)
+            patch.setattr(Mortal, "dies_in", killed_in)
+            patch.setattr(Mortal, "runs", 0)
             patch.setattr(NeighborPictures, "on_test_end", lambda *args: None)  # which attacks and searches again
             read.clear()
             with pytest.raises(KilledError) if killed_in else contextlib.nullcontext():
                 trainer.test(evaluation, data)
-            return evaluation.results, Counting.runs, sum(read)
+            return evaluation.results, Mortal.runs, sum(read)
 
     return call
 

@@ -13,6 +13,20 @@ from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 QUERIES = 24
 
 
+def struck(attack, attack_target, delta):
+    """Return the images of a batch, attacked with all that its attacker holds."""
+    return next(
+        attack(
+            attack_target.model,
+            attack_target.image,
+            attack_target.label,
+            attack_target.ids,
+            [delta],
+            attack_target.surrogate_defense,
+        )
+    )
+
+
 @pytest.fixture(scope="session")
 def knn():
     def build(tap="late", k=5, combination="soft"):
@@ -23,7 +37,7 @@ def knn():
 
 @pytest.fixture
 def make_victim(classifier, data, gallery, knn):
-    """Build a attack_target of the first images that the network gets right, in a given dtype."""
+    """Build an attack target of the first images that the network gets right, in a given dtype."""
     batch = data.on_after_batch_transfer(data.first_queries())
 
     def build(defense=None, dtype=torch.float64, rows=QUERIES):
@@ -55,7 +69,7 @@ def slope():
 
 @pytest.fixture
 def part():
-    """Some of the images of a attack_target."""
+    """Some of the images of an attack target."""
 
     def call(attack_target, rows):
         return AttackTarget(
@@ -123,7 +137,7 @@ class Rows:
 
 @pytest.fixture
 def by_hand():
-    """Build a attack_target of points ``(N, 3)``, all of class 0, before rows ``(M, 3)`` of 3 classes."""
+    """Build an attack target of points ``(N, 3)``, all of class 0, before rows ``(M, 3)`` of 3 classes."""
 
     def build(points, rows, vote, *, k, combination="soft", predictions=None, weights=None, dtype=torch.float64):
         points, rows = (torch.as_tensor(part).to(dtype)[..., None, None] for part in (points, rows))

@@ -5,6 +5,7 @@ from torch import nn
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import FeatureSpace
 from lit_knn.errors import UserError
+from tests.attacks.objectives.conftest import struck
 
 
 class Linear:
@@ -64,16 +65,7 @@ def test_as_meant_it_attacks_and_as_printed_it_does_not(make_victim, knn, tap):
     accuracy = {}
     for reading in ("grad_x", "literal"):
         attack = PGD(steps=10, objective=FeatureSpace(reading=reading))
-        found = next(
-            attack(
-                attack_target.model,
-                attack_target.image,
-                attack_target.label,
-                attack_target.ids,
-                [0.3],
-                attack_target.surrogate_defense,
-            )
-        )
+        found = struck(attack, attack_target, 0.3)
         accuracy[reading] = float(
             (attack_target.defense.scores(found).argmax(1) == attack_target.label).double().mean()
         )

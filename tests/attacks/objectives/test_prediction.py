@@ -4,20 +4,12 @@ import torch
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import CrossEntropy, NeighborPrediction, SoftKNN
 from lit_knn.errors import UserError
+from tests.attacks.objectives.conftest import struck
 
 
 def attacked(attack_target, objective):
     attack = PGD(steps=3, objective=objective)
-    return next(
-        attack(
-            attack_target.model,
-            attack_target.image,
-            attack_target.label,
-            attack_target.ids,
-            [0.1],
-            attack_target.surrogate_defense,
-        )
-    )
+    return struck(attack, attack_target, 0.1)
 
 
 def test_with_respect_to_the_query_it_is_pgd_bit_for_bit(attack_target):

@@ -7,6 +7,7 @@ from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.objectives import ASK, DefenseMargin, FeatureSpace, GuidedNeighbors, SoftKNN, TargetCentroid
 from lit_knn.database.store import NeighborPredictions
 from lit_knn.errors import UserError
+from tests.attacks.objectives.conftest import struck
 
 
 @pytest.mark.parametrize("combination", ["soft", "hard"])
@@ -26,16 +27,7 @@ def test_it_does_at_least_as_much_as_feature_space(make_victim, knn, tap):
     left = {}
     for objective in (SoftKNN(), GuidedNeighbors(m=20), TargetCentroid(), ASK(), FeatureSpace()):
         attack = PGD(steps=15, objective=objective)
-        found = next(
-            attack(
-                attack_target.model,
-                attack_target.image,
-                attack_target.label,
-                attack_target.ids,
-                [0.15],
-                attack_target.surrogate_defense,
-            )
-        )
+        found = struck(attack, attack_target, 0.15)
         left[objective.suffix] = float(
             (attack_target.defense.scores(found).argmax(1) == attack_target.label).float().mean()
         )

@@ -10,6 +10,7 @@ from lit_knn.defenses import CBWE, UW, NoDefense
 from lit_knn.threat_models import GrayBox
 from tests.conftest import TAPS
 from tests.evaluation.cache.conftest import BATCHES, Bright, Recording
+from tests.evaluation.mortal import KilledError, Mortal
 
 # ---------------------------------------------------------------- what costs no attack
 
@@ -57,31 +58,13 @@ def test_a_new_delta_costs_only_itself(evaluate, gradients):
     assert found == evaluate(cache=False, threats=[GrayBox()], deltas=[0.05, 0.07, 0.1])
 
 
-class Mortal(PGD):
-    """Dies in one of its batches at one Δ."""
-
-    _dies_in = 0
-    _done = 0
-
-    def prepare(self, attack_target, objective):
-        perturb = super().prepare(attack_target, objective)
-
-        def mortal(radius, noise):
-            Mortal._done += 1
-            if Mortal._done == Mortal._dies_in:
-                raise RuntimeError("power cut")
-            return perturb(radius, noise)
-
-        return mortal
-
-
 def test_an_interrupted_run_goes_on_where_it_stopped(evaluate, monkeypatch):
-    monkeypatch.setattr(Mortal, "_dies_in", 4)
-    monkeypatch.setattr(Mortal, "_done", 0)
-    with pytest.raises(RuntimeError, match="power cut"):
+    monkeypatch.setattr(Mortal, "dies_in", 4)
+    monkeypatch.setattr(Mortal, "runs", 0)
+    with pytest.raises(KilledError):
         evaluate(attacks=[Mortal(steps=2)], threats=[GrayBox()])
     found = evaluate(attacks=[Mortal(steps=2)], threats=[GrayBox()])
-    assert Mortal._done == 2 * BATCHES + 1  # the one that it died of
+    assert Mortal.runs == 2 * BATCHES + 1  # the one that it died of
     assert found == evaluate(cache=False, attacks=[Mortal(steps=2)], threats=[GrayBox()])
 
 
