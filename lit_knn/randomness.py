@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -42,25 +43,24 @@ class Randomness:
 
     def uniform(self, like: Tensor, *shape: int) -> Tensor:
         """Return numbers in [0, 1), ``(N, *shape)``: one per image by default; device and dtype of ``like``."""
-        return torch.stack([torch.rand(shape, generator=generator) for generator in self._generators]).to(like)
+        return self._each(lambda generator: torch.rand(shape, generator=generator)).to(like)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return integers in [0, high), ``(N, *shape)`` int64 on the device of the ids: one per image by default."""
-        return torch.stack([torch.randint(high, shape, generator=generator) for generator in self._generators]).to(
-            self.ids
-        )
+        return self._each(lambda generator: torch.randint(high, shape, generator=generator)).to(self.ids)
 
     def normal(self, like: Tensor) -> Tensor:
         """Return standard normal numbers in the shape ``(N, ...)``, device and dtype of ``like``."""
-        return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in self._generators]).to(
-            like
-        )
+        return self._each(lambda generator: torch.randn(like.shape[1:], generator=generator)).to(like)
 
     def direction(self, like: Tensor) -> Tensor:
         """Return one uniform direction per image, ``(N, 3, H, W)`` of L2 norm 1, device and dtype of ``like``."""
         normal = self.normal(like)
         length: Tensor = torch.linalg.vector_norm(normal.flatten(1), dim=1)
         return normal / length.view(-1, 1, 1, 1)
+
+    def _each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        return torch.stack([draw(generator) for generator in self._generators])
 
 
 def run_seed() -> int:

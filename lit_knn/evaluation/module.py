@@ -16,7 +16,7 @@ from lit_knn.attacks import Attack, Attempt
 from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.data import Batch, ImageData
 from lit_knn.database import Database, StoredGallery
-from lit_knn.defenses import Defense, NoDefense, Query, Requirements, Variant, most_needed, randomized
+from lit_knn.defenses import Defense, NoDefense, Requirements, Variant, most_needed, randomized
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.cache import ActivationCache, BatchKey
@@ -30,7 +30,7 @@ from lit_knn.evaluation.run_files import RunFiles
 from lit_knn.evaluation.sample_results import SampleResultFiles
 from lit_knn.evaluation.scorers import scorers
 from lit_knn.evaluation.scoring import score
-from lit_knn.randomness import Randomness, run_seed
+from lit_knn.randomness import run_seed
 from lit_knn.report.results import Row
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
@@ -204,10 +204,6 @@ class Evaluation(pl.LightningModule):
         return attack.attempts(
             threat.attacked(self.classifier), image, label, ids, deltas, self.surrogate_defense(threat)
         )
-
-    def query(self, ids: Tensor, image: Tensor) -> Query:
-        """Return a query of the defended classifier and its database for ``(N, 3, H, W)`` images with these ids ``(N,)``."""
-        return Query(image, self.classifier, self.gallery, self.needed, None, Randomness(run_seed(), ids))
 
     def on_test_epoch_end(self) -> None:
         """Search for all batches that wait, prove that each query was seen exactly once, merge the counts of all processes.

@@ -121,8 +121,7 @@ class OfflineSearch:
                 continue
             queries = self._features(tap, batches)  # (Q, D)
             k = self._needed[tap]
-            shape = len(queries), k
-            found = [Neighbors(np.full(shape, -1), np.full(shape, np.inf, np.float32)) for _ in self._increments]
+            found = [Neighbors.none(len(queries), k) for _ in self._increments]
             file = self._file(f"{tap}-{_hash(batches)}-{uuid.uuid4().hex}.h5", tap, batches)
             for done, part in enumerate(parts, 1):
                 context.pause()

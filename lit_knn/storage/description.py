@@ -101,16 +101,16 @@ def _array(part: Tensor | np.ndarray[Any, Any]) -> str:
 
 
 def _object(part: Any) -> dict[str, Any]:
-    kind: dict[str, Any] = _code(type(part))
+    told: dict[str, Any] = _code(type(part))
     for method in ("identity", "fingerprint"):
         if callable(tell := getattr(part, method, None)):
-            return kind | {method: _describe(tell())}
+            return told | {method: _describe(tell())}
     if isinstance(part, functools.partial):
-        return kind | {"of": _describe([part.func, part.args, part.keywords])}
+        return told | {"of": _describe([part.func, part.args, part.keywords])}
     if isinstance(part, (torch.Generator, np.random.RandomState)):
-        return kind | {"state": _describe(part.get_state())}
+        return told | {"state": _describe(part.get_state())}
     if isinstance(part, np.random.Generator):
-        return kind | {"state": _describe(part.bit_generator.state)}
+        return told | {"state": _describe(part.bit_generator.state)}
     slots = [name for base in type(part).__mro__ for name in _names(vars(base).get("__slots__", []))]
     if not slots and not hasattr(part, "__dict__"):
         raise UserError(
@@ -118,7 +118,7 @@ def _object(part: Any) -> dict[str, Any]:
             "class that holds it a method `identity` that says what it does"
         )
     held = {name: getattr(part, name) for name in slots if hasattr(part, name)} | getattr(part, "__dict__", {})
-    return kind | {name: _describe(value) for name, value in held.items() if _decides(part, name)}
+    return told | {name: _describe(value) for name, value in held.items() if _decides(part, name)}
 
 
 def _names(slots: str | Iterable[str]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from lit_knn.backbones import Classifier, Ensemble, Projection, Tap, outside_net
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.database.store import Store
-from lit_knn.defenses import KNN, NoDefense
+from lit_knn.defenses import KNN, NoDefense, Query
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
@@ -170,7 +170,7 @@ def test_pca_distances_and_votes_are_those_of_float32(evaluate, tmp_path):
     queries = (pooled - projection.mean.double()) @ projection.components.double().T
     distances = np.linalg.norm(queries.numpy()[:, None] - features, axis=2)  # (N, M)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :50]
-    query = evaluation.query(batch["id"], batch["image"])
+    query = Query(batch["image"], classifier, evaluation.gallery, evaluation.needed)
     np.testing.assert_allclose(
         query.neighbors("early").distances, np.take_along_axis(distances, nearest, axis=1), rtol=1e-4
     )

@@ -48,9 +48,8 @@ class Files(Searcher):
 
     def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the nearest of what each file finds."""
-        nothing = Neighbors(np.full((len(features), k), -1), np.full((len(features), k), np.inf, np.float32))
         found = [self._found(searcher, rows, features, k, among) for searcher, rows in self.opened]
-        return nearest([nothing, *found], k)
+        return nearest([Neighbors.none(len(features), k), *found], k)
 
     def _found(
         self, searcher: FileSearcher, rows: range, features: npt.NDArray[np.float32], k: int, among: Selection | None

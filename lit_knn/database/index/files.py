@@ -25,13 +25,7 @@ from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.atomic import publish, remove_abandoned, unfinished_name
 from lit_knn.storage.fingerprint import Fingerprint
-from lit_knn.storage.sidecar import (
-    checked,
-    describe_file,
-    described,
-    identity,
-    whole,
-)
+from lit_knn.storage.sidecar import checked, describe_file, described, identity, whole
 
 TRAINED, MERGED, LISTS = "trained.faiss", "merged.faiss", "merged.ivfdata"
 

@@ -42,8 +42,7 @@ class Collection(Searcher):
 
     def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return what the server finds."""
-        ids = np.full((len(features), k), -1)
-        squared = np.full((len(features), k), np.inf, np.float32)
+        ids, squared = Neighbors.none(len(features), k)
         expression = _expression(among)
         for start in range(0, len(features), QUERIES):
             with refusals(self.uri, f"search collection {self.name}"):

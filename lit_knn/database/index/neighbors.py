@@ -21,6 +21,11 @@ class Neighbors(NamedTuple):
     ids: npt.NDArray[np.int64]
     distances: npt.NDArray[np.float32]
 
+    @classmethod
+    def none(cls, queries: int, k: int) -> Neighbors:
+        """Return what ``queries`` know before any row has been compared: −1 and infinity, ``(queries, k)``."""
+        return cls(np.full((queries, k), -1), np.full((queries, k), np.inf, np.float32))
+
 
 def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
     """Merge what the same queries ``(..., K)`` found in different rows; the lower id goes first of equally near ones.

@@ -39,8 +39,7 @@ def second_look(
         vectors: Returns the features ``(N, K, D)`` of rows ``(N, K)``.
         scan: Searches exactly.
     """
-    ids = np.full((len(features), k), -1)
-    distances = np.full((len(features), k), np.inf, np.float32)
+    ids, distances = Neighbors.none(len(features), k)
     left = np.arange(len(features))
     for wanted in sorted({k + SPARE, max(k + SPARE, MOST)}):
         queries = features[left]
