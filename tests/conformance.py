@@ -2,15 +2,14 @@
 
 import inspect
 
+from lit_knn.cli import class_names
+from lit_knn.storage.kinds import is_ours
+
 
 def derived(contract):
     """Return the concrete classes of the package that derive from one, by name."""
-    below = contract.__subclasses__()
-    ours = {part.__name__: part for part in below if part.__module__.startswith("lit_knn.")}
-    found = {name: part for name, part in ours.items() if not inspect.isabstract(part)}
-    for part in below:
-        found |= derived(part)
-    return dict(sorted(found.items()))
+    found = {part.__name__: part for part in class_names.derived(contract) if is_ours(part)}
+    return {name: part for name, part in sorted(found.items()) if not inspect.isabstract(part)}
 
 
 def examples(contract, given):

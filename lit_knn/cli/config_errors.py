@@ -16,6 +16,8 @@ from pkgutil import resolve_name
 from textwrap import dedent
 from typing import NamedTuple
 
+from lit_knn.cli.class_names import derived
+
 HEAD = re.compile(r" *(?:- )?(?:Parser key \"([^\"]+)\"|Problem with given class_path '([^']+)'):\s*$")
 
 
@@ -122,7 +124,7 @@ def _unknown_class(complaint: Complaint, contracts: Mapping[str, type]) -> str |
     contract = contracts.get(complaint.where.rpartition(".")[2])
     if found is None or contract is None:
         return None
-    known = ", ".join(sorted(cls.__name__ for cls in _subclasses(contract)))
+    known = ", ".join(sorted(cls.__name__ for cls in {*derived(contract)} if not inspect.isabstract(cls)))
     return f"{complaint.where}: there is no class {found[1]!r}; known are {known}, and any other by its import path"
 
 
@@ -160,15 +162,6 @@ def _plain(types: str) -> str:
     """Return types as Python prints them in the words of YAML."""
     types = re.sub(r"<class '([\w.]+)'>|typing\.Literal\[(.*?)\]", r"\1\2", types)
     return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])", "", types))
-
-
-def _subclasses(base: type) -> list[type]:
-    """Return what YAML can build of a contract."""
-    found: dict[type, None] = {}  # ordered, and a class with two parents counts once
-    children: list[type] = base.__subclasses__()
-    for child in children:
-        found |= dict.fromkeys([child, *_subclasses(child)])
-    return [cls for cls in found if not inspect.isabstract(cls)]
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from math import isfinite
+from pkgutil import resolve_name
 from typing import Any
 
 from lit_knn.data.datamodule import LARGEST_SEED
@@ -69,8 +70,7 @@ def check_values(settings: Any, where: str, built: type | None = None) -> None:
     if not isinstance(settings, dict):
         return
     if "class_path" in settings:
-        module, _, name = settings["class_path"].rpartition(".")
-        built, settings = getattr(import_module(module), name), settings.get("init_args") or {}
+        built, settings = resolve_name(settings["class_path"]), settings.get("init_args") or {}
     parameters = inspect.signature(built).parameters if built is not None else {}
     for name, value in settings.items():
         parameter = parameters.get(name)
