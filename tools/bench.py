@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,6 +22,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+COMMAND = """
+from lit_knn.cli.main import main
+main()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""  # not ru_maxrss: it starts with the peak of the process that starts this one, and adds what unloading PyTorch touches
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -96,6 +103,14 @@ def _seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return clock() - start
+
+
+def peak(*arguments: str) -> float:
+    """Return the largest memory in MiB of a process ``lit-knn ARGUMENTS`` of its own (Linux only)."""
+    launched = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, check=False, text=True)
+    if launched.returncode:
+        sys.exit(launched.stderr)
+    return int(launched.stdout.split()[-1]) / 1024
 
 
 def machine() -> dict[str, Any]:

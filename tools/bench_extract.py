@@ -15,8 +15,6 @@ import argparse
 import io
 import json
 import logging
-import subprocess
-import sys
 import tarfile
 import tempfile
 import warnings
@@ -24,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench import Line, Target, in_turn, parser, report
+from bench import Line, Target, in_turn, parser, peak, report
 from make_shards import add
 from PIL import Image
 
@@ -36,11 +34,6 @@ from lit_knn.database.building.fitting import Fitting, MomentFiles, remove_momen
 from lit_knn.distributed.partition import Partition
 from lit_knn.engine.trainer import EvalTrainer
 
-COMMAND = """
-from lit_knn.cli.main import main
-main()
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
-"""  # not ru_maxrss: it starts with the peak of the process that starts this one, and adds what unloading PyTorch touches
 PHOTOGRAPH = (500, 375)  # pixels, the median of ImageNet
 DIFFERENT = 64  # images; the others repeat them under other names
 
@@ -140,14 +133,10 @@ def memory(options: argparse.Namespace, folder: Path) -> list[Line]:
             },
         }
         (place / "config.yaml").write_text(json.dumps(config))
-        command = [sys.executable, "-c", COMMAND, "extract", "--config", str(place / "config.yaml")]
-        launched = subprocess.run(command, capture_output=True, check=False, text=True)
-        if launched.returncode:
-            sys.exit(launched.stderr)
-        peaks.append(int(launched.stdout.split()[-1]) / 1024)
+        peaks.append(peak("extract", "--config", str(place / "config.yaml")))
     return [
-        Line(f"peak for {count:,} images / for {options.counts[0]:,}", "MiB", [peak], peaks[:1], Target(0.95, 1.05))
-        for count, peak in zip(options.counts[1:], peaks[1:], strict=True)
+        Line(f"peak for {count:,} images / for {options.counts[0]:,}", "MiB", [found], peaks[:1], Target(0.95, 1.05))
+        for count, found in zip(options.counts[1:], peaks[1:], strict=True)
     ]
 
 

@@ -1,8 +1,8 @@
-"""What one process has found in some units of a database, in a file that may be read in parts."""
+"""What one process has found in some units of a database, in a file that is written and read some queries at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,28 +27,41 @@ class FoundNeighbors:
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
         self._path, self._shape = path, shape
 
-    def write(self, units: Sequence[int], found: Sequence[Neighbors]) -> None:
-        """Write all of it, or nothing.
+    def add(self, unit: int, found: Iterable[Sequence[Neighbors]]) -> None:
+        """Add what all queries have found in one more unit: all of it, or nothing.
 
         Args:
-            units: Numbers of the units.
-            found: ``(N, K)`` for each of the R selections.
+            unit: Its number.
+            found: Some queries after the other: ``(n, K)`` for each of the R selections.
+
+        Raises:
+            UserError: If the file is there and damaged.
         """
+        units = [*self.units, unit]
         chunks = (1, max(1, min(CHUNK, self._shape[1])), self._shape[2])
         with atomic_write(self._path) as unfinished, h5py.File(unfinished, "x", locking=False) as file:
             file.create_dataset("units", data=np.asarray(units, np.int64), chunks=(len(units),), fletcher32=True)
             for name, dtype in (("ids", np.int64), ("distances", np.float32)):
-                column = file.create_dataset(name, self._shape, dtype, chunks=chunks, fletcher32=True)
-                for number, neighbors in enumerate(found):
-                    column[number] = getattr(neighbors, name)
+                file.create_dataset(name, self._shape, dtype, chunks=chunks, fletcher32=True)
+            start = 0
+            for more in found:
+                ids, distances = (np.stack(parts) for parts in zip(*more, strict=True))  # (R, n, K)
+                for first in range(0, ids.shape[1], CHUNK):  # merging takes some times as much memory
+                    part = slice(first, first + CHUNK)
+                    added = Neighbors(ids[:, part], distances[:, part])
+                    queries = slice(start, start := start + added.ids.shape[1])
+                    merged = nearest([self.read(queries), added], self._shape[2]) if len(units) > 1 else added
+                    file["ids"][:, queries], file["distances"][:, queries] = merged
 
     @property
     def units(self) -> list[int]:
-        """The numbers of the units.
+        """The numbers of the units; none before the first is added.
 
         Raises:
             UserError: If the file is damaged.
         """
+        if not self._path.exists():
+            return []
         with self._opened() as file:
             units: list[int] = file["units"][()].tolist()
             return units
@@ -74,11 +87,3 @@ class FoundNeighbors:
                 if column.dtype != form[0] or column.shape != (form[1] or column.shape[:1]) or not column.fletcher32:
                     raise ValueError(f"{name} is {column.dtype}{column.shape}")
             yield file
-
-
-def add(found: Neighbors, more: Neighbors) -> None:
-    """Merge neighbors ``(N, K)`` of other rows into those that are known, in place, and some queries at a time."""
-    for start in range(0, len(found.ids), CHUNK):
-        part = slice(start, start + CHUNK)
-        parts = [Neighbors(known.ids[part], known.distances[part]) for known in (found, more)]
-        found.ids[part], found.distances[part] = nearest(parts, found.ids.shape[1])

@@ -4,7 +4,7 @@ import pytest
 
 from lit_knn.database.index import Neighbors, nearest
 from lit_knn.errors import UserError
-from lit_knn.evaluation.found_neighbors import CHUNK, FoundNeighbors, add
+from lit_knn.evaluation.found_neighbors import CHUNK, FoundNeighbors
 
 SHAPE = (2, 1500, 3)
 
@@ -15,31 +15,45 @@ def neighbors(seed):
     return Neighbors(generator.integers(0, 10**9, SHAPE), distances)
 
 
-def each(found):
-    """Return those of each selection."""
-    return [Neighbors(*parts) for parts in zip(*found, strict=True)]
+def each(found, queries=slice(None)):
+    """Return those of some queries, for each selection."""
+    return [Neighbors(*(part[queries] for part in parts)) for parts in zip(*found, strict=True)]
 
 
 @pytest.fixture
 def file(tmp_path):
     file = FoundNeighbors(tmp_path / "found.h5", SHAPE)
-    file.write([3, 4], each(neighbors(0)))
+    assert file.units == []
+    file.add(3, [each(neighbors(0))])
     return file
 
 
 @pytest.mark.parametrize("queries", [slice(0, 1), slice(CHUNK - 5, CHUNK + 5), slice(0, 1500)])
 def test_some_queries_are_read_as_they_were_written(file, queries):
-    assert file.units == [3, 4]
+    assert file.units == [3]
     for found, written in zip(file.read(queries), neighbors(0), strict=True):
         assert found.dtype == written.dtype
         assert np.array_equal(found, written[:, queries])
 
 
-def test_neighbors_are_merged_in_place_as_all_at_once():
-    found, more = (each(neighbors(seed))[0] for seed in (0, 1))
-    expected = nearest([found, more], SHAPE[2])
-    add(found, more)
-    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+@pytest.mark.parametrize("group", [1, 700, 1500])
+def test_units_are_merged_as_all_at_once_however_many_queries_come_at_a_time(group, file):
+    more = neighbors(1)
+    file.add(4, (each(more, slice(start, start + group)) for start in range(0, 1500, group)))
+    assert file.units == [3, 4]
+    expected = nearest([neighbors(0), more], SHAPE[2])
+    assert all(np.array_equal(one, other) for one, other in zip(file.read(slice(None)), expected, strict=True))
+
+
+def test_a_unit_of_which_the_search_fails_in_the_middle_changes_nothing(file):
+    def found():
+        yield each(neighbors(1), slice(0, 700))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        file.add(4, found())
+    assert file.units == [3]
+    assert np.array_equal(file.read(slice(None)).ids, neighbors(0).ids)
 
 
 def test_no_flipped_bit_of_an_answer_goes_unnoticed(file, tmp_path):
@@ -68,4 +82,5 @@ def test_another_form_is_damage(file, tmp_path):
             del opened[name]
         with pytest.raises(UserError, match="is damaged"):
             file.units  # noqa: B018
-        file.write([3, 4], each(neighbors(0)))
+        (tmp_path / "found.h5").unlink()
+        file.add(3, [each(neighbors(0))])

@@ -26,6 +26,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True, False],
         ),
         ("bench_report", ["--runs", "2"], [True, True, True]),
+        ("bench_test", ["--counts", "8", "16"], [True, True]),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
             "bench_defense",
