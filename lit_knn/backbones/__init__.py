@@ -5,9 +5,10 @@ from .ensemble import Ensemble
 from .features.moments import Moments
 from .features.projection import Projection
 from .precision import at_least_float32, full_float32, outside_networks, rounded_products, verify_precision
-from .taps import Tap
+from .taps import Change, Tap
 
 __all__ = [
+    "Change",
     "Classifier",
     "Ensemble",
     "Moments",

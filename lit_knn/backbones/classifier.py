@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +16,12 @@ from lit_knn.backbones.loading import load_weights
 from lit_knn.backbones.networks import build, require_values
 from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
-from lit_knn.backbones.preparation import Preparation, has_random_weights, own_preparation
+from lit_knn.backbones.preparation import has_random_weights, normalization, own_preparation
+from lit_knn.backbones.state_hash import state_hash
 from lit_knn.backbones.tapping import Tapping
-from lit_knn.backbones.taps import Tap
+from lit_knn.backbones.taps import Change, Tap
 from lit_knn.backbones.user_code import user_code
-from lit_knn.errors import UserError
-from lit_knn.storage.description import architecture, describe
+from lit_knn.storage.description import architecture
 
 if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing
@@ -77,12 +75,8 @@ class Classifier(nn.Module):
         arguments = arguments or {}
         self.network = build(network, arguments).float()  # what it reads, and is attacked with, is float32
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
-        if weights is not None:
+        if weights is not None or weights_key is not None:
             load_weights(self.network, weights, weights_key)
-        elif weights_key is not None:
-            raise UserError(
-                f"model.classifier.weights_key is {weights_key!r}, but there are no model.classifier.weights"
-            )
         elif has_random_weights(network, arguments):
             self._warn(
                 f"network {self.name} has random weights, and no number of it means anything: give "
@@ -95,33 +89,34 @@ class Classifier(nn.Module):
                 f"network {self.name} does not say how its images are normalized, and ImageNet's mean and std are taken: "
                 "set model.classifier.mean and std to those that it was trained with"
             )
-        own = self._own or Preparation(source="ImageNet")
-        mean, std = mean or own.mean, std or own.std
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
         rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
-        self._layout = (
-            torch.channels_last if channels_last and rank <= 4 else torch.contiguous_format
-        )  # of 2-d networks
+        flat = rank <= 4  # a network of images, not of volumes
+        self._layout = torch.channels_last if channels_last and flat else torch.contiguous_format
         self.network.to(memory_format=self._layout)
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        for kind, values in zip(("mean", "std"), normalization(self._own, mean, std), strict=True):
+            self.register_buffer(kind, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
         self.precision = "32-true"
         self.requires_grad_(False).eval()
         self._output = output
         self._tapping = Tapping(self.network, output)
         self.num_classes: int | None = None
-        self._hooked = ""  # why, as far as it has been said
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
         with self._computing(image):
             return at_least_float32(logits_of(self.network(self._input(image)), self._output, image))
 
-    def examine(self, image: Tensor, taps: Sequence[Tap] = (), preprocessing: Preprocessing | None = None) -> None:
-        """Hold what is measured to the network itself, on a first batch: three forward passes at most.
+    def examine(
+        self,
+        image: Tensor,
+        taps: Sequence[Tap] = (),
+        preprocessing: Preprocessing | None = None,
+        *,
+        layers: Sequence[str] = (),
+    ) -> None:
+        """Hold what is measured to the network itself, on a first batch: three forward passes at most, and one a layer.
 
         Logits and activations come from the network's graph only if they are those of the network, with the random
         numbers that it draws. Generators of random numbers are left as they were.
@@ -131,16 +126,17 @@ class Classifier(nn.Module):
             taps: What will be read.
             preprocessing: What brought the images to their size, if anything: where the network was trained to see
                 others, a warning says so.
+            layers: Where the network will be resumed.
 
         Raises:
             UserError: If the network does not return logits ``(N, C)``, or there is no such layer.
         """
+        known = self._tapping.objection
         with self._computing(image):
-            found = self._tapping.examine(self._input(image), taps)
+            found = self._tapping.examine(self._input(image), taps, layers)
         self.num_classes = found.num_classes
-        if self._tapping.objection and self._hooked != self._tapping.objection:
-            self._hooked = self._tapping.objection
-            log.info("network %s is tapped at its modules and not in its graph: %s", self.name, self._hooked)
+        if (why := self._tapping.objection) != known:
+            log.info("network %s is tapped at its modules and not in its graph: %s", self.name, why)
         for caution in found.cautions():
             self._warn(f"network {self.name} {caution}")
         if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
@@ -158,9 +154,9 @@ class Classifier(nn.Module):
         with self._computing(image):
             return layers(self.network, self._input(image), self._output)
 
-    def _examine_new(self, image: Tensor, taps: Sequence[Tap]) -> None:
-        if not self._tapping.examined.issuperset(taps):
-            self.examine(image, taps)
+    def _examine_new(self, image: Tensor, taps: Sequence[Tap] = (), layers: Sequence[str] = ()) -> None:
+        if not self._tapping.examined.issuperset([*taps, *map(Tap, layers)]):
+            self.examine(image, taps, layers=layers)
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
@@ -200,12 +196,28 @@ class Classifier(nn.Module):
         with self._computing(image):
             return self._tapping.activations(self._input(image), taps)
 
+    def resume(self, image: Tensor, layer: str, change: Change) -> Tensor:
+        """Return the logits ``(N, C)`` that the network comes to from a layer on, with another activation there.
+
+        Whatever does not pass the layer, such as a skip connection around it, is as the image has it.
+
+        Args:
+            image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1].
+            layer: A graph node or module, as a tap names it.
+            change: What the layer gives for the images → what the network goes on with, of the same shape and dtype.
+
+        Raises:
+            UserError: If there is no such layer, or the change has another shape.
+        """
+        self._examine_new(image, layers=[layer])
+        with self._computing(image):
+            return at_least_float32(self._tapping.resumed(self._input(image), layer, change))
+
     @contextmanager
     def _computing(self, image: Tensor) -> Iterator[None]:
-        called = (
-            f"network {self.name} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
-        )
-        with network_precision(self.precision, image.device), user_code(called, f"network {self.name}"):
+        who = f"network {self.name}"
+        failed = f"{who} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
+        with network_precision(self.precision, image.device), user_code(failed, who):
             yield
 
     def train(self, mode: bool = True) -> Self:
@@ -221,16 +233,9 @@ class Classifier(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a hash of all parameters, buffers and constants, what the network does with them, and the precision."""
-        digest = hashlib.sha256(f"{self._architecture}{self._output!r}".encode())
-        for name, value in sorted(self.state_dict().items()):
-            if not isinstance(value, Tensor):  # what a module's get_extra_state gives
-                digest.update(f"{name}{json.dumps(describe(value), sort_keys=True)}".encode())
-                continue
-            value = value.float() if value.dtype == torch.float64 else value  # Lightning may have cast them already
-            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        weights = state_hash(self, f"{self._architecture}{self._output!r}")
         precision = "" if self.precision == "32-true" else f" in {self.precision}"
-        return f"{self.name}-{digest.hexdigest()[:16]}{precision}"
+        return f"{self.name}-{weights}{precision}"
 
 
 def set_precision(module: nn.Module, precision: str) -> None:

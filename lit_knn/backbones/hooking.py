@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.outputs import logits_of
-from lit_knn.backbones.taps import Tap, TappedNetwork, read
+from lit_knn.backbones.taps import Change, ResumedNetwork, Tap, TappedNetwork, changed, read
 from lit_knn.errors import UserError
 
 
@@ -44,11 +44,7 @@ def hooked(network: nn.Module, taps: Sequence[Tap], output: str | int | None) ->
     """
     modules = modules_by_tap(network, [tap.layer for tap in taps])
     for tap in taps:
-        if isinstance(modules[tap.layer][0], torch.jit.ScriptModule):
-            raise UserError(
-                f"tap {tap.name!r} is a module of TorchScript, which cannot be read: give the Python network that it was "
-                "made from"
-            )
+        _require_python(modules[tap.layer][0], f"tap {tap.name!r}")
 
     def forward(image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         features: dict[str, Tensor] = {}
@@ -78,3 +74,42 @@ def hooked(network: nn.Module, taps: Sequence[Tap], output: str | int | None) ->
         return logits, features
 
     return forward
+
+
+def resumed(network: nn.Module, layer: str, output: str | int | None) -> ResumedNetwork:
+    """Return a function that runs the network as it is and goes on from a module with a change of what it returned.
+
+    Args:
+        network: In evaluation mode; not changed.
+        layer: A module.
+        output: Where its logits are, as `logits_of` takes it.
+
+    Returns:
+        Images ``(N, 3, H, W)`` and the change → logits ``(N, C)``.
+    """
+    module, call = modules_by_tap(network, [layer])[layer]
+    _require_python(module, f"layer {layer!r}")
+
+    def forward(image: Tensor, change: Change) -> Tensor:
+        calls = count()
+
+        def hook(_module: nn.Module, _inputs: object, activation: object) -> Tensor | None:
+            return changed(activation, change, layer) if next(calls) == call else None
+
+        handle = module.register_forward_hook(hook)
+        try:
+            logits = logits_of(network(image), output, image)
+        finally:
+            handle.remove()
+        if next(calls) <= call:
+            raise UserError(f"the network did not call its module {layer!r}: name one that each image passes")
+        return logits
+
+    return forward
+
+
+def _require_python(module: nn.Module, called: str) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError(
+            f"{called} is a module of TorchScript, which cannot be read: give the Python network that it was made from"
+        )

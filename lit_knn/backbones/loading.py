@@ -16,7 +16,7 @@ COUNTED = ("total_ops", "total_params")  # what thop leaves beside weights
 OPTIONAL = "num_batches_tracked"  # which old files lack, and which only training asks for
 
 
-def load_weights(network: nn.Module, path: str | Path, key: str | None = None) -> None:
+def load_weights(network: nn.Module, path: str | Path | None, key: str | None = None) -> None:
     """Load a state dict, strictly.
 
     It is found under any key of the file, nested or not, and with any prefix before all its names (``module.``,
@@ -24,12 +24,14 @@ def load_weights(network: nn.Module, path: str | Path, key: str | None = None) -
 
     Args:
         network: Changed in place.
-        path: As `read_tensors` takes it.
+        path: As `read_tensors` takes it; None, where only a key has been given, is refused.
         key: Where the weights are, if the file holds several sets: names up to there, joined by dots.
 
     Raises:
         UserError: If the file holds no weights of this network, or several that differ.
     """
+    if path is None:
+        raise UserError(f"model.classifier.weights_key is {key!r}, but there are no model.classifier.weights")
     tensors = dict(_flat(read_tensors(path)))
     if not tensors:
         raise UserError(f"weights {path} hold no tensors; a state dict is accepted")

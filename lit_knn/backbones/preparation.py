@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+from lit_knn.errors import UserError
 
 if TYPE_CHECKING:
     from lit_knn.data.preprocessing import Preprocessing
@@ -108,3 +110,18 @@ def _of_torchvision(name: str, weights: object) -> Preparation:
         resize=resize[0] if resize else None,
         interpolation=getattr(getattr(made, "interpolation", None), "value", None),
     )
+
+
+def normalization(
+    own: Preparation | None, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and std per channel, in pixels of [0, 1]: those that are given, else the network's own, else ImageNet's.
+
+    Raises:
+        UserError: If they are not of three channels, or a std is not above 0.
+    """
+    own = own or Preparation(source="ImageNet")
+    mean, std = mean or own.mean, std or own.std
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
+    return mean, std

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lit_knn.backbones.examination import Examination, examine
-from lit_knn.backbones.hooking import hooked, modules_by_tap
+from lit_knn.backbones.hooking import hooked, modules_by_tap, resumed
 from lit_knn.backbones.random_state import RandomState
-from lit_knn.backbones.taps import Tap, TappedNetwork, unknown_layer
+from lit_knn.backbones.taps import Change, ResumedNetwork, Tap, TappedNetwork, unknown_layer
 from lit_knn.backbones.tracing import Trace
 from lit_knn.errors import UserError, first_line
 
@@ -30,10 +30,11 @@ class Tapping:
         self._network, self._output = network, output
         self._trace: Trace | None = None
         self._readers: dict[tuple[tuple[Tap, ...], bool], TappedNetwork] = {}
+        self._resumed: dict[str, ResumedNetwork] = {}
         self.examined: set[Tap] = set()
         self.objection = ""
 
-    def examine(self, image: Tensor, taps: Sequence[Tap]) -> Examination:
+    def examine(self, image: Tensor, taps: Sequence[Tap], layers: Sequence[str] = ()) -> Examination:
         """Hold the graph to the network on a batch; where it is another one, modules are tapped from now on.
 
         Generators of random numbers are left as they were.
@@ -41,17 +42,21 @@ class Tapping:
         Args:
             image: ``(N, 3, H, W)`` normalized.
             taps: What will be read.
+            layers: Where the network will be resumed; one more pass for each.
 
         Raises:
             UserError: If a layer does not exist, the network does not return logits, or taps have no activations.
         """
+        used = [*taps, *map(Tap, layers)]
         with RandomState(image.device):
-            found = examine(self._network, self._source(taps), image, taps, self._output)
-        if found.objection:
-            self.objection, self._trace = found.objection, None
-            self._readers.clear()
-            self._source(taps)
-        self.examined.update(taps)
+            found = examine(self._network, self._source(used), image, taps, self._output)
+            if found.objection:
+                self.objection = found.objection
+                self.forget()
+                self._source(used)
+            for layer in layers:
+                self.resumed(image.clone(), layer, lambda activation: activation)
+        self.examined.update(used)
         return found
 
     def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,10 +72,21 @@ class Tapping:
         """Return the same activations; the layers behind the last of them are not run, where there is a graph."""
         return self._reader(taps, logits=False)(image)[1]
 
+    def resumed(self, image: Tensor, layer: str, change: Change) -> Tensor:
+        """Return the logits ``(N, C)`` of normalized images, going on from an examined layer with a change."""
+        layer = (tap := Tap(layer)).layer
+        if layer not in self._resumed:
+            trace = self._source([tap])
+            self._resumed[layer] = (
+                resumed(self._network, layer, self._output) if trace is None else trace.resumed(layer, self._output)
+            )
+        return self._resumed[layer](image, change)
+
     def forget(self) -> None:
-        """Record the graph again when next asked: the network's tensors have been replaced."""
+        """Record the graph again when next asked: the network's tensors have been replaced, or it is not the network."""
         self._trace = None
         self._readers.clear()
+        self._resumed.clear()
 
     def _reader(self, taps: Sequence[Tap], *, logits: bool) -> TappedNetwork:
         key = tuple(taps), logits

@@ -26,6 +26,8 @@ PAPER_TAPS: dict[str, tuple[str, int | Literal["rmac"]]] = {  # name → (node o
     "conv_5_1-RMAC": ("layer4.0.add", "rmac"),
 }
 TappedNetwork = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+Change = Callable[[Tensor], Tensor]  # of an activation, into one of the same shape and dtype
+ResumedNetwork = Callable[[Tensor, Change], Tensor]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,20 @@ def read(
             "the images"
         )
     return pooled
+
+
+def changed(activation: object, change: Change, layer: str) -> Tensor:
+    """Return what a network goes on with from a layer.
+
+    Raises:
+        UserError: If the activation is no tensor, or what is made of it has another shape or dtype.
+    """
+    if not isinstance(activation, Tensor):
+        raise UserError(f"layer {layer!r} gives {describe(activation)}, where one tensor is needed: name a part of it")
+    result = change(activation)
+    if not isinstance(result, Tensor) or (result.shape, result.dtype) != (activation.shape, activation.dtype):
+        raise UserError(f"layer {layer!r} gives {describe(activation)}, and was changed to {describe(result)}")
+    return result
 
 
 def unknown_layer(tap: Tap, known: Sequence[str], why: str = "") -> UserError:

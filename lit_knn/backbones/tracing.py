@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from lit_knn.backbones.outputs import logits_of
-from lit_knn.backbones.taps import Tap, TappedNetwork, read
+from lit_knn.backbones.taps import ResumedNetwork, Tap, TappedNetwork, changed, read
 
 
 class Trace:
@@ -90,6 +90,29 @@ class Trace:
                 break
         found = graph.call_function(logits_of, (result, output, copies[image])) if logits else None
         graph.output((found, pooled))
+        return fx.GraphModule(self._root, graph)
+
+    def resumed(self, layer: str, output: str | int | None) -> ResumedNetwork:
+        """Return a function that runs the network and goes on from a layer with what a change makes of its activation.
+
+        Args:
+            layer: A node.
+            output: Where the network's logits are, as `logits_of` takes it.
+
+        Returns:
+            Images ``(N, 3, H, W)`` and the change → logits ``(N, C)``.
+        """
+        graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        image = graph.placeholder("image")
+        change = graph.placeholder("change")
+        for node in self._graph.nodes:
+            if node.op == "output":
+                result = fx.node.map_arg(node.args[0], copies.__getitem__)
+                graph.output(graph.call_function(logits_of, (result, output, image)))
+                break
+            copies[node] = image if node.op == "placeholder" else graph.node_copy(node, copies.__getitem__)
+            if node is self.nodes[layer]:
+                copies[node] = graph.call_function(changed, (copies[node], change, layer))
         return fx.GraphModule(self._root, graph)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.query import Query
 from lit_knn.defenses.requirements import Requirements
+from lit_knn.report.results import UNDEFENDED
 
 
 class NoDefense(Defense):
@@ -21,7 +22,7 @@ class NoDefense(Defense):
     @property
     def variants(self) -> list[Variant]:
         """One line."""
-        return [Variant("none")]
+        return [Variant(UNDEFENDED)]
 
     def __call__(self, query: Query) -> Tensor:
         """Return the logits, ``(1, N, C)``."""

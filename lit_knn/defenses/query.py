@@ -14,7 +14,7 @@ from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 if TYPE_CHECKING:
-    from lit_knn.backbones import Classifier
+    from lit_knn.backbones import Change, Classifier
     from lit_knn.database import Gallery
 
 
@@ -149,6 +149,13 @@ class Query:
         """Return the classifier's logits ``(N, C)`` of another image, such as one made from this batch."""
         logits: Tensor = self._classifier(image)
         return logits
+
+    def resume(self, layer: str, change: Change) -> Tensor:
+        """Return the classifier's logits ``(N, C)``, going on from a layer with what ``change`` makes of its activation.
+
+        For a defense whose requirements name the layer, which is then known to exist before anything is attacked.
+        """
+        return self._classifier.resume(self.image, layer, change)
 
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""

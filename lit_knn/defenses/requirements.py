@@ -16,12 +16,14 @@ class Requirements:
         neighbors: Largest number of neighbors wanted, by tap.
         image: Whether it looks at the image itself, and not only at logits, features and neighbors.
         labels: Whether it goes by the true classes of rows, which a database may not have.
+        layers: Where it lets the classifier go on with other activations, see :meth:`lit_knn.defenses.Query.resume`.
         resources: What has to be built from the database besides the store and its indexes, by ``lit-knn index``.
     """
 
     neighbors: Mapping[str, int] = field(default_factory=dict)
     image: bool = True
     labels: bool = False
+    layers: Sequence[str] = ()
     resources: Sequence[Resource] = ()
 
     @property

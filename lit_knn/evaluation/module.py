@@ -148,7 +148,9 @@ class Evaluation(pl.LightningModule):
         super().on_test_model_eval()
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
         first = self.data.first_images(self.device)["image"]
-        num_classes = validation.verify_networks(self.classifier, self.threats, taps, first, self.data.preprocessing)
+        num_classes = validation.verify_networks(
+            self.classifier, self.threats, taps, first, self.data.preprocessing, layers=self.requirements.layers
+        )
         if self._default_topk:
             self.topk = [k for k in TOPK if k < num_classes]
         validation.verify_topk(self.topk, num_classes)

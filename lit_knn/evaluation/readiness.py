@@ -40,6 +40,7 @@ def joint_requirements(defenses: Sequence[Defense], threats: Sequence[Threat]) -
         neighbors=most_needed(defenses),
         image=any(required.image for required in each),
         labels=any(required.labels for required in each),
+        layers=tuple(dict.fromkeys(layer for required in each for layer in required.layers)),
         resources=resources,
     )
 

@@ -121,6 +121,8 @@ def verify_networks(
     taps: Sequence[Tap],
     image: Tensor,
     preprocessing: Preprocessing | None = None,
+    *,
+    layers: Sequence[str] = (),
 ) -> int:
     """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
 
@@ -130,6 +132,7 @@ def verify_networks(
         taps: Where the defended one is read.
         image: ``(N, 3, H, W)`` float32 in [0, 1].
         preprocessing: What brought the images to their size, if anything.
+        layers: Where the defended one is resumed.
 
     Returns:
         C, the number of classes.
@@ -137,7 +140,7 @@ def verify_networks(
     Raises:
         UserError: If one does not give logits, or those of other classes, or its layers cannot be tapped.
     """
-    classifier.examine(image, taps, preprocessing)
+    classifier.examine(image, taps, preprocessing, layers=layers)
     for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
         if network is not classifier:
             network.examine(image, preprocessing=preprocessing)

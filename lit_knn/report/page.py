@@ -11,6 +11,7 @@ from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.record import Row, variant
 from lit_knn.report.results.runs import Run, Runs
+from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.section import section
 from lit_knn.report.settings import database_sizes, differing
 from lit_knn.report.summary import speaking_delta
@@ -95,7 +96,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
             cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
             for title in titles:
                 known = next((a for a in found[run.label] if a.title == title), None)
-                missing = NOT_TRIED if title in adaptive and known is None and clean["defense"] != "none" else "–"
+                missing = NOT_TRIED if title in adaptive and known is None and clean["defense"] != UNDEFENDED else "–"
                 rows_there = [] if known is None else known.rows
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.results.record import Record
+from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import short
 
 SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
@@ -13,8 +14,8 @@ SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
 def summary(record: Record) -> str:
     """Return one sentence per threat and attack, or of many the strongest for each defense, and what was not tried.
 
-    The Δ spoken of is the smallest at which the undefended classifier has lost at least half of its clean accuracy, or
-    else the largest.
+    The Δ spoken of is the smallest at which the undefended classifier, or in a run without it the first defense, has lost
+    at least half of its clean accuracy, or else the largest.
     """
     panels = headline(record.results).panels
     sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
@@ -29,19 +30,22 @@ def summary(record: Record) -> str:
 def speaking_delta(record: Record) -> float:
     """Return the Δ that tables of one column speak of, chosen under the worst case, or else the first attack."""
     panels = headline(record.results).panels
-    return _spoken(next((panel for panel in panels if panel.title == "all, worst case"), panels[0]))[0]
+    return _spoken(next((panel for panel in panels if panel.title == "all, worst case"), panels[0]))
 
 
 def _panel(panel: Panel) -> str:
-    delta, clean = _spoken(panel)
+    first = _first(panel)
+    delta, whose = _spoken(panel), "undefended" if first.label == UNDEFENDED else first.label
     kept = ", ".join(f"{line.label} {short(_at(line, delta))}" for line in panel.lines)
-    return f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({short(clean)} clean, undefended)."
+    return (
+        f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({short(first.rows[0]['accuracy'])} clean, {whose})."
+    )
 
 
 def _strongest(panels: list[Panel]) -> list[str]:
     """Say for each defense what all attacks together leave, and which one alone does most; the worst case is last."""
     *attacks, worst = panels
-    delta, _ = _spoken(worst)
+    delta = _spoken(worst)
     sentences = []
     for line in worst.lines:
         alone = {p.title: _at(other, delta) for p in attacks for other in p.lines if other.label == line.label}
@@ -53,12 +57,16 @@ def _strongest(panels: list[Panel]) -> list[str]:
     return sentences
 
 
-def _spoken(panel: Panel) -> tuple[float, float]:
-    """Return the Δ to speak of, and the undefended classifier's clean accuracy."""
-    undefended = next((line for line in panel.lines if line.label == "none"), panel.lines[0])
-    clean = undefended.rows[0]["accuracy"]
-    broken = [row["delta"] for row in undefended.rows if row["accuracy"] <= clean / 2]
-    return (broken[0] if broken else undefended.rows[-1]["delta"]), clean
+def _first(panel: Panel) -> Line:
+    """Return the undefended classifier, or where the run does not ask it, the first defense."""
+    return next((line for line in panel.lines if line.label == UNDEFENDED), panel.lines[0])
+
+
+def _spoken(panel: Panel) -> float:
+    """Return the Δ to speak of."""
+    rows = _first(panel).rows
+    broken = [row["delta"] for row in rows if row["accuracy"] <= rows[0]["accuracy"] / 2]
+    return broken[0] if broken else rows[-1]["delta"]
 
 
 def _at(line: Line, delta: float) -> float:

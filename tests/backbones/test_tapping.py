@@ -17,9 +17,9 @@ def build(kind, **arguments):
     return kind(**arguments).eval().requires_grad_(False)
 
 
-def tapping(network, taps, output=None, image=IMAGE):
+def tapping(network, taps, output=None, image=IMAGE, layers=()):
     found = Tapping(network, output)
-    found.examine(image, taps)
+    found.examine(image, taps, layers)
     return found
 
 
@@ -175,3 +175,75 @@ def test_a_module_that_the_network_did_not_call():
 def test_tokens_before_images_are_refused():
     with pytest.raises(UserError, match=r"tap 'encoder' gives a float32 tensor \(16, 6, 8\) for 6 images"):
         tapping(build(own.Encoder, batch_first=False), [Tap("encoder")])
+
+
+def end(network, activation):
+    """What an `own.Small` comes to from behind its sum."""
+    return network.fc(activation.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"), [(own.Small, None), (own.InPlace, None), (own.Pair, 0), (own.Isinstance, None)]
+)
+def test_a_network_goes_on_from_a_layer_with_another_activation(kind, output):
+    network = build(kind)
+    found = tapping(network, [], output, layers=["conv"])
+    image = IMAGE.clamp(-0.5, 0.5) if kind is own.InPlace else IMAGE
+    conv = network.conv(image)
+    resumed = found.resumed(IMAGE, "conv", lambda activation: activation.flip(1))
+    torch.testing.assert_close(resumed, end(network, network.norm(conv.flip(1)) + 1))
+    if kind is not own.Isinstance:  # whose graph is another network
+        resumed = found.resumed(IMAGE, "add", lambda activation: activation - 3)
+        torch.testing.assert_close(resumed, end(network, network.norm(conv) - 2))
+
+
+def test_a_gradient_passes_the_change():
+    network, image = build(own.Small), IMAGE.clone().requires_grad_()
+    found = tapping(network, [])
+    gradient = torch.autograd.grad(found.resumed(image, "conv", lambda activation: 2 * activation).sum(), image)[0]
+    expected = torch.autograd.grad(end(network, network.norm(2 * network.conv(image)) + 1).sum(), image)[0]
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_layer_is_resumed_at_the_call_that_is_named(graph):
+    network = build(own.Twice)
+    found = tapping(network, [])
+    if not graph:
+        found.objection, found._trace = "as if it could not be traced", None
+    first, second = (found.resumed(IMAGE, layer, torch.zeros_like) for layer in ("conv", "conv_1"))
+    calls = []
+    handle = network.conv.register_forward_hook(
+        lambda *_: calls.append(None) or (torch.zeros_like(_[2]) if len(calls) == 2 else None)
+    )
+    torch.testing.assert_close(second, network(IMAGE))
+    handle.remove()
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "change", "sentence"),
+    [
+        (own.Small, "nowhere", torch.relu, "no layer 'nowhere'; near it are"),
+        (
+            own.Small,
+            "conv",
+            lambda activation: activation[:1],
+            r"'conv' gives a float32 tensor \(6, 4, 6, 6\), and was changed to .*\(1, 4",
+        ),
+        (own.Isinstance, "conv", lambda activation: None, "and was changed to nothing"),
+        (own.TupleInside, "pair", torch.relu, "layer 'pair' gives a tuple with 0"),
+        (own.Skipped, "extra", torch.relu, "did not call its module 'extra'"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused(kind, layer, change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        tapping(build(kind), [], image=-IMAGE.abs()).resumed(-IMAGE.abs(), layer, change)
+
+
+def test_layers_are_tried_with_the_first_batch():
+    with pytest.raises(UserError, match="did not call its module 'extra'"):
+        Tapping(build(own.Skipped)).examine(-IMAGE.abs(), [], ["extra"])
+    found = Tapping(build(own.Isinstance))
+    assert found.examine(IMAGE, [], ["conv"]).objection == "its logits are not those of the network"
+    assert found.objection

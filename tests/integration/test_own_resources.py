@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lit_knn.backbones.digits import digits_resnet
 from lit_knn.database import Resource
 from lit_knn.defenses import Defense, Requirements, Variant
 from tests.conftest import run
@@ -47,6 +49,22 @@ class Centered(Defense):
     def __call__(self, query):
         mean = query.image.new_tensor(self.mean.mean)
         return query.classify(query.image - self.share * mean)[None]
+
+
+class Faded(Defense):
+    """Let the network go on with less of a layer."""
+
+    random = False
+    variants = [Variant("faded")]  # noqa: RUF012
+
+    def __init__(self, *, layer: str, share: float = 0.5) -> None:
+        self.layer, self.share = layer, share
+
+    def requirements(self):
+        return Requirements(layers=[self.layer])
+
+    def __call__(self, query):
+        return query.resume(self.layer, lambda activation: self.share * activation)[None]
 
 
 def centered(images=20):
@@ -126,3 +144,14 @@ def test_what_is_damaged_or_of_other_settings_is_told_and_built_again(ready, pla
 def test_it_needs_a_database(ready, mistake):
     ready["model"]["database"] = None
     assert "has no model.database" in mistake("test", ready)
+
+
+def test_the_network_goes_on_from_a_layer(config, data, mistake):
+    faded = {"class_path": f"{__name__}.Faded", "init_args": {"layer": "layer3.1.add", "share": 0.0}}
+    config["model"] |= {"database": None, "defenses": [faded], "attacks": ["FGSM"], "deltas": [0.1]}
+    found = {float(row["accuracy"]) for row in results(run("test", config)) if row["topk"] == "1"}
+    labels = torch.cat([batch["label"] for batch in data.test_dataloader()])
+    always = digits_resnet().fc.bias.argmax()  # of no features at all
+    assert [*found] == [pytest.approx(float((labels == always).float().mean()))]
+    faded["init_args"]["layer"] = "layer9"
+    assert "the network has no layer 'layer9'" in mistake("test", config)

@@ -12,6 +12,14 @@ def test_it_speaks_of_the_smallest_delta_that_breaks_the_undefended_network():
     assert "do not know the defense" in last
 
 
+def test_a_run_without_the_undefended_network_speaks_of_its_first_defense():
+    record = make_record(cases=[("gray_box", "PGD")], deltas=(0.0, 0.02))
+    record = dataclasses.replace(record, results=[row for row in record.results if row["defense"] != "none"])
+    first = summary(record).splitlines()[0]
+    clean = {row["accuracy"] for row in record.results if row["tap"] == "layer1" and row["delta"] == 0}
+    assert any(first.endswith(f"({f'{value:.3f}'.removeprefix('0')} clean, kNN layer1).") for value in clean)
+
+
 def test_an_unbroken_network_is_spoken_of_at_the_largest_delta():
     record = make_record(cases=[("gray_box", "PGD")], deltas=(0.0, 0.001, 0.002))
     assert "at Δ = 0.002" in summary(record)

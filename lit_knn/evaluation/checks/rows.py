@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from lit_knn.report.results import Row, Variant
+from lit_knn.report.results import UNDEFENDED, Row, Variant
 from lit_knn.report.results.record import variant
 from lit_knn.threat_models import GrayBox, Threat, WhiteBox
 
@@ -39,7 +39,7 @@ def aims_at(threat: Threat, row: Row) -> bool:
     """Tell whether a row is the accuracy of what a threat attacks; a transfer of its images otherwise."""
     if isinstance(threat, WhiteBox) and threat.defense is not None:
         return any((copy.defense, copy.tap) == (row["defense"], row["tap"]) for copy in threat.defense.variants)
-    return isinstance(threat, GrayBox) and row["defense"] == "none"
+    return isinstance(threat, GrayBox) and row["defense"] == UNDEFENDED
 
 
 def where(row: Row) -> str:

@@ -3,6 +3,18 @@
 from .finding import Finding, Verdict
 from .record import Record, Row, leading
 from .runs import Run, Runs, find_runs
-from .variant import Variant, preferred
+from .variant import UNDEFENDED, Variant, preferred
 
-__all__ = ["Finding", "Record", "Row", "Run", "Runs", "Variant", "Verdict", "find_runs", "leading", "preferred"]
+__all__ = [
+    "UNDEFENDED",
+    "Finding",
+    "Record",
+    "Row",
+    "Run",
+    "Runs",
+    "Variant",
+    "Verdict",
+    "find_runs",
+    "leading",
+    "preferred",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+UNDEFENDED = "none"  # the line of the classifier itself
+
 
 class Variant(NamedTuple):
     """One line of the results: a defense and what distinguishes its variants, blank where it has none.
