@@ -37,7 +37,7 @@ from lit_knn.storage.atomic import load_arrays, remove_abandoned, write_arrays, 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well
 REMEDY = "delete it, and the same test goes on"
-GROUP = 8192  # images searched for at a time: the next ones read a unit's rows again, from the system's file cache
+GROUP = 4096  # images searched for at a time: the next ones read a unit's rows again, from the system's file cache
 BATCH = {"digest": ("U16", 0), "id": ("int64", 1)}
 
 
