@@ -46,7 +46,7 @@ def check_configuration(settings: Mapping[str, Any], built: Mapping[str, type]) 
     for name, cls in built.items():
         check_values(settings.get(name) or {}, name, cls)
     seed = settings.get("seed_everything")
-    if not (seed is None or 0 <= seed <= LARGEST_SEED):
+    if isinstance(seed, bool) or not (seed is None or 0 <= seed <= LARGEST_SEED):  # true would be another one each time
         raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")
 
 

@@ -64,6 +64,7 @@ def complaint(capsys, *args):
         ({"model": {"database": {"taps": [{"layer": "layer3", "bits": None}]}}}, "taps.bits is null; bool"),
         ({"model": {"attacks": "PGD"}}, "model.attacks is PGD; a list is accepted, such as [PGD]"),
         ({"model": None}, "the configuration lacks model."),
+        ({"seed_everything": True}, "from 0 to 4294967295"),
         ({"seed_everything": -1}, "from 0 to 4294967295"),
         ({"seed_everything": 2**32}, "from 0 to 4294967295"),
     ],

@@ -18,6 +18,7 @@ from rich.console import Console
 from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
+from lit_knn.randomness import run_seed
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.results import Record
@@ -112,7 +113,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         config=trainer.run_config,
         versions={**_versions(), "TF32": rounded_products(evaluation.device)},
         git=_revision(),
-        seed=int(trainer.run_config.get("seed_everything") or 0),
+        seed=run_seed(),
         fingerprints=evaluation.origin(),
         queries={
             "images": clean.seen,

@@ -69,6 +69,12 @@ def test_the_configuration_names_classes_by_their_kind_and_can_be_run_again(refe
     assert (tmp_path / "again" / "results.csv").read_bytes() == (reference / "results.csv").read_bytes()
 
 
+def test_the_record_has_the_seed_of_a_test_in_python(measure, tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")  # what `seed_everything` leaves
+    measure()
+    assert Record.load(tmp_path / "x").seed == 7
+
+
 def test_a_run_without_retrieval_has_no_database(tmp_path):
     config = tiny(tmp_path / "none", tmp_path / "runs")
     config["model"]["defenses"] = [{"class_path": "NoDefense"}]
