@@ -26,7 +26,7 @@ COMMAND = """
 from lit_knn.cli.main import main
 main()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
-"""  # not ru_maxrss: it starts with the peak of the process that starts this one, and adds what unloading PyTorch touches
+"""  # not ru_maxrss: it starts with the peak of the process that starts this, and adds what unloading PyTorch touches
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 

@@ -4,9 +4,11 @@
     python tools/bench_extract.py --only memory
 
 Rate: `Extraction`, the pass that writes the store, in its Trainer: it reads JPEGs from tar shards, decodes, resizes,
-crops, taps, projects and writes. The base is the slower of its two limits: reading and decoding alone, and the network's
-forward pass over the same batches, ready in memory as bytes. Fitting PCA and reading stand beside it without a target.
-Memory (Linux only): the peak of whole ``lit-knn extract`` processes over many small images and over few, target 1 ± 5 %.
+crops, taps, projects and writes. The base is the slower of its two limits: reading and decoding alone, and the
+network's forward pass over the same batches, ready in memory as bytes. Fitting PCA and reading stand beside it without
+a target.
+Memory (Linux only): the peak of whole ``lit-knn extract`` processes over many small images and over few, target
+1 ± 5 %.
 """
 
 from __future__ import annotations

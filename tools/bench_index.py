@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python tools/bench_index.py --only sharded   # two processes / one with two threads, target ≤ 1.15
     python tools/bench_index.py --only codes     # recall of each code, where every list is read
 
-Rows are synthetic: clusters with a power-law spectrum, so that recalls rank methods and predict nothing; with ``--store``
-those of a real store, as ``--only codes`` wants for the recalls that `lit_knn.database.index.plan` tells.
+Rows are synthetic: clusters with a power-law spectrum, so that recalls rank methods and predict nothing; with
+``--store`` those of a real store, as ``--only codes`` wants for the recalls that `lit_knn.database.index.plan` tells.
 """
 
 from __future__ import annotations

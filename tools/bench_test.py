@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tools/bench_test.py
 
-The quickstart's network and database with FGSM at five Δ, kNN over three taps, and queries of noise from tar shards; the
-index is Scan, for which all queries wait until the end, and then FAISS, which is asked batch by batch.
+The quickstart's network and database with FGSM at five Δ, kNN over three taps, and queries of noise from tar shards;
+the index is Scan, for which all queries wait until the end, and then FAISS, which is asked batch by batch.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}
 
 
 def encoded(sample: Sample) -> tuple[str, bytes]:
-    """Return an extension and bytes; JPEG and PNG stay byte for byte, whatever they are called, the rest becomes PNG."""
+    """Return an extension and bytes; JPEG and PNG stay byte for byte, whatever they are named, the rest becomes PNG."""
     if isinstance(sample.image, bytes):
         for magic, extension in _MAGIC.items():
             if sample.image.startswith(magic):

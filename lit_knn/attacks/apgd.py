@@ -19,8 +19,8 @@ MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
 class APGD(Attack):
     """Climb the objective with momentum and a step length that each image halves when it stops gaining.
 
-    Steps are twice the radius long at first. At checkpoints, an image whose objective rose in too few steps, or whose best
-    value did not improve since the last one, goes on from its best point with half the length.
+    Steps are twice the radius long at first. At checkpoints, an image whose objective rose in too few steps, or whose
+    best value did not improve since the last one, goes on from its best point with half the length.
 
     Cost:
         ``steps + 1`` forward and backward passes for each Δ and run.
@@ -39,9 +39,9 @@ class APGD(Attack):
         Croce and Hein 2020, Algorithm 1 and Section 3.
 
     Differences from the paper:
-        The first run starts at the image. The other differences are those of the authors' code: random starts lie on the
-        sphere; a share of rising steps of exactly ρ counts as too few; the first step after a return to the best point
-        is compared with the point that was left; gaps between checkpoints are rounded down, and are 1 at least.
+        The first run starts at the image. The other differences are those of the authors' code: random starts lie on
+        the sphere; a share of rising steps of exactly ρ counts as too few; the first step after a return to the best
+        point is compared with the point that was left; gaps between checkpoints are rounded down, and are 1 at least.
     """
 
     def __init__(

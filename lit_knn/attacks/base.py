@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Attempt(NamedTuple):
-    """What came of an attack at one Δ.
+    """Hold what an attack made of a batch at one Δ.
 
     Attributes:
-        image: ``(N, 3, H, W)``, as :meth:`Attack.__call__` gives them.
-        flat: ``(N,)`` bool: was the gradient zero wherever the attack looked, and more to gain? False where it took none.
+        image: ``(N, 3, H, W)`` in [0, 1], the adversarial images.
+        flat: ``(N,)`` bool, whether each gradient that the attack took of an image was zero although the objective
+            could still rise; false where it took none.
     """
 
     image: Tensor
@@ -34,27 +35,38 @@ class Attempt(NamedTuple):
 
 
 class BudgetError(RuntimeError):
-    """An attack that left its budget: a bug of the attack, never an accuracy."""
+    """Report that an attack left its budget: a bug of the attack, never counted as an accuracy."""
 
 
 Perturb = Callable[[Tensor, Randomness], Tensor]
-"""Radius ``(N,)`` in pixels and the random numbers of one run → images ``(N, 3, H, W)`` within the budget, not necessarily in [0, 1]."""
+"""Radius ``(N,)`` in pixels and the random numbers of one run → images ``(N, 3, H, W)``.
+
+The images lie within the budget, not necessarily in [0, 1].
+"""
 
 
 class Attack(ABC):
-    """From images to adversarial images of the same size of perturbation, Δ, for each image.
+    """Perturb each image by at most Δ, in units of its own L2 norm, so that an objective rises.
 
-    A variant writes :meth:`prepare`: how the objective is climbed.
+    A subclass writes :meth:`prepare`, which says how the objective is raised; this class keeps it within Δ.
+
+    Cost:
+        For each Δ, ``restarts`` runs for each target of the objective; where that is more than one run, a value of
+        ``objective.choice`` for each.
 
     Args:
-        objective: What is maximized; by default the cross-entropy.
-        restarts: Runs from other random numbers; the best one is kept for each image (see ``Objective.choice``).
-        seed: Seed of the random numbers, together with the image's id and the restart.
-        name: What tables and figures call it; by default the class name and what the objective adds to it.
+        objective: Value to maximize, of each image on its own; by default the cross-entropy.
+        restarts: Number of runs for each target, at least 1, which differ in their random numbers. Of all runs the one
+            with the highest ``objective.choice`` is kept, for each image on its own.
+        seed: Seed of the random numbers, at least 0; they also depend on the image's id and the number of the run.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
     Attributes:
-        gradient_free: Whether it only asks for values of the objective, and not for its gradient.
+        gradient_free: Whether the attack uses values of the objective only, and never its gradient.
         random_start: Whether the first run, too, starts at random and not at the image.
+
+    Raises:
+        UserError: If ``restarts`` or ``seed`` is too small.
     """
 
     gradient_free: bool = False
@@ -73,18 +85,22 @@ class Attack(ABC):
 
     @property
     def starts_aside(self) -> bool:
-        """Whether the first run starts at random: it was told to, or the objective has no gradient at the image."""
+        """Whether the first run starts at random: as told, or as the objective has no gradient at the image."""
         return self.random_start or self.objective.flat_at_image
 
     def starts_at_image(self, randomness: Randomness) -> bool:
-        """Whether a run starts at the image: the first one of its target does, unless it starts aside."""
+        """Return whether a run starts at the image: the first one of each target does, unless :attr:`starts_aside`."""
         return randomness.draw % self.restarts == 0 and not self.starts_aside
 
     @abstractmethod
     def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Do the work that all Δ share, and return the function that is called for each Δ and restart.
+        """Do the work that all Δ share, and return the function that perturbs the images, once for each Δ and restart.
 
-        Gradients are enabled in both. The base clips, trims rounding and checks what the function returns.
+        Gradients are enabled in both. What the function returns is then clipped to [0, 1] and checked against Δ.
+
+        Args:
+            attacked: The batch under attack.
+            objective: Function to maximize, from images ``(N, 3, H, W)`` to ``(N,)``.
         """
 
     @final
@@ -97,24 +113,25 @@ class Attack(ABC):
         deltas: Sequence[float],
         surrogate_defense: SurrogateDefense | None = None,
     ) -> Iterator[Tensor]:
-        """Attack a batch, lazily: the work for one Δ is done when it is asked for.
+        """Attack a batch and return its adversarial images for each Δ, which are made when they are asked for.
 
         Weights and buffers of the model are left as they are.
 
         Args:
-            model: Pixels → logits ``(N, C)``, in evaluation mode; frozen parameters make it faster.
-            image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1], not all zero.
-            label: ``(N,)`` int64 in [0, C).
-            ids: ``(N,)`` int64, stable over runs: it seeds the random numbers.
-            deltas: Each Δ in (0, 1].
-            surrogate_defense: The attacker's copy of the defense, for objectives that look at it.
+            model: Function from images in [0, 1] to logits ``(N, C)``, in evaluation mode; frozen parameters make it
+                faster.
+            image: ``(N, 3, H, W)`` float32 or float64 in [0, 1], none of them zero everywhere.
+            label: ``(N,)`` int64 in [0, C), the true classes.
+            ids: ``(N,)`` int64, the same in all runs, as the random numbers depend on them.
+            deltas: Largest perturbations, each in (0, 1], in units of the image's L2 norm.
+            surrogate_defense: The attacker's copy of the defense, for objectives that use it; by default there is none.
 
         Returns:
-            One ``(N, 3, H, W)`` in [0, 1] per Δ, in the dtype of ``image``, detached.
+            For each Δ ``(N, 3, H, W)`` in [0, 1], in the dtype of ``image``, detached.
 
         Raises:
-            UserError: If the input, or a value of the model, is none of the above.
-            BudgetError: If the variant leaves its budget.
+            UserError: If an argument is not as above, or the model returns NaN or infinity.
+            BudgetError: If the attack leaves its budget.
         """
         return (attempt.image for attempt in self.attempts(model, image, label, ids, deltas, surrogate_defense))
 
@@ -128,7 +145,7 @@ class Attack(ABC):
         deltas: Sequence[float],
         surrogate_defense: SurrogateDefense | None = None,
     ) -> Iterator[Attempt]:
-        """Attack a batch as :meth:`__call__` does, and tell of which images the attack never had a gradient."""
+        """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient."""
         _check(model, image, label, ids, deltas)
         # a copy: no variant can move the ball's center
         attacked = AttackTarget(model, image.detach().clone(), label, ids, surrogate_defense, self.objective.highest)

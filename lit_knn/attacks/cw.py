@@ -25,9 +25,9 @@ class CWL2(Attack):
     """Find the smallest perturbation that fools the model: Adam on ‖x' − x‖² + c · max(0, κ − margin(x')).
 
     A binary search finds the smallest constant c that succeeds, for each image on its own. Images are optimized as
-    x = (tanh w + 1) / 2, so that nothing is ever clipped. Of all steps of all constants, the smallest perturbation whose
-    margin is above κ is kept; where there is none, the step with the highest margin. An image that is misclassified from
-    the start is left as it is.
+    x = (tanh w + 1) / 2, so that nothing is ever clipped. Of all steps of all constants, the smallest perturbation
+    whose margin is above κ is kept; where there is none, the step with the highest margin. An image that is
+    misclassified from the start is left as it is.
 
     What was found is used for every Δ, in one of two ways:
 
@@ -45,8 +45,8 @@ class CWL2(Attack):
             likely to fool other networks as well.
         steps: Number of Adam's steps for each constant.
         binary_search_steps: Number of constants tried.
-        step_size: Adam's learning rate, in units of w. Black and white pixels lie 7 from gray there and move least: with
-            a hundred steps take 0.1.
+        step_size: Adam's learning rate, in units of w. Black and white pixels lie 7 from gray there and move least:
+            with a hundred steps take 0.1.
         initial_constant: The first c, above 0; it grows tenfold until it succeeds, then the search halves the interval.
         objective: The margin that is raised, above 0 for a wrong answer; by default the network's.
         name: Name in tables and figures; by default the class name and the suffix of another objective.

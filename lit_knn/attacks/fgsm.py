@@ -21,9 +21,10 @@ class FGSM(Attack):
         One forward and backward pass for all Δ together; with ``random_start`` one for each Δ.
 
     Args:
-        random_start: Whether to start uniformly in the ball instead; images where the objective has no gradient do so in
-            any case.
-        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        random_start: Whether to start uniformly in the ball instead; images where the objective has no gradient do so
+            in any case.
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
+            budget).
         objective: What the attack maximizes; by default the cross-entropy.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 

@@ -21,7 +21,8 @@ class GradientDescent(Attack):
 
     Args:
         steps: Number of steps, at least 1.
-        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
+            budget).
         step_size: Length of all steps of a run together, in radii; above 0.
         random_start: Whether the first run, too, starts uniformly in the ball; by default it starts at the image, which
             with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient

@@ -15,7 +15,8 @@ class IFGSM(GradientDescent):
 
     Args:
         steps: Number of steps, at least 1.
-        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
+            budget).
         random_start: Whether to start uniformly in the ball; by default only images where the objective has no gradient
             do.
         objective: What the attack maximizes; by default the cross-entropy.

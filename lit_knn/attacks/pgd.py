@@ -19,7 +19,8 @@ class PGD(GradientDescent):
         random_start: Whether the first run, too, starts uniformly in the ball; by default it starts at the image, which
             with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient
             at the image.
-        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2 budget).
+        step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
+            budget).
         step_size: Length of all steps of a run together, in radii; above 0.
         seed: Seed of the random starts, which also depend on the image's id and the number of the run.
         objective: What the attack maximizes; by default the cross-entropy.

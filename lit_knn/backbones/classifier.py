@@ -42,10 +42,10 @@ class Classifier(nn.Module):
             function built it.
         weights_key: Which of the sets in that file, such as ``state_dict_ema``; by default there must be one.
         mean: Per channel, in pixels of [0, 1]; by default the network's own: timm's configuration, or that of
-            torchvision's weights. Of any other network it should be given; it is ImageNet's, and a warning, if it is not.
+            torchvision's weights. Give that of any other network; it is ImageNet's, with a warning, otherwise.
         std: Per channel, in pixels of [0, 1]; as the mean.
-        output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of an
-            attribute; by default it returns nothing else.
+        output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of
+            an attribute; by default it returns nothing else.
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
         name: What tables and figures call it; by default the last part of ``network``.
 
@@ -86,8 +86,8 @@ class Classifier(nn.Module):
         self._own = own_preparation(network, arguments, self.network)
         if self._own is None and (mean is None or std is None):
             self._warn(
-                f"network {self.name} does not say how its images are normalized, and ImageNet's mean and std are taken: "
-                "set model.classifier.mean and std to those that it was trained with"
+                f"network {self.name} does not say how its images are normalized, and ImageNet's mean and std are "
+                "taken: set model.classifier.mean and std to those that it was trained with"
             )
         rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
         flat = rank <= 4  # a network of images, not of volumes
@@ -232,7 +232,7 @@ class Classifier(nn.Module):
         return self
 
     def fingerprint(self) -> str:
-        """Return a hash of all parameters, buffers and constants, what the network does with them, and the precision."""
+        """Return a hash of parameters, buffers, constants, what the network does with them, and the precision."""
         weights = state_hash(self, f"{self._architecture}{self._output!r}")
         precision = "" if self.precision == "32-true" else f" in {self.precision}"
         return f"{self.name}-{weights}{precision}"

@@ -42,8 +42,8 @@ class Examination(NamedTuple):
     def cautions(self) -> list[str]:
         """Return what to know before its numbers are believed, as sentences that lack who."""
         known = {
-            "draws random numbers when it answers: attacks, answers and stored features see different draws, and results "
-            "depend on the batch size and on the number of processes": self.randomized,
+            "draws random numbers when it answers: attacks, answers and stored features see different draws, and "
+            "results depend on the batch size and on the number of processes": self.randomized,
             "answers for an image by the others of its batch, too: results depend on the batch size": not self.alone,
             "returns probabilities, and their softmax is taken as that of logits: its gradients and confidences are "
             "flatter than the network's own; return what is before the softmax, or the logarithm": self.probabilities,
@@ -79,15 +79,16 @@ def examine(
     if foreign := [tuple(value.shape) for value in used.parameters if id(value) not in own]:
         raise UserError(
             f"the network computes with a parameter {foreign[0]} that is not registered, such as one of a module "
-            "in a plain list, which is neither saved, moved nor told from another: hold it in an nn.ModuleList or attribute"
+            "in a plain list, which is neither saved, moved nor told from another: hold it in an nn.ModuleList or "
+            "attribute"
         )
     repeats = agree(again.logits, read.logits, read.logits.dtype)
     randomized = not (repeats and read.end.same(start))
     changed = _changed(weights, _saved(network))
     if changed := changed or ([] if repeats else _changed(buffers, network.named_buffers())):
         raise UserError(
-            f"the network changes its own {changed[0]!r} when it answers, so that an answer depends on those before it: "
-            "let it be as it is in evaluation mode"
+            f"the network changes its own {changed[0]!r} when it answers, so that an answer depends on those before "
+            "it: let it be as it is in evaluation mode"
         )
     few = image[:FEW]
     alone = randomized or len(few) == len(image) or _alone(_run(hooked(network, tapped, output), few, start), read)
@@ -146,8 +147,8 @@ def _alone(few: _Run, all: _Run) -> bool:
     for name, found in few.features.items():
         if not _close(found, all.features[name][: len(found)], plainly):
             raise UserError(
-                f"tap {name!r}: the activation of an image depends on the others of its batch, so that it is none of the "
-                "image's; its first dimension has to be that of the images"
+                f"tap {name!r}: the activation of an image depends on the others of its batch, so that it is none of "
+                "the image's; its first dimension has to be that of the images"
             )
     return _close(few.logits, all.logits[: len(few.logits)], plainly)
 

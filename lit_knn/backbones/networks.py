@@ -56,7 +56,7 @@ def require_values(network: nn.Module, name: str) -> None:
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """Return the network in what `torch.compile` and `nn.DataParallel` made of it or its parts: the same, but for speed.
+    """Return the network in what `torch.compile` and `nn.DataParallel` made of it or its parts: the same but for speed.
 
     Neither has layers that can be read, and a Trainer shares the work in another way.
     """

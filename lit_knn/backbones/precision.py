@@ -26,8 +26,8 @@ def verify_precision(precision: str | int | None) -> None:
     """
     if SHORT.get(str(precision), precision) not in AUTOCAST:
         raise UserError(
-            f"trainer.precision is {precision}; accepted are 32-true, 64-true and bf16-mixed (networks in bfloat16, all "
-            "that follows them in float32)"
+            f"trainer.precision is {precision}; accepted are 32-true, 64-true and bf16-mixed (networks in bfloat16, "
+            "all that follows them in float32)"
         )
 
 
@@ -60,7 +60,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
 
 
 def rounded_products(device: torch.device) -> str:
-    """Return what of float32 a GPU computes in TF32, whose 10 bits make last digits differ between machines; or "none"."""
+    """Return what of float32 a GPU computes in TF32, whose 10 bits change last digits between machines; or "none"."""
     if device.type != "cuda":
         return "none"
     cudnn, cublas = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]

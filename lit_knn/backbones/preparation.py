@@ -115,7 +115,7 @@ def _of_torchvision(name: str, weights: object) -> Preparation:
 def normalization(
     own: Preparation | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and std per channel, in pixels of [0, 1]: those that are given, else the network's own, else ImageNet's.
+    """Return mean and std per channel, in pixels of [0, 1]: those given, else the network's own, else ImageNet's.
 
     Raises:
         UserError: If they are not of three channels, or a std is not above 0.

@@ -83,7 +83,7 @@ class Tapping:
         return self._resumed[layer](image, change)
 
     def forget(self) -> None:
-        """Record the graph again when next asked: the network's tensors have been replaced, or it is not the network."""
+        """Record the graph again when next asked: the network's tensors were replaced, or it is not the network."""
         self._trace = None
         self._readers.clear()
         self._resumed.clear()

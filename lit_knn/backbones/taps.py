@@ -41,9 +41,9 @@ class Tap:
             by default the paper's for its own names and 1 elsewhere.
         dimension: Length of the feature after PCA; a shorter pooled activation keeps its length.
         bits: Keep the signs of the feature only, −1 and 1: a bit of each dimension, of which there are a multiple of 8.
-        channels: Where the layer's maps and tokens have them: ``first`` (N, D, H, W) as convolutions, ``last`` (N, H, W,
-            D) as Swin and (N, T, D) as a ViT; by default as convolutions and as a ViT, and what looks like the other,
-            given the size of the images, is refused.
+        channels: Where the layer's maps and tokens have them: ``first`` (N, D, H, W) as convolutions, ``last`` (N, H,
+            W, D) as Swin and (N, T, D) as a ViT; by default as convolutions and as a ViT, and what looks like the
+            other, given the size of the images, is refused.
         name: What tables and stores call it; by default ``layer``.
 
     References:

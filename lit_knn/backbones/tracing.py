@@ -25,8 +25,8 @@ class Trace:
     elsewhere, values of ``isinstance``. Whether the record is the network has to be tried.
 
     Args:
-        network: In evaluation mode. It is not changed, not even by what its ``forward`` keeps, and shares its parameters
-            and buffers with the record.
+        network: In evaluation mode. It is not changed, not even by what its ``forward`` keeps, and shares its
+            parameters and buffers with the record.
 
     Attributes:
         nodes: By name: of a function as torchvision calls it; of a module its own, for what it returned at its first

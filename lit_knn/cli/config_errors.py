@@ -1,7 +1,7 @@
 """jsonargparse's complaints as one sentence: what is wrong, where, and what is accepted.
 
-A complaint is indented text: keys, the classes that they name, and innermost what is wrong. The kinds that users meet are
-told in other words, each by one function; whatever is none of them is jsonargparse's own message, whole.
+A complaint is indented text: keys, the classes that they name, and innermost what is wrong. The kinds that users meet
+are told in other words, each by one function; whatever is none of them is jsonargparse's own message, whole.
 """
 
 from __future__ import annotations
@@ -91,13 +91,15 @@ def _missing_keys(complaint: Complaint) -> str | None:
 def _unknown_key(complaint: Complaint, keys: Iterable[str]) -> str | None:
     """Answer ``unrecognized arguments: --data.batchsize=3``, and what is said of the same key in a file.
 
-    ``Group 'data' does not accept option 'batchsize'`` or ``Subcommand 'test' does not accept option 'data.batchsize'``, and
-    of a key that is in no group ``Option 'batchsize' is not accepted``.
+    ``Group 'data' does not accept option 'batchsize'`` or
+    ``Subcommand 'test' does not accept option 'data.batchsize'``, and of a key that is in no group
+    ``Option 'batchsize' is not accepted``.
     """
     if complaint.where or complaint.built:
         return None
     found = re.match(  # the first word is in capitals up to 4.46
-        r"(?:[Uu]nrecognized arguments: --|(?:Group '([\w.]+)'|Subcommand '\w+') does not accept option '|Option ')([\w.]+)"
+        r"(?:[Uu]nrecognized arguments: --|"
+        r"(?:Group '([\w.]+)'|Subcommand '\w+') does not accept option '|Option ')([\w.]+)"
         r"(?!.* before subcommand )",
         complaint.text,
     )
@@ -129,7 +131,7 @@ def _unknown_class(complaint: Complaint, contracts: Mapping[str, type]) -> str |
 
 
 def _list_for_one(complaint: Complaint) -> str | None:
-    """Answer ``Not a valid subclass of ImageSource. Got value: ['Digits']``, or in a union ``Given value: ['Digits']``."""
+    """Answer ``Not a valid subclass of ImageSource. Got value: ['Digits']``; in a union ``Given value: ['Digits']``."""
     kind = re.search(r"Not a valid subclass of (\w+)", complaint.text)
     value = re.search(r"^(?:Given|.*Got) value: (\[.*\])$", complaint.text, re.MULTILINE)
     if re.search(r"^Subtypes: .*list\[", complaint.text, re.MULTILINE):

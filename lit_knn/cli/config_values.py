@@ -88,7 +88,7 @@ def check_values(settings: Any, where: str, built: type | None = None) -> None:
 
 
 def _part_of(built: type | None, kind: Any) -> type | None:
-    """Return the class of the part, or of those of a list, that something is built with, if its annotation names one."""
+    """Return the class of the part, or of those of a list, that something is built with, if its annotation names it."""
     match = re.fullmatch(r"(?:list\[)?(\w+)\]?(?: \| None)?", str(kind))
     found = getattr(import_module(built.__module__), match[1], None) if match and built is not None else None
     return found if isinstance(found, type) else None

@@ -46,7 +46,7 @@ class StoredGallery(Gallery):
     among: Selection | None = None
 
     def view(self, start: int, stop: int) -> StoredGallery:
-        """Return the rows of the store from ``start`` to ``stop`` in random order: smaller views are parts of larger ones.
+        """Return rows ``start`` to ``stop`` of the store in random order: smaller views are parts of larger ones.
 
         Raises:
             UserError: If the store does not have that many rows, or an index cannot search a part of them.
@@ -63,7 +63,8 @@ class StoredGallery(Gallery):
         for start, stop in windows:
             if not 0 <= start < stop <= rows:
                 raise UserError(
-                    f"rows {start:,} to {stop:,} of {self.store.folder} are asked for, in random order, but it has {rows:,}"
+                    f"rows {start:,} to {stop:,} of {self.store.folder} are asked for, in random order, but it has "
+                    f"{rows:,}"
                 )
         parts = [window for window in windows if window != (0, rows)]
         found = dict(zip(parts, RandomOrder(rows, self.order_seed).selections(parts), strict=True)) if parts else {}
@@ -117,7 +118,7 @@ class StoredGallery(Gallery):
     def part(
         self, tap: str, part: Partition, features: NDArray[np.float32], k: int, among: Sequence[Selection | None]
     ) -> list[Neighbors]:
-        """Return what ``(N, D)`` features find in a part of the store, for each selection of rows: see `OpenIndex.partials`."""
+        """Return what features ``(N, D)`` find in a part, for each selection of rows: see `OpenIndex.partials`."""
         return self.indexes[tap].share(part).partials(features, k, among)
 
     def finish(self) -> None:

@@ -16,8 +16,8 @@ class Defense(ABC):
     """A way to classify an image that may have been attacked.
 
     Attributes:
-        random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part of
-            what its results depend on.
+        random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part
+            of what its results depend on.
     """
 
     random: bool = True

@@ -23,10 +23,10 @@ FEW = 2  # images
 
 
 def randomized(defenses: Sequence[Defense], classifier: Classifier, image: Tensor) -> list[str]:
-    """Return a sentence about each defense that draws random numbers of its own, or answers the same images in two ways.
+    """Return a sentence about each defense that draws random numbers of its own or answers the same images in two ways.
 
-    Retrievals are not asked: that may cost a pass over the database. Nor is any defense of a randomized classifier, which
-    says so itself. Global generators are left as they were.
+    Retrievals are not asked: that may cost a pass over the database. Nor is any defense of a randomized classifier,
+    which says so itself. Global generators are left as they were.
 
     Args:
         defenses: Asked two or three times about two images.

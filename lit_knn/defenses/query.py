@@ -66,8 +66,8 @@ class Query:
         """
         if self._image is None:
             raise UserError(
-                "a defense looks at the attacked images, which are at hand only for one that says so: set its uses_image "
-                "to True"
+                "a defense looks at the attacked images, which are at hand only for one that says so: set its "
+                "uses_image to True"
             )
         return self._image
 
@@ -135,7 +135,7 @@ class Query:
 
     @cached_property
     def activations(self) -> Mapping[str, Tensor]:
-        """``(N, D)`` of each tap, before PCA; the pass ends at the last tap where nobody has asked for `seen` before."""
+        """``(N, D)`` of each tap, before PCA; the pass ends at the last tap where nobody asked for `seen` before."""
         if self._seen is not None or "seen" in vars(self):
             return self.seen.activations
         return self._classifier.activations(self.image, [self.gallery.tap(name) for name in self._needed])
@@ -151,7 +151,7 @@ class Query:
         return logits
 
     def resume(self, layer: str, change: Change) -> Tensor:
-        """Return the classifier's logits ``(N, C)``, going on from a layer with what ``change`` makes of its activation.
+        """Return the classifier's logits ``(N, C)`` from a layer on, with what ``change`` makes of its activation.
 
         For a defense whose requirements name the layer, which is then known to exist before anything is attacked.
         """

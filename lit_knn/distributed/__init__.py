@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other beside the collectives of PyTorch: who is done, who has failed and why."""
+"""What the processes of a run tell each other beside the collectives of PyTorch: who is done, who failed and why."""
 
 from .failure import Failure
 from .hub import Hub

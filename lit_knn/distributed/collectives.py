@@ -2,9 +2,9 @@
 
 A process that waits in a collective of PyTorch does not learn that another has failed elsewhere. So each keeps one more
 connection, to a hub in the first of them, which passes on who is done, and why one has failed; that a connection breaks
-tells who was killed. The others' waiting in gloo ends as soon as the failed one drops its connections; between two pieces
-of work they ask (`check_others`); and who still waits then, or is not free in time, in a batch of an hour, is ended by a
-second thread.
+tells who was killed. The others' waiting in gloo ends as soon as the failed one drops its connections; between two
+pieces of work they ask (`check_others`); and who still waits then, or is not free in time, in a batch of an hour, is
+ended by a second thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What Slurm says of this job, and whether its processes are those that the Trainer reckons with.
 
-PyTorch Lightning believes the variables of Slurm, and where the two differ, processes wait for ever or each of them does
-all of the work.
+PyTorch Lightning believes the variables of Slurm, and where the two differ, processes wait for ever or each of them
+does all of the work.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def check_tasks(environment: Mapping[str, str], devices: int, nodes: int) -> Non
     on = number(environment, "SLURM_NNODES", nodes)
     if tasks != devices * nodes or on != nodes:
         raise UserError(
-            f"SLURM started {tasks} tasks on {on} nodes, but trainer.devices is {devices} and trainer.num_nodes {nodes}: "
-            f"{REMEDY}"
+            f"SLURM started {tasks} tasks on {on} nodes, but trainer.devices is {devices} and trainer.num_nodes "
+            f"{nodes}: {REMEDY}"
         )

@@ -1,4 +1,4 @@
-"""A Trainer whose commands are taps, fit, extract, index, test and verify, with what evaluation under attack needs fixed."""
+"""A Trainer with commands taps, fit, extract, index, test and verify, and what evaluation under attack needs fixed."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ class EvalTrainer(RunTrainer):
         """
         if self.limit_test_batches == 0:
             raise UserError(
-                "trainer.limit_test_batches is 0, so that nothing would be measured: a number of batches from 1, or a share "
-                "of them up to 1.0, is accepted"
+                "trainer.limit_test_batches is 0, so that nothing would be measured: a number of batches from 1, or a "
+                "share of them up to 1.0, is accepted"
             )
         self.keeps_record = True
         if model.requirements.database:
@@ -217,7 +217,7 @@ class EvalTrainer(RunTrainer):
 
     @contextmanager
     def _command(self, name: str, model: Evaluation, *, timed: bool = True) -> Iterator[None]:
-        """Heed signals, end with all other processes, and note how long it took; what is built depends on the precision."""
+        """Heed signals, end with all other processes, note how long it took; what is built depends on the precision."""
         set_precision(model, self.precision)
         started = time.monotonic()
         try:

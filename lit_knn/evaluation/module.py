@@ -144,7 +144,7 @@ class Evaluation(pl.LightningModule):
             self.surrogate_defense(threat)
 
     def on_test_model_eval(self) -> None:
-        """Try every network on the first batch of the run, and start counting from nothing: the first hook on the device."""
+        """Try every network on the first batch of the run, and count from nothing: the first hook on the device."""
         super().on_test_model_eval()
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
         first = self.data.first_images(self.device)["image"]
@@ -208,7 +208,7 @@ class Evaluation(pl.LightningModule):
         )
 
     def on_test_epoch_end(self) -> None:
-        """Search for all batches that wait, prove that each query was seen exactly once, merge the counts of all processes.
+        """Search for all waiting batches, prove that each query was seen exactly once, merge counts of all processes.
 
         Raises:
             AuditError: If a query was left out or seen twice.

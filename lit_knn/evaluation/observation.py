@@ -1,4 +1,4 @@
-"""What is known of clean or attacked images before anybody searches: made from images, or from what was kept of them."""
+"""What is known of clean or attacked images before anybody searches: from images, or from what was kept of them."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ BATCH = {"digest": ("U16", 0), "id": ("int64", 1)}
 class OfflineSearch:
     """The batches of a test whose queries wait for their neighbors, in a folder that all processes share.
 
-    An image takes no memory while it waits. On disk it takes 4 D bytes while a tap is searched, and 12 K for each size of
-    the database.
+    An image takes no memory while it waits. On disk it takes 4 D bytes while a tap is searched, and 12 K for each size
+    of the database.
 
     Args:
         folder: Created when something is kept.

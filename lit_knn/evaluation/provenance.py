@@ -41,8 +41,8 @@ def case_origins(
 
     Args:
         cases: Threats say which network is attacked, attacks what is run; what tables call it does not matter.
-        surrogate_defenses: By name of the threat, the attacker's copy of the defense, if they hold one: then x* depends on their
-            view of the database.
+        surrogate_defenses: By name of the threat, the attacker's copy of the defense, if they hold one: then x* depends
+            on their view of the database.
         classifier: The defended classifier.
         data: Says what the queries are.
         precision: Of the Trainer.

@@ -61,8 +61,8 @@ def open_database(
     validation.verify_neighbors(required.neighbors, views)
     if required.labels and not has_labels(views[0]):
         raise UserError(
-            f"a defense goes by the labels of rows, but {database.store_path} keeps none: data.database has no labels, or "
-            "they are not the network's classes"
+            f"a defense goes by the labels of rows, but {database.store_path} keeps none: data.database has no labels, "
+            "or they are not the network's classes"
         )
     for resource in required.resources:
         resource.open(database.resource_path(resource.name), views[-1])

@@ -1,7 +1,7 @@
 """What became of each query, batch by batch, in the folder of the run: derived from the activation cache.
 
-A file is written whenever its batch is scored, and read for what the run tells of single queries; it says nothing of what
-is left to do.
+A file is written whenever its batch is scored, and read for what the run tells of single queries; it says nothing of
+what is left to do.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Scorer:
 
     @cached_property
     def column(self) -> str:
-        """What the activation cache calls its scores, as it looks at the image; "" for all others, which are asked anew.
+        """What the activation cache calls its scores, as it looks at the image; "" for others, which are asked anew.
 
         A hash of what the defense is, of its database, and of the seed if it draws.
         """

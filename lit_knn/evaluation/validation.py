@@ -44,8 +44,8 @@ def verify_parts(
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
-        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one name,
-            or an attacker who would have to know databases of several sizes.
+        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one
+            name, or an attacker who would have to know databases of several sizes.
     """
     if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
@@ -88,7 +88,8 @@ def verify_topk(topk: Sequence[int], num_classes: int) -> None:
     """
     if max(topk) >= num_classes:
         raise UserError(
-            f"model.topk is {list(topk)}, but the classifier has {num_classes} classes: 1 to {num_classes - 1} are accepted"
+            f"model.topk is {list(topk)}, but the classifier has {num_classes} classes: 1 to {num_classes - 1} are "
+            "accepted"
         )
 
 

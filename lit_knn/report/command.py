@@ -69,7 +69,8 @@ def report(arguments: Sequence[str]) -> None:
             unfinished.write_bytes(text.encode())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
     print(
-        f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, *.png{', *.svg' if many else ''}"
+        f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, "
+        f"*.png{', *.svg' if many else ''}"
     )
 
 

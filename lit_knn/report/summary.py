@@ -14,8 +14,8 @@ SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
 def summary(record: Record) -> str:
     """Return one sentence per threat and attack, or of many the strongest for each defense, and what was not tried.
 
-    The Δ spoken of is the smallest at which the undefended classifier, or in a run without it the first defense, has lost
-    at least half of its clean accuracy, or else the largest.
+    The Δ spoken of is the smallest at which the undefended classifier, or in a run without it the first defense, has
+    lost at least half of its clean accuracy, or else the largest.
     """
     panels = headline(record.results).panels
     sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
@@ -51,8 +51,8 @@ def _strongest(panels: list[Panel]) -> list[str]:
         alone = {p.title: _at(other, delta) for p in attacks for other in p.lines if other.label == line.label}
         title = min(alone, key=alone.__getitem__)
         sentences.append(
-            f"{line.label}: of {short(line.rows[0]['accuracy'])}, all attacks leave {short(_at(line, delta))} at Δ = {delta:g}; "
-            f"the strongest alone is {title} ({short(alone[title])})."
+            f"{line.label}: of {short(line.rows[0]['accuracy'])}, all attacks leave {short(_at(line, delta))} "
+            f"at Δ = {delta:g}; the strongest alone is {title} ({short(alone[title])})."
         )
     return sentences
 

@@ -25,7 +25,10 @@ def accuracy_table(record: Record) -> Table:
     counts = sorted({min(row["n"] for row in rows), max(row["n"] for row in rows)})
     hidden = [f"{shown.hidden} more variants in {RESULTS_FILE}"] if shown.hidden else []
     notes = [
-        f"{'–'.join(f'{n:,}' for n in counts)} {'query' if counts == [1] else 'queries'}; 95 % intervals within ±{short(shown.half)}",
+        (
+            f"{'–'.join(f'{n:,}' for n in counts)} {'query' if counts == [1] else 'queries'}; "
+            f"95 % intervals within ±{short(shown.half)}"
+        ),
         "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
     ]
     table = Table(

@@ -145,7 +145,8 @@ def parse_json(text: str | bytes, form: Any = object) -> Any:
         ValueError: If it is no JSON, or has another form.
 
     Example:
-        >>> parse_json('{"shards": [{"rows": 3}], "names": {"a": "b"}}', {"shards": [{"rows": int}], "names": {str: str}})
+        >>> form = {"shards": [{"rows": int}], "names": {str: str}}
+        >>> parse_json('{"shards": [{"rows": 3}], "names": {"a": "b"}}', form)
         {'shards': [{'rows': 3}], 'names': {'a': 'b'}}
     """
     value = json.loads(text)
@@ -208,7 +209,7 @@ def unfinished_files(folder: Path) -> list[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove unfinished files and folders whose writers have certainly ended; of other machines nobody can tell here."""
+    """Remove unfinished files and folders whose writers have certainly ended; of other machines nobody can tell."""
     for path in unfinished_files(folder):
         match = re.search(r"\.([0-9a-f]+)-(\d+)-[0-9a-f]+\.tmp$", path.name)
         if match and match[1] == _machine() and not _is_running(int(match[2])):

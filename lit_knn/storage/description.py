@@ -114,8 +114,8 @@ def _object(part: Any) -> dict[str, Any]:
     slots = [name for base in type(part).__mro__ for name in _names(vars(base).get("__slots__", []))]
     if not slots and not hasattr(part, "__dict__"):
         raise UserError(
-            f"{part!r} cannot be told from another {type(part).__qualname__}: hold numbers, text and arrays, or give the "
-            "class that holds it a method `identity` that says what it does"
+            f"{part!r} cannot be told from another {type(part).__qualname__}: hold numbers, text and arrays, or give "
+            "the class that holds it a method `identity` that says what it does"
         )
     held = {name: getattr(part, name) for name in slots if hasattr(part, name)} | getattr(part, "__dict__", {})
     return told | {name: _describe(value) for name, value in held.items() if _decides(part, name)}
@@ -150,7 +150,7 @@ def _memory(value: Tensor) -> int:
 
 
 def _code(part: Any) -> dict[str, Any]:
-    """Return a class by its kind or a function by its import path and, where no version number stands for it, a hash of its source.
+    """Return the kind of a class or import path of a function, and a hash of its source where no version stands for it.
 
     Raises:
         UserError: For a function without a name of its own.

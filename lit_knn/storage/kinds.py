@@ -18,7 +18,7 @@ def kind(part: type) -> str:
 
 
 def named_kind(path: str) -> str:
-    """Return the kind of the class that has an import path: its name if it is of this package, the whole path otherwise.
+    """Return the kind of the class with an import path: its name if it is of this package, the whole path otherwise.
 
     YAML calls it the same. No two classes of this package that YAML can name, or networks are made of, have the same.
 

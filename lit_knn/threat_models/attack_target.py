@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class AttackTarget:
-    """A batch under attack.
+    """Hold a batch under attack, with the network and the copy of the defense that an attack may ask.
 
     Args:
-        model: Images ``(N, 3, H, W)`` in [0, 1] → logits ``(N, C)``.
-        image: ``(N, 3, H, W)`` float32 (or float64) in [0, 1], clean.
-        label: ``(N,)`` int64, the true classes.
-        ids: ``(N,)`` int64.
-        surrogate_defense: The attacker's copy of the defense; None for an attacker who does not know it.
-        highest: Largest value that what is climbed can have.
+        model: Function from images ``(N, 3, H, W)`` in [0, 1] to logits ``(N, C)``.
+        image: ``(N, 3, H, W)`` float32 or float64 in [0, 1], the clean images.
+        label: ``(N,)`` int64 in [0, C), the true classes.
+        ids: ``(N,)`` int64, which the random numbers depend on and messages name.
+        surrogate_defense: The attacker's copy of the defense; by default None, of an attacker who does not know it.
+        highest: Largest value that the attack's objective can have; by default infinite.
 
     Attributes:
-        flat: ``(N,)`` bool of each gradient that was taken: where it was zero, short of the highest value.
-        calls: How often the copy has been asked since `draw_from`.
+        flat: For each gradient taken since :meth:`take_flat` ``(N,)`` bool: whether it was zero although the objective
+            was below ``highest``.
+        calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -52,10 +53,10 @@ class AttackTarget:
         return int(self.label.max())
 
     def logits(self, image: Tensor) -> Tensor:
-        """Return the attacked network's logits, ``(N, C)``.
+        """Return the attacked network's logits ``(N, C)``, by one forward pass.
 
         Raises:
-            UserError: If the network does not know a label.
+            UserError: If a label is not one of the network's C classes.
         """
         logits = self.model(image)
         if self._highest_label >= logits.shape[1]:  # on a GPU a loss of it would take the process down
@@ -63,12 +64,12 @@ class AttackTarget:
         return logits
 
     def cross_entropy(self, image: Tensor) -> Tensor:
-        """Return the attacked network's loss of each image, ``(N,)``."""
+        """Return the attacked network's cross-entropy of each image ``(N,)``, by one forward pass."""
         return F.cross_entropy(self.logits(image), self.label, reduction="none")
 
     @property
     def described(self) -> str:
-        """What is attacked, in words."""
+        """Name of the network and of the copied defense, for messages."""
         network = f"network {getattr(self.model, 'name', type(self.model).__name__)}"
         return (
             network
@@ -78,37 +79,37 @@ class AttackTarget:
 
     @property
     def defense(self) -> SurrogateDefense:
-        """The copy of the defense.
+        """The attacker's copy of the defense.
 
         Raises:
-            UserError: If the threat has none.
+            UserError: If the attacker has none.
         """
         if self.surrogate_defense is None:
             raise UserError("this attack looks at the defense, which its threat does not know: run it as a WhiteBox")
         return self.surrogate_defense
 
     def draw_from(self, randomness: Randomness) -> None:
-        """Let a copy that answers at random draw from these streams from now on, from others at each call."""
+        """Set the random streams of a copy that answers at random, and count its calls from 0."""
         self._randomness, self.calls = randomness, 0
 
     def scores(self, image: Tensor) -> Tensor:
-        """Return the copy's scores ``(N, C)``: of a random one, by other numbers at each call, and than the defense's own."""
+        """Return the copy's scores ``(N, C)``; a random copy draws new numbers at each call, never the defense's."""
         self.calls += 1
         return self.defense.scores(image, self._randomness.of("call", self.calls))
 
     def take_flat(self) -> list[Tensor]:
-        """Return `flat` since this was last called."""
+        """Return :attr:`flat`, and empty it."""
         taken, self.flat[:] = self.flat[:], []
         return taken
 
     def require_finite(self, values: Tensor, what: str) -> None:
-        """Raise a UserError that names the images whose ``values (N, ...)`` hold NaN or infinity."""
+        """Refuse ``values (N, ...)`` that hold NaN or infinity, by a UserError that names their images."""
         finite = values.isfinite().flatten(1).all(dim=1) if values.ndim > 1 else values.isfinite()
         if not finite.all():
             raise UserError(f"{what} is not finite for the images with id {name_ids(self.ids, ~finite)}")
 
 
 def name_ids(ids: Tensor, where: Tensor) -> str:
-    """Return the first ids for an error message."""
+    """Return the ids ``(N,)`` where a mask ``(N,)`` is true as text for a message: up to five, then how many more."""
     named = ids[where.to(ids.device)].tolist()
     return ", ".join(map(str, named[:5])) + (f" and {len(named) - 5} more" if len(named) > 5 else "")

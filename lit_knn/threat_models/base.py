@@ -14,14 +14,17 @@ from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 class Threat(nn.Module, ABC):
-    """What the attacker can look into.
+    """State what an attacker knows: the network that they attack, and perhaps the defense.
 
-    A module, so that whatever it holds moves to the device with the module that holds it.
+    It is a module, so that the networks it holds move to the device together with the module that holds it.
+
+    Args:
+        name: Name in tables and figures.
 
     Attributes:
-        adaptive: Whether the attacker knows the defense. An attack whose objective looks at it is run by such attackers
-            only, any other one by the others only: against the classifier alone both would do the same.
-        defense: What the attacker copies, if anything.
+        adaptive: Whether the attacker knows the defense. Those who do run only the attacks whose objective uses it, and
+            all others run only the other attacks, which would do the same in both cases.
+        defense: Defense that the attacker copies; None if they copy none.
     """
 
     adaptive: bool = False
@@ -33,14 +36,17 @@ class Threat(nn.Module, ABC):
 
     @abstractmethod
     def attacked(self, defended: Classifier) -> Classifier | Ensemble:
-        """Return the network that is attacked, pixels in [0, 1] → logits.
+        """Return the network that is attacked.
 
         Args:
-            defended: The classifier behind the defense, without the defense.
+            defended: The classifier that the defense protects.
+
+        Returns:
+            A network from images ``(N, 3, H, W)`` in [0, 1] to logits ``(N, C)``.
         """
 
     def against(self, defenses: Sequence[Defense]) -> list[Threat]:
-        """Return the threats that this one stands for, given all defenses of a run; by default itself."""
+        """Return the threats that this one stands for in a run with these defenses; by default itself alone."""
         del defenses
         return [self]
 
@@ -48,8 +54,8 @@ class Threat(nn.Module, ABC):
         """Return the attacker's copy of the defense; None if they do not know it.
 
         Args:
-            defended: The classifier behind the defense.
-            gallery: The defense's; None if it needs none.
+            defended: The classifier that the defense protects.
+            gallery: The database that the defense searches; None if no defense needs one.
         """
         del defended, gallery
         return None

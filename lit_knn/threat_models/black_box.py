@@ -14,6 +14,9 @@ class BlackBox(Threat):
         surrogates: The attacker's networks, at least one; several are attacked together, by their mean probability.
         name: Name in tables and figures; must be set where a run has several black boxes.
 
+    Raises:
+        UserError: If there is no network.
+
     References:
         Dubey et al. 2019, Section 5.1 (there, a ResNet-18 for a ResNet-50); Liu et al. 2017, Section 5, ensembles.
     """
@@ -25,6 +28,6 @@ class BlackBox(Threat):
         self.surrogate = surrogates[0] if len(surrogates) == 1 else Ensemble(surrogates)
 
     def attacked(self, defended: Classifier) -> Classifier | Ensemble:
-        """Return the surrogate."""
+        """Return the attacker's network, or the ensemble of several."""
         del defended
         return self.surrogate

@@ -15,12 +15,12 @@ MOST = 100_000  # rows in all: 100 MB at 256 dimensions, and a product with them
 
 
 class Found(NamedTuple):
-    """The m rows of each of G chosen classes that lie next to each of N features, nearest first.
+    """Hold, for each of N features, the m nearest rows of each of G chosen classes, nearest first.
 
     Attributes:
-        ids: ``(N, G, m)`` int64, rows of the store; without meaning where there is no such row.
-        vectors: ``(N, G, m, D)`` float, their features.
-        present: ``(N, G, m)`` bool, whether there is such a row: a class may have fewer than m.
+        ids: ``(N, G, m)`` int64, numbers of rows in the store; without meaning where ``present`` is false.
+        vectors: ``(N, G, m, D)`` float, the features of these rows; likewise.
+        present: ``(N, G, m)`` bool, false where a class has fewer than m rows.
     """
 
     ids: Tensor
@@ -31,18 +31,20 @@ class Found(NamedTuple):
 class ClassExemplars:
     """Hold a sample of the rows that vote for each class, with their features in memory.
 
-    Takes ``most`` · D · 4 bytes at most, and one reading of the predictions of all rows.
+    Cost:
+        One reading of the predictions of all rows, no pass of the network; at most ``most`` · D · 4 bytes of memory.
 
     Args:
         gallery: Database that the rows are taken from.
         tap: Name of the tap whose features are held.
-        most: Largest number of rows in all, evenly spread over the classes.
-        seed: Seed of the random choice among the rows of a class that has more than its share.
+        most: Largest number of rows in all, evenly spread over the classes; by default 100,000.
+        seed: Seed of the random choice among the rows of a class that has more than its share, at least 0.
 
     Attributes:
-        ids: ``(C, P)`` int64, rows of the store, 0 where a class has fewer than P.
-        present: ``(C, P)`` bool, where it has not.
-        vectors: ``(C, P, D)`` float. These three move to the device and dtype of the features last asked about.
+        ids: ``(C, P)`` int64, numbers of rows in the store; 0 where ``present`` is false.
+        present: ``(C, P)`` bool, false where a class has fewer than P rows.
+        vectors: ``(C, P, D)`` float, the features of these rows. All three move to the device of the features last
+            asked about, and this one takes their dtype.
 
     Raises:
         UserError: If all rows vote for one class.
@@ -71,12 +73,12 @@ class ClassExemplars:
         self.vectors = torch.from_numpy(gallery.vectors(tap, self.ids.numpy()))
 
     def around(self, features: Tensor) -> Around:
-        """Measure how far all rows are from features ``(N, D)``, for any number of questions about them."""
+        """Measure the distances of all rows to features ``(N, D)`` once, and return them to be asked many times."""
         with torch.no_grad():
             return Around(self, self._squared(features))
 
     def nearest(self, features: Tensor, classes: Tensor, m: int) -> Found:
-        """Return the rows of chosen classes next to features ``(N, D)``; see :meth:`Around.nearest`."""
+        """Return the rows of chosen classes that are nearest to features ``(N, D)``; see :meth:`Around.nearest`."""
         return self.around(features).nearest(classes, m)
 
     def wrong(self, features: Tensor, label: Tensor, count: int, m: int) -> Tensor:
@@ -93,10 +95,10 @@ class ClassExemplars:
 
 
 class Around(NamedTuple):
-    """The rows as seen from N features.
+    """Hold the distances of all rows to N features.
 
     Attributes:
-        exemplars: Whose rows.
+        exemplars: The rows.
         squared: ``(N, C, P)`` float, squared distances; infinite where a class has no such row.
     """
 
@@ -104,11 +106,11 @@ class Around(NamedTuple):
     squared: Tensor
 
     def nearest(self, classes: Tensor, m: int) -> Found:
-        """Return the rows of chosen classes that lie nearest.
+        """Return the nearest rows of chosen classes.
 
         Args:
-            classes: ``(N, G)`` int64.
-            m: How many of each class; the size P of the largest class if that is smaller.
+            classes: ``(N, G)`` int64 in [0, C), the classes to search for each feature.
+            m: Number of rows of each class, at least 1; P, the size of the largest class, if that is smaller.
         """
         chosen = self.squared.gather(1, classes[..., None].expand(-1, -1, self.squared.shape[-1]))  # (N, G, P)
         near = chosen.topk(min(m, chosen.shape[-1]), dim=-1, largest=False)
@@ -120,8 +122,8 @@ class Around(NamedTuple):
 
         Args:
             label: ``(N,)`` int64, the true classes.
-            count: How many classes; C − 1 if that is smaller.
-            m: How many rows; all of a class that has fewer.
+            count: Number of classes to return, at least 1; C − 1 if that is smaller.
+            m: Number of rows to average over, at least 1; all of a class that has fewer.
 
         Returns:
             ``(N, count)`` int64. Classes without rows come last; the first one always has some.

@@ -39,11 +39,14 @@ class SurrogateDefense:
         self.classifier, self.defense, self._gallery = classifier, defense, gallery
 
     def scores(self, image: Tensor, randomness: Randomness | None = None) -> Tensor:
-        """Return the defense's scores ``(N, C)``; with a graph where the defense is differentiable.
+        """Return the defense's scores ``(N, C)``, with gradients where the defense is differentiable.
+
+        It takes one answer of the defense: in general a forward pass, and a search where the defense retrieves.
 
         Args:
             image: ``(N, 3, H, W)`` float in [0, 1].
-            randomness: For a defense that draws, of the same images: other streams than the run's, which nobody knows.
+            randomness: Random streams of the same images, for a defense that draws: never those of the defense itself,
+                which no attacker knows. By default there are none.
         """
         query = Query(image, self.classifier, self._gallery, self.defense.needed, randomness=randomness)
         return self.defense(query)[0]
@@ -52,10 +55,10 @@ class SurrogateDefense:
 
     @property
     def retrieval(self) -> KNN:
-        """The defense, if it is a retrieval.
+        """The copied defense as a kNN.
 
         Raises:
-            UserError: If it is not.
+            UserError: If it is none.
         """
         if not isinstance(self.defense, KNN):
             raise UserError(
@@ -65,34 +68,38 @@ class SurrogateDefense:
 
     @property
     def gallery(self) -> Gallery:
-        """The attacker's view of the database."""
+        """The attacker's view of the database.
+
+        Raises:
+            UserError: If there is none.
+        """
         if self._gallery is None:
             raise UserError("a defense asks for neighbors, but the configuration has no model.database")
         return self._gallery
 
     @property
     def tap(self) -> str:
-        """Where neighbors are looked for."""
+        """Name of the tap whose features are searched."""
         return self.retrieval.taps[0]
 
     @property
     def k(self) -> int:
-        """How many neighbors vote."""
+        """Number of neighbors that vote."""
         return self.retrieval.k[0]
 
     def features(self, image: Tensor) -> Tensor:
-        """Return projected features ``(N, D)``, in the dtype of the image and with a graph."""
+        """Return the projected features ``(N, D)`` of images, with gradients, by one forward pass up to the tap."""
         pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
         return self.gallery.project(self.tap, pooled[self.tap])
 
     def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
-        """Return the rows ``(N, k)`` next to features ``(N, D)``, nearest first.
+        """Return the rows ``(N, k)`` nearest to features ``(N, D)``, nearest first, by one search.
 
         Args:
             features: ``(N, D)`` float.
-            k: How many.
-            exclude_self: Leave out a row that is the query itself, to the rounding of the store: at the image's own
-                feature the gradient of a distance is zero.
+            k: Number of rows, at least 1.
+            exclude_self: Leave out a row whose feature is the query's own, to the rounding of the store, as a distance
+                has no gradient there.
         """
         if not exclude_self:
             return self.gallery.search(self.tap, features, k).ids
@@ -103,7 +110,7 @@ class SurrogateDefense:
         return np.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
 
     def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
-        """Return the rows ``(N, k)`` next to images; see :meth:`nearest`."""
+        """Return the rows ``(N, k)`` nearest to images, by a forward pass up to the tap; see :meth:`nearest`."""
         with torch.no_grad():
             return self.nearest(self.features(image), k, exclude_self=exclude_self)
 
@@ -116,10 +123,10 @@ class SurrogateDefense:
 
         Args:
             ids: ``(N, K)`` int64.
-            like: ``(N, 3, H, W)`` float, images to add their gradients to.
+            like: ``(N, 3, H, W)`` float, the queries, which all images have to equal in height and width.
 
         Raises:
-            UserError: If they differ from ``like`` in size, or one cannot be read.
+            UserError: If an image has another size, or cannot be read.
         """
         images = self.gallery.images(ids, like.device).to(like)
         if images.shape[2:] != like.shape[1:]:
@@ -131,8 +138,9 @@ class SurrogateDefense:
         """Return the scores ``(N, C)`` that the defense would give if rows were neighbors to a degree.
 
         Args:
-            ids: ``(N, J)`` int64.
-            membership: ``(N, J)`` float, at least 0; 1 for the K neighbors and 0 for others is the defense itself.
+            ids: ``(N, J)`` int64, the rows that vote.
+            membership: ``(N, J)`` float, at least 0, the degree to which each of them is a neighbor: 1 for the K
+                nearest and 0 for the others is the defense itself. The scores have its gradients.
         """
         predictions = self.gallery.predictions(ids, membership.device)
         predictions = predictions._replace(probability=predictions.probability.to(membership))
@@ -143,5 +151,5 @@ class SurrogateDefense:
 
     @cached_property
     def exemplars(self) -> ClassExemplars:
-        """Rows of each class, to be drawn towards or pushed away from."""
+        """Sample of the rows of each class, for attacks that draw an image toward a class or away from it."""
         return ClassExemplars(self.gallery, self.tap)

@@ -20,13 +20,16 @@ class WhiteBox(Threat):
     ``model.database.rows``; the attacker searches ``rows``, a share ``overlap`` of which the defense searches as well.
 
     Args:
-        defense: What the attacker copies, with one variant; by default each tap of each kNN defense of the run in turn
-            (largest K, CBW-D and soft), a threat of its own for each.
+        defense: Defense to copy, with one variant; by default each tap of the kNN defenses of the run becomes a threat
+            of its own, which copies the variant with the largest K, CBW-D and soft.
         rows: Number of rows in the attacker's database, at least 1; by default as many as the defense searches.
-        overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a random
-            subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
+        overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a
+            random subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
             (Figure 6c).
         name: Name in tables and figures; must be set where a run has several white boxes.
+
+    Raises:
+        UserError: If ``rows`` or ``overlap`` is out of range.
 
     References:
         Dubey et al. 2019, Section 6.
@@ -54,7 +57,11 @@ class WhiteBox(Threat):
         return defended
 
     def against(self, defenses: Sequence[Defense]) -> list[Threat]:
-        """Return one white box for each tap, unless it says itself what it copies."""
+        """Return one white box for each tap of the kNN defenses, or this one alone if it was given a defense.
+
+        Raises:
+            UserError: If it was given none, and no defense of the run is a kNN.
+        """
         if self.defense is not None:
             return [self]
         copies = {
@@ -70,7 +77,11 @@ class WhiteBox(Threat):
         ]
 
     def surrogate_defense(self, defended: Classifier, gallery: StoredGallery | None) -> SurrogateDefense | None:
-        """Return a copy over the attacker's view of the database."""
+        """Return a copy of the defense over the attacker's view of the database.
+
+        Raises:
+            UserError: If the attacker is to share more rows with the defense than it has.
+        """
         if self.defense is None:
             raise RuntimeError("a white box is taken `against` the defenses of a run first")
         if gallery is None or not self.defense.needed:

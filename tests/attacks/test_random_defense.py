@@ -1,4 +1,4 @@
-"""Attacks on a copy that answers at random: its draws belong to the image, the run and the call, and to nothing else."""
+"""Attacks on a copy that answers at random: draws belong to the image, the run and the call, and to nothing else."""
 
 import copy
 

@@ -10,7 +10,8 @@ FILE = """
 from torch import nn
 def net(width=4):
     return nn.Sequential(
-        nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Flatten(), nn.LazyLinear(7)
+        nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+        nn.Dropout(0.5), nn.Flatten(), nn.LazyLinear(7)
     )
 def plain():
     network = net()

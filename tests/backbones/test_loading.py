@@ -98,7 +98,10 @@ def test_of_two_sets_the_user_names_one(content, key, tmp_path):
         ),
         (
             {("head" + name[2:] if name.startswith("fc") else name): value for name, value in WANTED.items()},
-            r"it has 'head.weight' \(4, 2\) and 'head.bias' \(4,\) where the network has 'fc.weight' \(4, 2\) and 'fc.bias'",
+            (
+                r"it has 'head.weight' \(4, 2\) and 'head.bias' \(4,\) "
+                r"where the network has 'fc.weight' \(4, 2\) and 'fc.bias'"
+            ),
         ),
         (
             {f"features.{i}": torch.ones(i) for i in range(5)},

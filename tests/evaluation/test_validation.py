@@ -95,7 +95,8 @@ def few(tmp_path):
     """A network of so many classes for 8×8 images."""
     (tmp_path / "few.py").write_text(
         "import torch\nfrom torch import nn\n\n\ndef few(n=4):\n    torch.manual_seed(0)\n"
-        "    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, n))\n"
+        "    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
+        "nn.Linear(16, n))\n"
     )
     return lambda n: Classifier(network=f"{tmp_path / 'few.py'}:few", arguments={"n": n})
 

@@ -1,7 +1,7 @@
 """One journey through the command line with parts as people have them: the right numbers, or one sentence.
 
-The digits are packed, and their network is wrapped and saved, in the ways that users do. However that is, the answers are
-those of the network itself to those images, computed here without the package's data and taps.
+The digits are packed, and their network is wrapped and saved, in the ways that users do. However that is, the answers
+are those of the network itself to those images, computed here without the package's data and taps.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A defense that needs more than rows, through the command line: built, sealed, opened, and told when it is not right."""
+"""A defense that needs more than rows, through the command line: built, sealed, opened, and told when not right."""
 
 import csv
 import json

@@ -15,7 +15,7 @@ MEAN = {"class_path": "EOT", "init_args": {"objective": "DefenseMargin", "draws"
 
 @pytest.fixture
 def config(config):
-    """Noise, attacked by one who knows them and one who does not, in float64: batches do not even differ in rounding."""
+    """Noise, attacked by one who knows them and one who does not, in float64: batches do not differ in rounding."""
     config["model"] |= {
         "attacks": [
             {"class_path": "PGD", "init_args": {"steps": 2, "restarts": 2}},

@@ -32,7 +32,8 @@ def network():
     def ask(module, inputs, output):
         network.batches += 1
         first = os.environ.get("SLURM_PROCID") == "0" and "SLURM_RESTART_COUNT" not in os.environ
-        if first and os.environ.get("SLURM_ARRAY_TASK_ID", "2") == "2" and str(network.batches) == os.environ.get("IN_BATCH"):
+        task = os.environ.get("SLURM_ARRAY_TASK_ID", "2")
+        if first and task == "2" and str(network.batches) == os.environ.get("IN_BATCH"):
             subprocess.run([*ASK[os.environ["ASK"]], os.environ["SLURM_JOB_ID"]], check=True)
             time.sleep(3)
     net.conv1.register_forward_hook(ask)

@@ -1,4 +1,4 @@
-"""The tables of the READMEs are those of the records: as the tool makes them, and as these few lines read the records."""
+"""The tables of the READMEs are those of the records: as the tool makes them, and as these few lines read them."""
 
 import csv
 import importlib

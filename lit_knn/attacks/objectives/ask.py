@@ -20,8 +20,8 @@ class ASK(StandIn):
     The rows are those near the clean image; they do not change with the perturbed one.
 
     Cost:
-        One forward and backward pass up to the tap for each gradient, and no search; at the start one forward pass and the
-        distances to the class exemplars.
+        One forward and backward pass up to the tap for each gradient, and no search; at the start one forward pass and
+        the distances to the class exemplars.
 
     Args:
         k: Number of rows of each class; by default as many as vote in the defense.
@@ -34,8 +34,8 @@ class ASK(StandIn):
         authors' code, the class-wise loss.
 
     Differences from the paper:
-        Distances are divided by their mean over the rows of the clean image, so that T has no unit. Not all classes take
-        part, only the nearest. The budget is Δ, as for all attacks here.
+        Distances are divided by their mean over the rows of the clean image, so that T has no unit. Not all classes
+        take part, only the nearest. The budget is Δ, as for all attacks here.
     """
 
     suffix = "ASK"

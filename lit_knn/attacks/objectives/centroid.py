@@ -17,8 +17,8 @@ class TargetCentroid(StandIn):
     The m rows are looked up again at each step, around the image as it is then.
 
     Cost:
-        One forward and backward pass up to the tap and the distances to the class exemplars for each gradient, no search;
-        all of it once for each of ``targets``.
+        One forward and backward pass up to the tap and the distances to the class exemplars for each gradient, no
+        search; all of it once for each of ``targets``.
 
     Args:
         targets: Number of wrong classes tried one after the other, the one nearest to the clean image first. Where the

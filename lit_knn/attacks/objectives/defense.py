@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class DefenseMargin(Objective):
     """Raise the defense's best wrong score over the true one; above 0 exactly where the defense is wrong.
 
-    It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a defense that is
-    a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack will do.
+    It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a defense
+    that is a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack will do.
 
     Cost:
-        One answer of the defense for each value: a forward pass, and a search where it retrieves; with a backward pass for
-        a gradient.
+        One answer of the defense for each value: a forward pass, and a search where it retrieves; with a backward pass
+        for a gradient.
     """
 
     suffix = "defense"
@@ -51,9 +51,9 @@ class StandIn(Objective):
             and self.rows(surrogate_defense.k) > len(surrogate_defense.gallery)
         ):
             raise UserError(
-                f"{attack} looks for {self.rows(surrogate_defense.k)} rows around an image, but the attacker's database has "
-                f"{len(surrogate_defense.gallery)}: raise rows of WhiteBox, or lower k of the objective or the defense; one row is "
-                "for the image itself where exclude_self is true"
+                f"{attack} looks for {self.rows(surrogate_defense.k)} rows around an image, but the attacker's "
+                f"database has {len(surrogate_defense.gallery)}: raise rows of WhiteBox, or lower k of the objective "
+                "or the defense; one row is for the image itself where exclude_self is true"
             )
 
     def choice(self, attacked: AttackTarget) -> Score:

@@ -20,7 +20,8 @@ class TargetedDLR(Objective):
     """Raise one wrong logit over the true one, in units of the logits' spread, which no confidence makes vanish.
 
     Cost:
-        One forward and backward pass for each gradient and up to two forward passes more; all once for each of ``targets``.
+        One forward and backward pass for each gradient and up to two forward passes more; all once for each of
+        ``targets``.
 
     Args:
         targets: Number of wrong classes tried one after the other, those with the highest clean logits first. Where a

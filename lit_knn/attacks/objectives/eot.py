@@ -21,8 +21,8 @@ class EOT(Objective):
     """Average another objective over the draws of a randomized model or defense.
 
     Cost:
-        ``draws`` times the passes of the averaged objective for each gradient, in the memory of one; ``evaluations`` times
-        those of a value for each candidate that is chosen from.
+        ``draws`` times the passes of the averaged objective for each gradient, in the memory of one; ``evaluations``
+        times those of a value for each candidate that is chosen from.
 
     Args:
         objective: What is averaged.

@@ -33,8 +33,8 @@ class FeatureSpace(StandIn):
     The clean image lies amid its neighbors, where this has little gradient: attacks start at random.
 
     Cost:
-        ``grad_x``: one forward and backward pass up to the tap for each gradient. ``literal``, ``literal_negated``: K of
-        them and one more forward, and K images of the database in memory. One search at the start.
+        ``grad_x``: one forward and backward pass up to the tap for each gradient. ``literal``, ``literal_negated``: K
+        of them and one more forward, and K images of the database in memory. One search at the start.
 
     Args:
         reading: Which of the readings above.

@@ -16,14 +16,14 @@ LEAD = 1e-5  # by which an exemplar has to be on its side of the border, as a sh
 class GuidedNeighbors(StandIn):
     """Pull rows of a wrong class among the K neighbors, and push those of the true class out.
 
-    The objective is ``−Σ_true relu(η − d²) − Σ_wrong relu(d² − η)``, summed over the m/2 nearest rows (exemplars) of each
-    class, where d is the distance to such a row and η the squared distance of the K-th neighbor. It is 0 once all
-    exemplars are on the right side of that border. Border and exemplars are looked up at each step, and have no gradient.
-    The wrong class is the one whose exemplars are nearest on average.
+    The objective is ``−Σ_true relu(η − d²) − Σ_wrong relu(d² − η)``, summed over the m/2 nearest rows (exemplars) of
+    each class, where d is the distance to such a row and η the squared distance of the K-th neighbor. It is 0 once all
+    exemplars are on the right side of that border. Border and exemplars are looked up at each step, and have no
+    gradient. The wrong class is the one whose exemplars are nearest on average.
 
     Cost:
-        One forward and backward pass up to the tap, one search for K rows and the distances to the class exemplars for each
-        gradient.
+        One forward and backward pass up to the tap, one search for K rows and the distances to the class exemplars for
+        each gradient.
 
     Args:
         m: Number of exemplars, half of each class, at least 2; by default 2 K, enough to replace all K neighbors.
@@ -32,9 +32,9 @@ class GuidedNeighbors(StandIn):
         Sitawarin and Wagner 2020, "Minimum-norm adversarial examples on kNN and kNN-based models", arXiv:2003.06559.
 
     Differences from the paper:
-        The budget is given, and not the norm minimized: there is no ‖x* − x‖² in the objective, no search for its weight,
-        and m is constant. Exemplars are looked up at each step instead of at each hundredth. The lead of 10⁻⁵ over the
-        border is relative to η. Classes are those that rows vote for, not their labels.
+        The budget is given, and not the norm minimized: there is no ‖x* − x‖² in the objective, no search for its
+        weight, and m is constant. Exemplars are looked up at each step instead of at each hundredth. The lead of 10⁻⁵
+        over the border is relative to η. Classes are those that rows vote for, not their labels.
     """
 
     suffix = "S&W"

@@ -18,19 +18,20 @@ WRONG_CLASSES = 3  # whose exemplars join the pool
 class SoftKNN(StandIn):
     """Raise the defense's own vote, best wrong score over true one, with K neighbors that are members to a degree.
 
-    A search has no gradient, as a row either is among the K neighbors or is not. Here each row of a pool at distance d is a
-    member to the degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the next
-    neighbor, and the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The pool is
-    looked up again at each step. It holds the nearest rows and, as these may all be of the true class, exemplars: the
-    nearest rows of the three nearest wrong classes. ``T = c · max(d²_K − d²_1, d²_e − η)``, with d_e that of the nearest
-    exemplar, is as wide as the neighborhood, or wide enough for the nearest exemplar to count. η and T have no gradient.
+    A search has no gradient, as a row either is among the K neighbors or is not. Here each row of a pool at distance d
+    is a member to the degree ``a = σ((η − d²) / T)``, where η lies between the squared distances of the K-th and the
+    next neighbor, and the vote is the defense's own with weights ``a·w``; as T falls to 0 it becomes the defense. The
+    pool is looked up again at each step. It holds the nearest rows and, as these may all be of the true class,
+    exemplars: the nearest rows of the three nearest wrong classes. ``T = c · max(d²_K − d²_1, d²_e − η)``, with d_e
+    that of the nearest exemplar, is as wide as the neighborhood, or wide enough for the nearest exemplar to count. η
+    and T have no gradient.
 
     The value is the logarithm of the ratio of the two scores. With the hard combination, too, the membership has a
     gradient; the vote of a row is constant.
 
     Cost:
-        One forward and backward pass up to the tap, one search for ``pool`` rows and the distances to the class exemplars
-        for each gradient; features of ``pool`` + 3 ``exemplars`` rows for each image in memory.
+        One forward and backward pass up to the tap, one search for ``pool`` rows and the distances to the class
+        exemplars for each gradient; features of ``pool`` + 3 ``exemplars`` rows for each image in memory.
 
     Args:
         pool: Number of nearest rows in the pool; 4 K if that is more, all rows if there are fewer.

@@ -203,8 +203,8 @@ class Moments:
         self._multiply()
         if not self._outer.is_exact():
             raise UserError(
-                f"PCA over {count} rows leaves exact arithmetic: set model.database.projection_rows to fewer, or see to it "
-                "that the first images of the database differ as the others do"
+                f"PCA over {count} rows leaves exact arithmetic: set model.database.projection_rows to fewer, or see "
+                "to it that the first images of the database differ as the others do"
             )
         return count
 

@@ -30,7 +30,8 @@ def pool(
             vectors, float.
         size: Cells along each side; maps smaller than that keep their size. Tokens and vectors have no grid and
             take 1 only. ``rmac`` sums maxima over regions of maps instead.
-        channels: Where maps and tokens have them; by default maps first and tokens last, unless they look like the other.
+        channels: Where maps and tokens have them; by default maps first and tokens last, unless they look like the
+            other.
         image: Height and width of the images, which tell the one from the other.
 
     Returns:
@@ -91,8 +92,9 @@ def rmac_regions(height: int, width: int) -> Iterator[tuple[int, int, int]]:
     """Yield top, left and side of the square regions of R-MAC, in pixels of the map.
 
     At scale l they have side ``2·min(W, H)/(l + 1)`` and there are ``l × (l + m − 1)`` of them, spread evenly; m
-    largest ones overlap by about 40 % along the longer side, and a square map has m = 1. These are the regions of Tolias et
-    al.'s code but for maps longer than 1:4.8: that has m ≤ 7, which leaves gaps from 1:7 on, and the paper has no limit.
+    largest ones overlap by about 40 % along the longer side, and a square map has m = 1. These are the regions of
+    Tolias et al.'s code but for maps longer than 1:4.8: that has m ≤ 7, which leaves gaps from 1:7 on, and the paper
+    has no limit.
     """
     short, long = sorted((height, width))
     more = 0  # m − 1

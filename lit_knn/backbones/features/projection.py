@@ -24,8 +24,8 @@ def signs(features: Tensor) -> Tensor:
     The sign itself has none, and would hide a database of bits from any white-box attack.
 
     References:
-        Bengio et al. 2013, "Estimating or propagating gradients through stochastic neurons", Section 4 (straight-through
-        estimator); Athalye et al. 2018, Section 4.1 (BPDA).
+        Bengio et al. 2013, "Estimating or propagating gradients through stochastic neurons", Section 4
+        (straight-through estimator); Athalye et al. 2018, Section 4.1 (BPDA).
     """
     # The difference is 0 and carries the gradient; it is NaN for features that are no numbers, so that nobody takes
     # these for a sign.
@@ -73,7 +73,8 @@ class Projection(nn.Module):
         dimension = min(dimension, len(mean))
         if bits and dimension % 8:
             raise UserError(
-                f"a tap with bits has {dimension} of them, as many as its layer has dimensions; multiples of 8 are accepted"
+                f"a tap with bits has {dimension} of them, as many as its layer has dimensions; multiples of 8 are "
+                "accepted"
             )
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # LAPACK rounds otherwise with another number of them

@@ -26,11 +26,14 @@ _LONGEST_HEADER = 100_000_000  # bytes, the limit of the format
 
 
 def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
-    """Return an array of a file; of ``.npz`` it is read as a whole, of all others only what is looked at.
+    """Return an array of a file, mapped into memory, so that only what is used is read.
+
+    From ``.npz``, and from files of PyTorch before 1.6, the whole array is read.
 
     Args:
-        path: A file of `SUFFIXES`: of one array or tensor, or of several with names (positions in a list or tuple).
-        key: The name; not needed where there is only one.
+        path: File with one of the endings `SUFFIXES`, of one array or tensor, or of several with names; in a list or
+            tuple the names are positions, from 0.
+        key: Name of the array; by default there must be only one.
 
     Raises:
         UserError: If the file is missing, damaged or of another kind, holds no such array, or would have to be
@@ -91,7 +94,8 @@ def _tensors(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # whatever a damaged file makes of the unpickler
         first = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(
-            f"{path} is damaged, or holds more than tensors that NumPy knows ({first}): save one tensor, or a dict of them"
+            f"{path} is damaged, or holds more than tensors that NumPy knows ({first}): save one tensor, or a dict of "
+            "them"
         ) from error
 
 

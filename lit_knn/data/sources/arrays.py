@@ -33,7 +33,8 @@ class Arrays(ImageSource):
         images_key: Name of the images in a file of several arrays, a position where they are a list or tuple.
         labels_key: Name of the labels.
         rows: Range of rows ``[first, end]``, without the end, as in Python; null takes all.
-        layout: Order of the dimensions, ``NHWC`` or ``NCHW``; null takes the one dimension of length 3 for the channels.
+        layout: Order of the dimensions, ``NHWC`` or ``NCHW``; null takes the one dimension of length 3 for the
+            channels.
         classes: Names of the classes, all of the network's, as of `ImageFolder`; the labels are their numbers.
         shard_size: Images per shard; the unit of resuming an extraction.
 
@@ -186,8 +187,8 @@ class Arrays(ImageSource):
             return self._all[rows], np.full(rows.stop - rows.start, -1)
         if labels.shape != self._all.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise UserError(
-                f"{self.images} holds {len(self._all)} images, and its labels are {labels.dtype} {labels.shape}: accepted "
-                "is one integer for each image"
+                f"{self.images} holds {len(self._all)} images, and its labels are {labels.dtype} {labels.shape}: "
+                "accepted is one integer for each image"
             )
         if labels[rows].min() < -1:
             raise UserError(

@@ -13,16 +13,16 @@ from lit_knn.errors import UserError
 
 
 def local_files(patterns: Iterable[str | Path], *, kind: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files that patterns name, in the order of the patterns, each pattern's own sorted.
+    """Return the files that patterns name, in the order of the patterns, those of one pattern sorted.
 
-    ``{000..123}``, ``{a..e}``, ``{0..8..2}`` and ``{a,b}`` stand for all their values, and each of them has to exist; a
-    folder, and Python's ``*``, ``?``, ``[0-9]``, ``[!0-9]`` and ``**``, stand for whatever of these suffixes is there,
-    so that what lies beside it does not disturb.
+    ``{000..123}``, ``{a..e}``, ``{0..8..2}`` and ``{a,b}`` stand for all their values, and each of them has to exist.
+    A folder, and Python's ``*``, ``?``, ``[0-9]``, ``[!0-9]`` and ``**``, stand for the files there that end with one
+    of the suffixes; others are left out.
 
     Args:
-        patterns: Paths or patterns; ``~`` is the home.
-        kind: What messages call such a file.
-        suffixes: The suffixes that a folder or a wildcard finds, in lower case.
+        patterns: Paths or patterns, at least one; ``~`` is the home folder.
+        kind: Word for such a file in messages, such as ``metadata``.
+        suffixes: Endings that a folder or a wildcard finds, in lower case and with the dot.
 
     Raises:
         UserError: If there is no pattern, one finds nothing, or a file is named twice.
@@ -42,7 +42,7 @@ def local_files(patterns: Iterable[str | Path], *, kind: str, suffixes: tuple[st
 
 
 def neighboring_files(patterns: Iterable[str | Path], suffixes: tuple[str, ...]) -> list[Path]:
-    """Return what folders and wildcards of patterns find by other suffixes than those that are looked for."""
+    """Return the files with these suffixes that the folders and wildcards among patterns find, sorted."""
     wild = [pattern for pattern in _expanded(patterns) if not os.path.isfile(pattern)]
     return sorted({Path(name) for pattern in wild for name in _found(pattern, suffixes)})
 

@@ -19,10 +19,10 @@ from lit_knn.errors import UserError
 class ImageFolder(ImageSource):
     """Read a folder of images, in which each sub-folder with images is a class.
 
-    Sub-folders that are called by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are numbered in
-    their order, whole numbers by value and all else as text, and must be as many as the network's classes, unless
-    ``classes`` says which they are. Without sub-folders labels come from a file or from WordNet ids in the files' names,
-    or are unknown, −1. Only counts stay in memory; a shard lists the folders it touches when it is opened.
+    Sub-folders that are called by WordNet ids of ImageNet are its classes, for a network of 1,000. Others are numbered
+    in their order, whole numbers by value and all else as text, and must be as many as the network's classes, unless
+    ``classes`` says which they are. Without sub-folders labels come from a file or from WordNet ids in the files'
+    names, or are unknown, −1. Only counts stay in memory; a shard lists the folders it touches when it is opened.
 
     Args:
         root: Folder of the images.

@@ -20,7 +20,7 @@ _LABELS = (  # below root or above it, where what comes with the images is unpac
 
 
 class ImageNet(ImageFolder):
-    """Read ImageNet (ILSVRC 2012): ``root/val/n01440764/*.JPEG``, all classes or some, or a flat ``val`` and its labels.
+    """Read ImageNet (ILSVRC 2012): ``root/val/n01440764/*.JPEG``, all classes or some, or a flat ``val`` with labels.
 
     A class has the number of its WordNet id among all 1,000, also where only some are there, unless ``classes`` says
     otherwise. Labels of a flat ``val`` come from WordNet ids in the files' names, from Kaggle's

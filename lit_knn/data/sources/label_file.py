@@ -18,8 +18,8 @@ class LabelFile:
     """Read the classes of images from a file, in one of three forms.
 
     - Image and class in each line, as in Kaggle's ``LOC_val_solution.csv`` and Caffe's ``val.txt``.
-    - One number in each line, as in ``ILSVRC2012_validation_ground_truth.txt`` of ImageNet's devkit: numbers of its own,
-      which ``meta.mat`` beside it translates, in the order of the validation images.
+    - One number in each line, as in ``ILSVRC2012_validation_ground_truth.txt`` of ImageNet's devkit: numbers of its
+      own, which ``meta.mat`` beside it translates, in the order of the validation images.
     - One WordNet id in each line, in the same order.
 
     Args:

@@ -21,7 +21,14 @@ _LONG_NAME, _LONG_LINK, _ATTRIBUTES, _GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", 
 
 
 class Member(NamedTuple):
-    """A regular file: its name, where its headers start, where its data do, and their bytes."""
+    """Locate a regular file in a tar file.
+
+    Attributes:
+        name: Its path there.
+        start: Byte at which its headers start.
+        offset: Byte at which its data start.
+        size: Bytes of its data.
+    """
 
     name: str
     start: int
@@ -30,11 +37,11 @@ class Member(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a tar file holds.
+    """Hold what was found in a tar file.
 
     Attributes:
-        samples: By key.
-        unread: What looks like an image, and is none of any sample.
+        samples: The members of each sample, by its key.
+        unread: The files that look like images but are not read as the image of a sample, and why.
     """
 
     samples: dict[str, Sample]
@@ -45,15 +52,15 @@ Sample = dict[str, Member]
 
 
 def samples(path: Path) -> dict[str, Sample]:
-    """List a tar file's samples; see `listing`."""
+    """Return a tar file's samples by key; see `listing`."""
     return listing(path).samples
 
 
 def listing(path: Path) -> Listing:
-    """List a tar file by WebDataset's rule: key → extension → member, in the order of the file.
+    """List the samples of a tar file by WebDataset's rule, in the order of the file; only headers are read.
 
-    A key ends at the first dot of a file name; the rest is the extension, in lower case. What lies in ``__folder__`` or
-    is called ``__name__`` is left out; so are links.
+    A key ends at the first dot of a file name; the rest is the extension, in lower case. Files of one key are one
+    sample. Links are left out, and so is what lies in ``__folder__`` or is called ``__name__``.
 
     Raises:
         UserError: If the file is missing, damaged or cut short, or a key has an extension twice.
@@ -94,10 +101,10 @@ def _lost(sample: Sample) -> Iterator[tuple[str, str]]:
 
 
 def image_of(path: Path, key: str, sample: Sample) -> Member | None:
-    """Return the member that is the sample's image, None if there is none: metadata of a failed download, say.
+    """Return the member that is a sample's image; None if it has none, as after a failed download.
 
     Raises:
-        UserError: If there are two.
+        UserError: If a sample has two images.
     """
     images = [extension for extension in sample if f".{extension}" in READ]
     if len(images) > 1:
@@ -106,12 +113,12 @@ def image_of(path: Path, key: str, sample: Sample) -> Member | None:
 
 
 def padded(size: int) -> int:
-    """Return the bytes that so many bytes take up in the file."""
+    """Return how many bytes data of ``size`` bytes take up in a tar file: the next multiple of 512."""
     return -(-size // BLOCK) * BLOCK
 
 
 def checksum(header: bytes) -> int:
-    """Return the sum of a header's bytes, those of the checksum itself counted as spaces."""
+    """Return the checksum of a header of 512 bytes: their sum, with the 8 of the checksum itself as spaces."""
     return sum(header) - sum(header[148:156]) + 8 * ord(" ")
 
 

@@ -34,9 +34,10 @@ class TarShards(ImageSource):
     - else the key's folder, if it is such a name, or a WordNet id in its file name;
     - else it is unknown, −1.
 
-    Other members are ignored: captions, metadata of failed downloads, further images of a sample (``key.mask.png``). What
-    looks like an image and is none by WebDataset's rules, such as ``shot_0.5.png`` of key ``shot_0``, is listed, and
-    queries are refused for it. A tar file without images is a shard of length 0, as some of ten thousand of a crawl are.
+    Other members are ignored: captions, metadata of failed downloads, further images of a sample (``key.mask.png``).
+    What looks like an image and is none by WebDataset's rules, such as ``shot_0.5.png`` of key ``shot_0``, is listed,
+    and queries are refused for it. A tar file without images is a shard of length 0, as some of ten thousand of a crawl
+    are.
 
     Args:
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local

@@ -40,7 +40,10 @@ class YFCC100M(ImageSource):
             ``yfcc100m_dataset-{0..9}.bz2``; 23 columns, or 25 with line number and name.
         root: The folder that holds ``abc/def/abcdef….jpg``.
         listing: The folder for the lists of names; null puts each beside its metadata file.
-        shard_size: Photos per shard, in the order of the metadata; the unit of resuming an extraction.
+        shard_size: Photos per shard, at least 1, in the order of the metadata; the unit of resuming an extraction.
+
+    Raises:
+        UserError: If ``shard_size`` is below 1.
 
     References:
         Thomee et al., YFCC100M: The New Data in Multimedia Research, 2016, https://arxiv.org/abs/1503.01817
@@ -71,10 +74,10 @@ class YFCC100M(ImageSource):
         return [self._name(part, first) for part, first in self._shards]
 
     def open_shard(self, index: int) -> FileShard:
-        """Read the names of one shard.
+        """Read the names of one shard's photos, and return the shard; no photo is opened.
 
         Raises:
-            UserError: If there are no images at all, the list is cut short, or a photo comes twice.
+            UserError: If ``root`` is no folder, the list is cut short, or a photo comes twice.
         """
         part, first = self._shards[index]
         if not self.root.is_dir():
@@ -92,7 +95,7 @@ class YFCC100M(ImageSource):
         return FileShard(self._name(part, first), self.root, keys, [-1] * count)
 
     def identity(self) -> str:
-        """Return a hash of the photos' names, whatever the columns and the compression of the metadata."""
+        """Return a hash of the photos' names and the size of a shard; columns and compression do not count."""
         digest = hashlib.sha256("\n".join(part.sha256 for part in self._parts).encode())
         return f"YFCC100M-{digest.hexdigest()[:16]}-by-{self.shard_size}"
 
@@ -128,15 +131,15 @@ class _Part(NamedTuple):
 
 
 def photo_name(url: bytes) -> str:
-    """Return what a photo is called after: the MD5 of its download address, each byte without its leading zero."""
+    """Return a photo's name: the MD5 of its download address in hexadecimal, each byte without its leading zero."""
     return "".join(f"{byte:x}" for byte in hashlib.md5(url, usedforsecurity=False).digest())
 
 
 def photo_names(metadata: Path) -> Iterator[str]:
-    """Yield the names of the photos of a metadata file.
+    """Yield the names of the photos of a metadata file, in its order and without videos.
 
     Raises:
-        UserError: If a line makes no sense, or the file cannot be read to its end.
+        UserError: If a line is not of the metadata's form, or the file cannot be read to its end.
     """
     number = 0
     try:

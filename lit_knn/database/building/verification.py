@@ -55,7 +55,9 @@ def findings(database: Database, classifier: Classifier, data: ImageData, part: 
         except UserError as error:
             yield str(error)
     for path in unfinished_files(database.store_path):
-        yield f"{path} was left by a process that was killed, if none is writing it: delete it, or run `lit-knn extract`"
+        yield (
+            f"{path} was left by a process that was killed, if none is writing it: delete it, or run `lit-knn extract`"
+        )
     path, shards = database.store_path / "manifest.json", range(len(data.database_source.shard_names()))
     try:
         manifest = read_manifest(path)[0]

@@ -40,8 +40,8 @@ class Binary(FileIndex):
         factory: FAISS's name for the index: ``BFlat`` (exact: what `Scan` finds, to the bit), ``BIVF4096`` or
             ``BIVF65536_HNSW32``, which cannot search a part of their rows.
         nprobe: How many lists of a ``BIVF`` are read for each query.
-        training_rows: Size of the random sample that a ``BIVF`` is trained on; by default 100 for each list, or all rows
-            where there are fewer.
+        training_rows: Size of the random sample that a ``BIVF`` is trained on; by default 100 for each list, or all
+            rows where there are fewer.
         seed: Of that sample and of k-means.
 
     References:
@@ -83,8 +83,8 @@ class Bits(Vectors):
             index = faiss.index_binary_factory(dimension, self.factory)
         except RuntimeError as error:
             raise UserError(
-                f"FAISS has no binary index {self.factory!r} for {dimension} bits ({reason(error)}); index.factory takes "
-                "for example 'BFlat', 'BIVF4096', 'BIVF65536_HNSW32'"
+                f"FAISS has no binary index {self.factory!r} for {dimension} bits ({reason(error)}); index.factory "
+                "takes for example 'BFlat', 'BIVF4096', 'BIVF65536_HNSW32'"
             ) from error
         if tap not in store.schema.bits:
             raise UserError(
@@ -130,7 +130,7 @@ class BitFile(FileSearcher):
             hamming, ids = self.index.search(pack_signs(features), k, params=parameters)
         except RuntimeError as error:
             raise UserError(
-                f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} ({reason(error)}); use "
-                "BFlat, or no index at all"
+                f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} "
+                f"({reason(error)}); use BFlat, or no index at all"
             ) from error
         return Neighbors(ids, np.sqrt(4 * hamming.astype(np.float32)))

@@ -1,9 +1,9 @@
 """Exact search as one function of a query and the rows, whoever computes it.
 
-A matrix product rounds otherwise for other numbers of rows and queries, on other devices and in other libraries. So it only
-says which rows may be among the nearest, with a margin for its rounding; `euclidean`, which is the same to the bit
-everywhere, says which are, and the lower id goes first of equally near ones. Whole numbers, such as bits as −1 and 1, have
-exact products, and need no second look.
+A matrix product rounds otherwise for other numbers of rows and queries, on other devices and in other libraries. So it
+only says which rows may be among the nearest, with a margin for its rounding; `euclidean`, which is the same to the bit
+everywhere, says which are, and the lower id goes first of equally near ones. Whole numbers, such as bits as −1 and 1,
+have exact products, and need no second look.
 """
 
 from __future__ import annotations

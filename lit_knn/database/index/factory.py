@@ -31,17 +31,17 @@ class Faiss(FileIndex):
     Product quantizers are trained without polysemous order, so that FAISS's search parameter ``ht`` is of no use.
 
     Args:
-        factory: FAISS's name for the index, such as ``Flat`` (exact: what `Scan` finds, to the bit, as does ``IVF…,Flat``
-            that reads all lists), ``IVF4096,PQ32`` or ``HNSW32``. ``auto`` takes
-            the most exact one that fits, and measures how many lists it has to read.
+        factory: FAISS's name for the index, such as ``Flat`` (exact: what `Scan` finds, to the bit, as does
+            ``IVF…,Flat`` that reads all lists), ``IVF4096,PQ32`` or ``HNSW32``. ``auto`` takes the most exact one that
+            fits, and measures how many lists it has to read.
         search_parameters: FAISS's names and values, such as ``nprobe``, ``efSearch``, ``k_factor_rf``.
         memory_gb: What an ``auto`` index may take, in GiB; half of the machine's memory by default.
         recall: Which share of the true neighbors an ``auto`` index shall find, if its vectors are good enough for it.
         training_rows: Size of the random sample that the index is trained on; by default 100 for each list of an
             IVF index and at least 65,536, or all rows where there are fewer.
         seed: Of that sample and of k-means.
-        device: Where to search; ``auto`` takes the GPUs if there are any and FAISS has this index for them. A part of the
-            rows is searched on the CPU in any case, as FAISS's indexes on the GPU need not keep to it.
+        device: Where to search; ``auto`` takes the GPUs if there are any and FAISS has this index for them. A part of
+            the rows is searched on the CPU in any case, as FAISS's indexes on the GPU need not keep to it.
         gpu_float16: Store vectors on the GPU in half precision.
         gpu_temp_memory_mb: FAISS's scratch memory on each GPU, in MiB; its own choice by default.
         gpu_mode: With several GPUs and one process, ``replicate`` the index on each, or ``shard`` it over them.
@@ -88,7 +88,7 @@ class Faiss(FileIndex):
         return FaissFormat(self.vectors)
 
     def tune(self, store: Store, tap: str, folder: Path, recall: Callable[[OpenIndex], float]) -> None:
-        """Find how many lists an ``auto`` index has to read: on the CPU, where FAISS can change it in an opened index."""
+        """Find how many lists an ``auto`` index has to read: on the CPU, where FAISS can change it in an open index."""
         if not self.vectors.tuned:
             return
         untuned = copy.copy(self)

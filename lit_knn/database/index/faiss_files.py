@@ -118,8 +118,8 @@ class FaissFormat(FileFormat):
                 index.add(np.ascontiguousarray(block))
         except RuntimeError as error:
             raise UserError(
-                f"index {self.vectors.factory!r} cannot take the rows of {store.folder} ({reason(error)}); choose another "
-                "index.factory"
+                f"index {self.vectors.factory!r} cannot take the rows of {store.folder} ({reason(error)}); choose "
+                "another index.factory"
             ) from error
         write_index(index, path)
 
@@ -137,8 +137,8 @@ class FaissFormat(FileFormat):
             merge(trained, parts, path, lists, binary=self.vectors.binary)
         except RuntimeError as error:
             raise UserError(
-                f"index {self.vectors.factory!r} cannot be merged ({reason(error)}); build it without --part, or search its "
-                "parts with Sharded"
+                f"index {self.vectors.factory!r} cannot be merged ({reason(error)}); build it without --part, or "
+                "search its parts with Sharded"
             ) from error
 
     def read_back(self, path: Path, final: Path, rows: int) -> None:
@@ -152,8 +152,8 @@ class FaissFormat(FileFormat):
             problem = reason(error)
         if problem:
             raise UserError(
-                f"{final} cannot be read back once it is written ({problem}): make room for it, or, if FAISS keeps no index "
-                f"{self.vectors.factory!r} in a file, choose another index.factory"
+                f"{final} cannot be read back once it is written ({problem}): make room for it, or, if FAISS keeps no "
+                f"index {self.vectors.factory!r} in a file, choose another index.factory"
             )
 
     def open(self, path: Path, description: Fingerprint) -> FileSearcher:

@@ -130,5 +130,6 @@ def set_parameters(
             space.set_index_parameter(index, name, value)
         except RuntimeError as error:
             raise UserError(
-                f"index {factory!r} has no search parameter {name!r}; IVF takes nprobe, HNSW efSearch, Refine k_factor_rf"
+                f"index {factory!r} has no search parameter {name!r}; IVF takes nprobe, HNSW efSearch, Refine "
+                "k_factor_rf"
             ) from error

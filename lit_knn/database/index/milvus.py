@@ -36,12 +36,12 @@ class Milvus(Index):
 
     Any number of jobs may add parts at once. A part that is added again replaces its own rows.
 
-    Which of equally near rows a server gives as the last of k is its own choice, also with ``FLAT``; every other exact index
-    gives those of the lowest ids.
+    Which of equally near rows a server gives as the last of k is its own choice, also with ``FLAT``; every other exact
+    index gives those of the lowest ids.
 
     Args:
-        uri: Of the server, such as ``http://localhost:19530``; or a file ``….db`` for milvus-lite, which one process at a
-            time can open.
+        uri: Of the server, such as ``http://localhost:19530``; or a file ``….db`` for milvus-lite, which one process at
+            a time can open.
         token_variable: Name of the environment variable that holds ``user:password`` or an API key. The token itself is
             no argument, as run records keep those.
         collection: How the names of its collections start: letters, digits and ``_``.
@@ -199,5 +199,6 @@ class Milvus(Index):
         (answer,) = client.query(name, output_fields=["count(*)"], consistency_level="Strong", timeout=self.timeout)
         if answer["count(*)"] != rows:
             raise UserError(
-                f"collection {name} of Milvus at {self.uri} has {answer['count(*)']} of {rows} rows; {REMEDY} for the others"
+                f"collection {name} of Milvus at {self.uri} has {answer['count(*)']} of {rows} rows; {REMEDY} for the "
+                "others"
             )

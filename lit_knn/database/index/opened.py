@@ -92,7 +92,8 @@ class OpenIndex:
             among: The rows that may be found; all by default.
 
         Raises:
-            UserError: If a feature is NaN, infinite or too large, there are fewer than k rows, or what was built is damaged.
+            UserError: If a feature is NaN, infinite or too large, there are fewer than k rows, or what was built is
+                damaged.
         """
         neighbors = self.partial(features, k, among)
         short = np.flatnonzero((neighbors.ids < 0).any(axis=1))
@@ -101,8 +102,8 @@ class OpenIndex:
         if not self._said:
             self._said = True
             log.warning(
-                "%s finds fewer than k = %d neighbors for some queries, which all rows are read for: raise nprobe (IVF) or "
-                "efSearch (HNSW) in search_parameters",
+                "%s finds fewer than k = %d neighbors for some queries, which all rows are read for: raise nprobe "
+                "(IVF) or efSearch (HNSW) in search_parameters",
                 self.name,
                 k,
             )
@@ -136,8 +137,8 @@ class OpenIndex:
                 )
             if part is not None and len(outside := part.outside(ids)):
                 raise UserError(
-                    f"{self.name} found row {outside[0]}, which is none of the {len(part)} rows that may be found: it does "
-                    "not keep to them; search it on the CPU, or use the index Scan"
+                    f"{self.name} found row {outside[0]}, which is none of the {len(part)} rows that may be found: it "
+                    "does not keep to them; search it on the CPU, or use the index Scan"
                 )
         return found
 

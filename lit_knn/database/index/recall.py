@@ -41,11 +41,11 @@ class Truth:
         return len(self._rows)
 
     def recall(self, index: OpenIndex) -> float:
-        """Return which share of k rows an opened index finds that are no farther than the k-th true neighbor, 0 to 1."""
+        """Return the share of k rows that an opened index finds no farther than the k-th true neighbor, 0 to 1."""
         return float((self._distances(index) <= self._farthest).mean())
 
     def _distances(self, index: OpenIndex) -> npt.NDArray[np.float32]:
-        """Return how far the k rows ``(N, k)`` that are found besides the query itself are, infinite where fewer are."""
+        """Return how far the k rows ``(N, k)`` found besides the query itself are, infinite where fewer are."""
         ids = index.partial(self._features, self.k + 1).ids  # (N, k + 1)
         others = ids != self._rows[:, None]
         ids = np.take_along_axis(ids, np.argsort(~others, axis=1, kind="stable")[:, : self.k], axis=1)

@@ -1,7 +1,7 @@
-"""What another library finds exactly, as `lit_knn.database.index.exact` would: the same distances, the same choice among equal ones.
+"""What another library finds exactly, as `index.exact` would: the same distances, the same choice among equal ones.
 
-The library is asked for more rows than are wanted. If the last of them is farther than the k-th by more than its rounding
-can be, none of the k is missing; else it is asked for more still, and at last the rows are scanned.
+The library is asked for more rows than are wanted. If the last of them is farther than the k-th by more than its
+rounding can be, none of the k is missing; else it is asked for more still, and at last the rows are scanned.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class Sharded(Index):
 
     Args:
         index: What searches each part.
-        parts: Into how many parts one process cuts it; jobs with ``--part`` say so themselves. At least as many as there
-            will be processes.
+        parts: Into how many parts one process cuts it; jobs with ``--part`` say so themselves. At least as many as
+            there will be processes.
     """
 
     def __init__(self, *, index: Index, parts: int = 8) -> None:

@@ -1,6 +1,7 @@
 """How sure a row's prediction is, from its softmax alone: the weights that a store keeps of each row.
 
-They depend on no query and no distance, so that each is computed once, from the float32 softmax, when its row is written.
+They depend on no query and no distance, so that each is computed once, from the float32 softmax, when its row is
+written.
 """
 
 from __future__ import annotations

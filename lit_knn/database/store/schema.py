@@ -7,8 +7,8 @@
     skipped          JSON bytes: [[row, key, reason], …]
 
 Each is contiguous and as long as the source shard; the attribute ``rows`` says how many rows of it count. The attribute
-``complete`` is written last. The attributes ``name`` and ``keys`` say whose rows they are: a shard is read under the name
-that it was sealed under only, and `verify` compares its keys with those of the source.
+``complete`` is written last. The attributes ``name`` and ``keys`` say whose rows they are: a shard is read under the
+name that it was sealed under only, and `verify` compares its keys with those of the source.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class ShardWriter:
         self._reserve(size)
 
     def _note(self, name: str, text: str) -> None:
-        """Write an attribute; as bytes, since HDF5 keeps texts in a heap without checksums, and may read it for ever."""
+        """Write an attribute as bytes: HDF5 keeps texts in a heap without checksums, and may read it for ever."""
         self._file.attrs[name] = np.bytes_(text.encode())
 
     def _reserve(self, size: int) -> None:
@@ -159,7 +159,7 @@ class ShardWriter:
                 raise UserError(f"key {name!r} is longer than {self.schema.key_width} bytes or holds a zero byte")
 
     def skip(self, failure: tuple[int, str, str]) -> None:
-        """Note that an image could not be read: its row in the source shard, −1 if it has none, its key and the reason."""
+        """Note an unreadable image: its row in the source shard, −1 if it has none, its key and the reason."""
         row, key, reason = failure
         self._skipped.append((int(row), key, reason))
         if row >= 0:

@@ -1,7 +1,8 @@
 """How much a neighbor's prediction counts, from its softmax alone.
 
 No weight depends on the query or on the distance: each is a constant of its database row, computed once from the
-float32 softmax when the row is written (:mod:`lit_knn.database.store.confidence`), and only gathered when votes are counted.
+float32 softmax when the row is written (:mod:`lit_knn.database.store.confidence`), and only gathered when votes are
+counted.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class TransformedClassifier(Defense):
         name: What tables and figures call it; by default the transformation's name, with the number of draws.
 
     References:
-        Guo et al. 2018, Section 3, predictions averaged over 30 crops; Raff et al. 2019, several random transformations.
+        Guo et al. 2018, Section 3, predictions averaged over 30 crops; Raff et al. 2019, several random
+        transformations.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class TransformedClassifier(Defense):
     ) -> None:
         if draws < 1 or combine not in ("mean", "max"):
             raise UserError(
-                f"TransformedClassifier has draws: {draws}, combine: {combine}; draws from 1, and mean or max are accepted"
+                f"TransformedClassifier has draws: {draws}, combine: {combine}; draws from 1, and mean or max are "
+                "accepted"
             )
         if draws > 1 and not transformation.random:
             raise UserError(

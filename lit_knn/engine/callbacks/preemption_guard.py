@@ -22,14 +22,14 @@ AT_ONCE = ("index", "verify", "taps")  # commands without batches that it could 
 
 
 class PreemptionGuard(Callback):
-    """On SIGTERM or SIGUSR1, stop after a batch, when the shard in hand is sealed, or a unit of a scan; on Ctrl-C at once.
+    """On SIGTERM or SIGUSR1, stop after a batch, when the shard is sealed, or a unit of a scan; on Ctrl-C at once.
 
     So do index, verify and taps on any of them: what they have sealed stays, and a signal is heard between two calls
     of FAISS.
 
     ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
-    asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or canceled.
-    Elsewhere than under Slurm the command ends with code 75, and goes on when it is run again.
+    asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or
+    canceled. Elsewhere than under Slurm the command ends with code 75, and goes on when it is run again.
 
     Args:
         grace: Seconds that extract goes on to finish the shard in hand; one that takes longer is dropped, and read

@@ -71,7 +71,7 @@ class Progress(ProgressBar):
         self._say(", ".join(filter(None, (f"batch {self._done} of {self._total or '?'}", status, rate))))
 
     def tell(self, work: str) -> None:
-        """Show the attack that a batch is under, or what follows the last: either may take longer than anybody waits."""
+        """Show the attack a batch is under, or what follows the last: either may take longer than anybody waits."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._what}, {work}")
         self._say(work if self._done == self._total else f"batch {self._done + 1} of {self._total or '?'}, {work}")

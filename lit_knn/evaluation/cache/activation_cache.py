@@ -16,12 +16,12 @@ from lit_knn.storage.origin import claim
 class ActivationCache:
     """Where a test keeps what the classifier makes of clean and attacked images, so that no batch is attacked twice.
 
-    An image takes 4 bytes for each of its logits and pooled activations at each Δ of each case: of the paper's four taps of
-    a ResNet-50 that is 220 KB.
+    An image takes 4 bytes for each of its logits and pooled activations at each Δ of each case: of the paper's four
+    taps of a ResNet-50 that is 220 KB.
 
     Args:
-        path: A folder that any number of runs and processes share: attack once, then try databases, K and weightings. By
-            default ``activations`` in the folder of the run, for this run to go on with.
+        path: A folder that any number of runs and processes share: attack once, then try databases, K and weightings.
+            By default ``activations`` in the folder of the run, for this run to go on with.
         images: Keep the attacked images as well, in float16, for defenses that look at them and for taps that are
             added later. All answers then come from the rounded images, the first time as well as later.
     """

@@ -31,11 +31,11 @@ class BinarizationTest(Check):
     """A white-box attack finds one wrong row that is known to be within its reach, with K = 1.
 
     The defense is changed so that each image has an adversarial example that random search does not find. Its database
-    is replaced by the features of images: of the query itself and of ``inner`` random points of its Δ-sphere, all of the
-    true class, and of one more such point, planted with a wrong class. That point fools the defense; by symmetry any
-    other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it, with the network,
-    tap and settings of the run; its index takes no part. Each image has a database of its own, as the rows of others
-    would be other ways to be wrong. As in the run, an image that any attack of the threat finds is found.
+    is replaced by the features of images: of the query itself and of ``inner`` random points of its Δ-sphere, all of
+    the true class, and of one more such point, planted with a wrong class. That point fools the defense; by symmetry
+    any other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it, with the
+    network, tap and settings of the run; its index takes no part. Each image has a database of its own, as the rows of
+    others would be other ways to be wrong. As in the run, an image that any attack of the threat finds is found.
 
     Args:
         inner: Random points of the true class around each image; more make the wrong one harder to find.
@@ -48,8 +48,8 @@ class BinarizationTest(Check):
         Zimmermann et al. 2022, "Increasing Confidence in Adversarial Robustness Evaluations", the binarization test.
     Differences from the paper:
         A row takes the place of a new linear readout, as nearest neighbors need no training. Inner points lie as far
-        out as the planted one, not nearer to the image, so that distance alone does not lead to it. A run that starts at
-        the image starts in the middle of all of them, where their pulls cancel: a restart finds what it misses.
+        out as the planted one, not nearer to the image, so that distance alone does not lead to it. A run that starts
+        at the image starts in the middle of all of them, where their pulls cancel: a restart finds what it misses.
     """
 
     name = "a planted row is found"
@@ -65,8 +65,8 @@ class BinarizationTest(Check):
     ) -> None:
         if inner < 1 or not 0 <= fails <= passes <= 1 or not (delta is None or 0 < delta <= 1):
             raise UserError(
-                f"BinarizationTest has inner: {inner}, delta: {delta}, fails: {fails}, passes: {passes}; inner from 1, delta in "
-                "(0, 1] and 0 ≤ fails ≤ passes ≤ 1 are accepted"
+                f"BinarizationTest has inner: {inner}, delta: {delta}, fails: {fails}, passes: {passes}; inner from 1, "
+                "delta in (0, 1] and 0 ≤ fails ≤ passes ≤ 1 are accepted"
             )
         self.inner, self.delta, self.passes, self.fails, self.seed = inner, delta, passes, fails, seed
 
@@ -155,8 +155,8 @@ class Trial(NamedTuple):
         """Say so."""
         each = ", ".join(f"{name} {percent(share)}" for name, share in self.each.items())
         return (
-            f"{percent(self.found)} found under {self.threat.replace('_', ' ')} at a mean Δ of {self.delta:.3g} ({each}; "
-            f"random images {percent(self.control)})"
+            f"{percent(self.found)} found under {self.threat.replace('_', ' ')} at a mean Δ of {self.delta:.3g} "
+            f"({each}; random images {percent(self.control)})"
         )
 
 

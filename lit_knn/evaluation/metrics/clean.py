@@ -59,7 +59,8 @@ def cautions(counts: CleanCounts, num_classes: int) -> list[str]:
         )
     if stored:
         found.append(
-            f"{stored:,} of {seen:,} queries {'is' if stored == 1 else 'are'} in the database, with their own features: "
-            "each finds itself, and accuracies of retrieval are too high; take other images for data.queries or data.database"
+            f"{stored:,} of {seen:,} queries {'is' if stored == 1 else 'are'} in the database, with their own "
+            "features: each finds itself, and accuracies of retrieval are too high; take other images for data.queries "
+            "or data.database"
         )
     return found

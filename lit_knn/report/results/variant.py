@@ -40,8 +40,8 @@ class Variant(NamedTuple):
 def preferred(variants: Sequence[Variant]) -> list[Variant]:
     """Choose of each defense and tap the variants to be looked at first: one, or those that nothing here tells apart.
 
-    In this order, as far as there is a choice: the largest K, the largest database, CBW-D with the paper's M and P, with
-    others, the soft combination.
+    In this order, as far as there is a choice: the largest K, the largest database, CBW-D with the paper's M and P,
+    with others, the soft combination.
 
     References:
         Dubey et al. 2019, Table 4: CBW-D and soft are the best there.

@@ -100,7 +100,7 @@ def test_regions_cover_the_map_and_the_largest_overlap_by_about_two_fifths(shape
 
 
 def published(height, width, most=7):
-    """The regions of Tolias et al.'s `rmac_regionvec_act.m`, from its formulas; no rounding takes a pixel of the border."""
+    """The regions of Tolias et al.'s `rmac_regionvec_act.m`, from its formulas; no rounding takes a border pixel."""
     short = min(height, width)
     gaps = np.arange(1, most)
     apart = (max(height, width) - short) / gaps

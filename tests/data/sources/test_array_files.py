@@ -92,7 +92,7 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", [*WRITERS, "a.npy"])
 def test_damage_is_one_sentence(tmp_path: Path, name: str) -> None:
-    """Cut anywhere, a byte changed in its first ones, another kind of file: an array or a sentence, never a traceback."""
+    """Cut anywhere, a byte changed in its first ones, another kind of file: an array or a sentence, no traceback."""
     path = tmp_path / name
     if name == "a.npy":
         np.save(path, X)

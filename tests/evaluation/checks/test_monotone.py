@@ -27,7 +27,8 @@ def test_each_attack_and_variant_is_a_curve_of_its_own():
 def test_the_largest_rise_is_told():
     made = [*rows({0.1: 0.2, 0.2: 0.4}), *rows({0.1: 0.2, 0.2: 0.6}, variant=LATE, threat="black_box")]
     assert FallsWithDelta()(evidence(made)).sentence.startswith(
-        "under PGD (black box) the accuracy of kNN late K=5 CBW-D soft N=1297 at Δ = 0.2 is 60 %, above the 20 % at Δ = 0.1"
+        "under PGD (black box) the accuracy of kNN late K=5 CBW-D soft N=1297 at Δ = 0.2 is 60 %, "
+        "above the 20 % at Δ = 0.1"
     )
 
 
