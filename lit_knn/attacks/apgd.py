@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 import torch
 from torch import Tensor
 
@@ -60,16 +62,18 @@ class APGD(Attack):
             raise UserError(f"{self.name} has steps: {steps}, rho: {rho}; steps from 1 and rho in (0, 1] are accepted")
         self.steps, self.random_start, self.rho = steps, random_start, rho
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Return the loop; nothing is shared between several Δ."""
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+        """Return the loop; all Δ share the random start."""
+        image, at_image = attacked.image, self.starts_at_image(randomness)
+        unit = cache(partial(randomness.direction, image))  # drawn when a run, or an image of it, starts at random
 
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
-            image, length = attacked.image, 2 * radius
+        def perturb(radius: Tensor) -> Tensor:
+            length = 2 * radius
             point, value, ascent = start(
                 attacked,
                 objective,
-                lambda: project(image + column(radius) * randomness.direction(image), image, radius),
-                at_image=self.starts_at_image(randomness),
+                lambda: project(image + column(radius) * unit(), image, radius),
+                at_image=at_image,
             )
             previous = point
             best, highest, steepest = point, value, ascent

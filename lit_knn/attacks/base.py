@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -38,11 +38,10 @@ class BudgetError(RuntimeError):
     """Report that an attack left its budget: a bug of the attack, never counted as an accuracy."""
 
 
-Perturb = Callable[[Tensor, Randomness], Tensor]
-"""Radius ``(N,)`` in pixels and the random numbers of one run → images ``(N, 3, H, W)``.
+KEPT = 64  # runs of which what all Δ share is kept; more are prepared for each Δ again
 
-The images lie within the budget, not necessarily in [0, 1].
-"""
+Perturb = Callable[[Tensor], Tensor]
+"""Radius ``(N,)`` in pixels → images ``(N, 3, H, W)`` within the budget, not necessarily in [0, 1]."""
 
 
 class Attack(ABC):
@@ -57,7 +56,8 @@ class Attack(ABC):
     Args:
         objective: Value to maximize, of each image on its own; by default the cross-entropy.
         restarts: Number of runs for each target, at least 1, which differ in their random numbers. Of all runs the one
-            with the highest ``objective.choice`` is kept, for each image on its own.
+            with the highest ``objective.choice`` is kept, for each image on its own. The random start of a run is kept
+            for all Δ, in as much memory as the batch, of at most 64 runs.
         seed: Seed of the random numbers, at least 0; they also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
@@ -93,14 +93,15 @@ class Attack(ABC):
         return randomness.draw % self.restarts == 0 and not self.starts_aside
 
     @abstractmethod
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Do the work that all Δ share, and return the function that perturbs the images, once for each Δ and restart.
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+        """Do the work that all Δ of one run share, and return the function that perturbs the images, once for each Δ.
 
         Gradients are enabled in both. What the function returns is then clipped to [0, 1] and checked against Δ.
 
         Args:
             attacked: The batch under attack.
             objective: Function to maximize, from images ``(N, 3, H, W)`` to ``(N,)``.
+            randomness: Random numbers of the run, to be drawn once: drawn at each Δ, they would depend on those before.
         """
 
     @final
@@ -152,16 +153,19 @@ class Attack(ABC):
         return self._attack(attacked, image.detach(), deltas)
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
-        streams = Randomness(self.seed, attacked.ids)
-
         @cache
-        def prepared(target: int) -> tuple[Perturb, list[Tensor]]:
-            attacked.draw_from(streams.of("preparation", target))
-            return self.prepare(attacked, self.objective.bind(attacked, target)), attacked.take_flat()
+        def bound(target: int) -> Score:
+            return self.objective.bind(attacked, target)
+
+        @lru_cache(maxsize=KEPT)
+        def prepared(number: int, target: int) -> tuple[Perturb, list[Tensor]]:
+            attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation", target))
+            perturb = self.prepare(attacked, bound(target), Randomness(self.seed, attacked.ids, draw=number))
+            return perturb, attacked.take_flat()
 
         @cache
         def choice() -> Score:
-            attacked.draw_from(streams.of("preparation of the choice"))
+            attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation of the choice"))
             return self.objective.choice(attacked)
 
         for delta in deltas:
@@ -172,7 +176,7 @@ class Attack(ABC):
     def _best(
         self,
         attacked: AttackTarget,
-        prepared: Callable[[int], tuple[Perturb, list[Tensor]]],
+        prepared: Callable[[int, int], tuple[Perturb, list[Tensor]]],
         choice: Callable[[], Score],
         image: Tensor,
         delta: float,
@@ -182,16 +186,15 @@ class Attack(ABC):
         flat = []  # of each gradient of this Δ, those that all Δ share included
         runs = list(product(range(self.objective.targets), range(self.restarts)))
         for number, (target, _) in enumerate(runs):
-            randomness = Randomness(self.seed, attacked.ids, draw=number)
-            perturb, shared = prepared(target)
-            attacked.draw_from(randomness.of("run", number))
-            found = self._within(attacked, perturb(radius(image, delta), randomness).detach(), image, delta)
+            perturb, shared = prepared(number, target)
+            attacked.draw_from(Randomness(self.seed, attacked.ids, "run", number))
+            found = self._within(attacked, perturb(radius(image, delta)).detach(), image, delta)
             flat += shared + attacked.take_flat()
             if len(runs) == 1:
                 best = found
                 break
             chosen_by = choice()
-            attacked.draw_from(randomness.of("choice", number))
+            attacked.draw_from(Randomness(self.seed, attacked.ids, "choice", number))
             with torch.no_grad():
                 value = chosen_by(found)  # (N,)
             attacked.require_finite(value, f"the objective of {self.name}")

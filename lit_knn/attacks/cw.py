@@ -91,13 +91,13 @@ class CWL2(Attack):
         self.steps, self.binary_search_steps = steps, binary_search_steps
         self.step_size, self.initial_constant = step_size, initial_constant
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Do the whole search."""
+        del randomness
         image, found = attacked.image, self._smallest(attacked, objective)
         unit = direction(found - image, "l2")
 
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
-            del randomness
+        def perturb(radius: Tensor) -> Tensor:
             if self.mode == "paper":
                 return image + column(radius) * unit
             return project(found, image, radius)

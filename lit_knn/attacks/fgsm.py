@@ -39,16 +39,18 @@ class FGSM(Attack):
         self.step: Step = require_step(step)
         self.random_start = random_start
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Take the one gradient."""
-        aside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True).prepare(attacked, objective)
+        beside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True)
+        aside = beside.prepare(attacked, objective, randomness)
         if self.starts_aside:
             return aside
         _, ascent = gradient(attacked, objective, attacked.image)
         unit, flat = direction(ascent, self.step), column(is_flat(ascent))  # (N, 3, H, W), (N, 1, 1, 1)
+        anywhere = bool(flat.any())
 
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
+        def perturb(radius: Tensor) -> Tensor:
             found = attacked.image + column(radius) * unit
-            return torch.where(flat, aside(radius, randomness), found) if flat.any() else found
+            return torch.where(flat, aside(radius), found) if anywhere else found
 
         return perturb

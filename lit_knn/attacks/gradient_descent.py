@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
@@ -56,18 +58,18 @@ class GradientDescent(Attack):
         self.step_size = step_size
         self.random_start = random_start
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Return the loop; nothing is shared between several Δ."""
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+        """Return the loop; all Δ share the random start."""
+        image, at_image = attacked.image, self.starts_at_image(randomness)
+        unit = cache(partial(ball, randomness, image))  # drawn when a run, or an image of it, starts at random
 
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
-            image = attacked.image
+        def perturb(radius: Tensor) -> Tensor:
+            def aside() -> Tensor:
+                distance, towards = unit()
+                return project(image + column(radius * distance) * towards, image, radius)
+
             length = column(self.step_size / self.steps * radius)
-            adversarial, _, ascent = start(
-                attacked,
-                objective,
-                lambda: project(image + ball(randomness, image, radius), image, radius),
-                at_image=self.starts_at_image(randomness),
-            )
+            adversarial, _, ascent = start(attacked, objective, aside, at_image=at_image)
             for number in range(self.steps):
                 if number:
                     _, ascent = gradient(attacked, objective, adversarial)
@@ -77,7 +79,9 @@ class GradientDescent(Attack):
         return perturb
 
 
-def ball(randomness: Randomness, image: Tensor, radius: Tensor) -> Tensor:
-    """Return a point per image, ``(N, 3, H, W)``, uniform in the ball: the D-th root spreads the radii."""
-    distance = radius * randomness.uniform(radius) ** (1 / image[0].numel())  # (N,)
-    return column(distance) * randomness.direction(image)
+def ball(randomness: Randomness, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return distances ``(N,)`` and unit directions ``(N, 3, H, W)`` that are uniform in the unit ball of D dimensions.
+
+    The distances are D-th roots of uniform numbers, which spreads them as the volume grows.
+    """
+    return randomness.uniform(image) ** (1 / image[0].numel()), randomness.direction(image)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column
@@ -29,11 +27,8 @@ class RandomNoise(Attack):
     def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
         super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Return the draw; nothing is shared between several Δ."""
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+        """Draw the direction."""
         del objective
-
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
-            return attacked.image + column(radius) * randomness.direction(attacked.image)
-
-        return perturb
+        direction = randomness.direction(attacked.image)
+        return lambda radius: attacked.image + column(radius) * direction

@@ -69,19 +69,19 @@ class Square(Attack):
             )
         self.queries, self.p_init, self.enough = queries, p_init, enough
 
-    def prepare(self, attacked: AttackTarget, objective: Score) -> Perturb:
-        """Return the search; nothing is shared between several Δ."""
+    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+        """Draw the tiles and all windows, and return the search."""
         image, enough = attacked.image, math.inf if self.enough is None else self.enough
         channels, height, width = image.shape[1:]
+        start = _unit(tiles(randomness, image), (1, 2, 3))
+        draws = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
 
         @torch.no_grad()
-        def perturb(radius: Tensor, randomness: Randomness) -> Tensor:
+        def perturb(radius: Tensor) -> Tensor:
             radius = column(radius)
-            start = tiles(randomness, image)
-            best = (image + radius * _unit(start, (1, 2, 3))).clamp(0, 1)
+            best = (image + radius * start).clamp(0, 1)
             highest = objective(best)
             attacked.require_finite(highest, f"the objective of {self.name}")
-            draws = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
             for number, draw in enumerate(draws.unbind(dim=1)):
                 climbing = highest <= enough
                 if not climbing.any():

@@ -100,8 +100,8 @@ class Greedy(Attack):
         super().__init__()
         self.cheat = cheat
 
-    def prepare(self, attack_target, objective):
-        return lambda radius, noise: self.cheat(attack_target, radius)
+    def prepare(self, attack_target, objective, randomness):
+        return lambda radius: self.cheat(attack_target, radius)
 
 
 @pytest.mark.parametrize(

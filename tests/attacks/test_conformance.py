@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.attacks import FGSM, PGD, Attack, RandomNoise
+from lit_knn.attacks import APGD, FGSM, PGD, Attack, RandomNoise
 from lit_knn.attacks.objectives import Margin
+from lit_knn.randomness import Randomness
 from tests.conformance import examples
 
 SMALL = {
@@ -22,6 +23,9 @@ ATTACKS = {
     "FGSM-sign": FGSM(step="sign"),
     "PGD-sign": PGD(steps=3, step="sign", restarts=2),
     "RandomNoise-2": RandomNoise(restarts=2),
+    "FGSM-aside": FGSM(random_start=True),
+    "PGD-aside": PGD(steps=3, random_start=True),
+    "APGD-aside": APGD(steps=4, restarts=2, random_start=True),
 }
 DELTAS = [1e-3, 0.02, 0.06, 0.25, 0.7, 1.0]
 each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
@@ -71,6 +75,19 @@ def test_batches_of_one_and_of_eight_give_the_same(attack, network, digits):
     )  # fmt: skip
     assert together.dtype == torch.float64
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-11)
+
+
+@each_attack
+def test_each_budget_is_attacked_as_if_it_were_alone_and_nothing_is_drawn_twice(attack, network, digits, monkeypatch):
+    drawn = []
+    each = Randomness._each
+    monkeypatch.setattr(Randomness, "_each", lambda self, draw: drawn.append(self) or each(self, draw))
+    first, second = attack(network, *digits, [0.06, 0.02])
+    both = len(drawn)
+    (alone,) = attack(network, *digits, [0.02])
+    assert torch.equal(second, alone)
+    assert both == len(drawn) - both
+    assert not torch.equal(first, second)
 
 
 @each_attack

@@ -13,13 +13,13 @@ class Mortal(PGD):
     runs = 0
     dies_in = 0
 
-    def prepare(self, attacked, objective):
-        perturb = super().prepare(attacked, objective)
+    def prepare(self, attacked, objective, randomness):
+        perturb = super().prepare(attacked, objective, randomness)
 
-        def mortal(radius, randomness):
+        def mortal(radius):
             Mortal.runs += 1
             if Mortal.runs == Mortal.dies_in:
                 raise KilledError
-            return perturb(radius, randomness)
+            return perturb(radius)
 
         return mortal

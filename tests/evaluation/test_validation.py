@@ -123,9 +123,9 @@ class Counting(PGD):
 
     asked = 0
 
-    def prepare(self, attack_target, objective):
+    def prepare(self, attack_target, objective, randomness):
         type(self).asked += 1
-        return super().prepare(attack_target, objective)
+        return super().prepare(attack_target, objective, randomness)
 
 
 @pytest.fixture

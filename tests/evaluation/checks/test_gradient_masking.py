@@ -10,7 +10,7 @@ from tests.evaluation.checks.conftest import LATE, NONE, evidence, rows
 class Blind(Attack):
     gradient_free = True
 
-    def prepare(self, attack_target, objective):
+    def prepare(self, attack_target, objective, randomness):
         raise NotImplementedError
 
 
