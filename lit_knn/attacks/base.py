@@ -183,12 +183,14 @@ class Attack(ABC):
     ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
-        flat = []  # of each gradient of this Δ, those that all Δ share included
+        flat, realized = [], []  # of each gradient of this Δ, those that all Δ share included; of each run
         runs = list(product(range(self.objective.targets), range(self.restarts)))
         for number, (target, _) in enumerate(runs):
             perturb, shared = prepared(number, target)
             attacked.draw_from(Randomness(self.seed, attacked.ids, "run", number))
-            found = self._within(attacked, perturb(radius(image, delta)).detach(), image, delta)
+            found = self._clipped(attacked, perturb(radius(image, delta)).detach(), image)
+            realized.append(normalized_l2(image, found))
+            found = project(found, image, radius(image, delta))  # trims rounding
             flat += shared + attacked.take_flat()
             if len(runs) == 1:
                 best = found
@@ -197,25 +199,28 @@ class Attack(ABC):
             attacked.draw_from(Randomness(self.seed, attacked.ids, "choice", number))
             with torch.no_grad():
                 value = chosen_by(found)  # (N,)
-            attacked.require_finite(value, f"the objective of {self.name}")
+            attacked.note_finite(value, f"the objective of {self.name}")
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
+        attacked.require_finite()
+        self._require_budget(attacked.ids, torch.stack(realized).amax(dim=0), delta)
         return Attempt(best, torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool))
 
-    def _within(self, attacked: AttackTarget, found: Tensor, image: Tensor, delta: float) -> Tensor:
-        """Clip, refuse whatever is not within the budget, and trim the rounding of the rest."""
+    def _clipped(self, attacked: AttackTarget, found: Tensor, image: Tensor) -> Tensor:
+        """Refuse images of another shape or type, and clip them to [0, 1]."""
         if found.shape != image.shape or found.dtype != image.dtype:
             raise BudgetError(f"{self.name} returned {found.dtype} {tuple(found.shape)} for {tuple(image.shape)}")
-        attacked.require_finite(found, f"the result of {self.name}")
-        found = found.clamp(0, 1)
-        realized = normalized_l2(image, found)  # (N,)
+        attacked.note_finite(found, f"the result of {self.name}")
+        return found.clamp(0, 1)
+
+    def _require_budget(self, ids: Tensor, realized: Tensor, delta: float) -> None:
+        """Refuse images with a realized Δ ``(N,)`` over the budget."""
         outside = realized > delta * (1 + 1e-4) + 1e-6
         if outside.any():
             raise BudgetError(
-                f"{self.name} perturbed the images with id {name_ids(attacked.ids, outside)} by up to "
+                f"{self.name} perturbed the images with id {name_ids(ids, outside)} by up to "
                 f"Δ = {float(realized.max()):.6g}, its budget is {delta:.6g}"
             )
-        return project(found, image, radius(image, delta))
 
 
 def _check(

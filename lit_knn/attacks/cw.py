@@ -109,7 +109,8 @@ class CWL2(Attack):
         found = attacked.image
         with torch.no_grad():
             highest = objective(found)  # (N,)
-        attacked.require_finite(highest, f"the objective of {self.name}")
+        attacked.note_finite(highest, f"the objective of {self.name}")
+        attacked.require_finite()  # before all steps are taken
         shortest = torch.zeros_like(highest).masked_fill(highest <= self.confidence, torch.inf)
         constant = torch.full_like(highest, self.initial_constant)
         too_small, enough = torch.zeros_like(highest), torch.full_like(highest, torch.inf)

@@ -21,10 +21,10 @@ def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[T
     """Return the objective ``(N,)`` and its gradient ``(N, 3, H, W)`` at ``image``, both detached.
 
     The attacked remembers where it was zero and the objective not at its highest: an attack that found nothing else had
-    nowhere to go.
+    nowhere to go. It also remembers where it was not finite, and is zero here, for its next `require_finite`.
 
     Raises:
-        UserError: If the gradient does not exist or is not finite.
+        UserError: If the gradient does not exist.
     """
     image = image.detach().requires_grad_()
     value = objective(image)
@@ -33,9 +33,10 @@ def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[T
     if ascent is None:
         raise UserError(f"{attacked.described} has no gradient; take an attack that needs none, such as Square")
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
-    attacked.require_finite(_maximum(ascent), "the gradient of the attacked model")
-    attacked.flat.append(is_flat(ascent) & (value.detach() < attacked.highest))
-    return value.detach(), ascent
+    largest = _maximum(ascent)
+    finite = attacked.note_finite(largest, "the gradient of the attacked model")
+    attacked.flat.append((largest == 0) & (value.detach() < attacked.highest))
+    return value.detach(), torch.where(column(finite), ascent, 0)
 
 
 def start(
@@ -50,11 +51,11 @@ def start(
         at_image: Start at the image, where no step of a short run is lost on a random detour; only images where the
             objective has no gradient, as that of a distance to the image itself, start aside, which costs one more.
     """
+    calls, point = attacked.calls, attacked.image if at_image else aside()
+    value, ascent = gradient(attacked, objective, point)
+    attacked.require_finite()  # before all other steps are taken
     if not at_image:
-        point = aside()
-        return point, *gradient(attacked, objective, point)
-    calls = attacked.calls
-    value, ascent = gradient(attacked, objective, attacked.image)
+        return point, value, ascent
     flat = is_flat(ascent)
     if not flat.any():
         return attacked.image, value, ascent

@@ -76,23 +76,28 @@ class Square(Attack):
         start = _unit(tiles(randomness, image), (1, 2, 3))
         draws = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
 
+        def value(candidate: Tensor) -> Tensor:
+            reached = objective(candidate)
+            attacked.note_finite(reached, f"the objective of {self.name}")
+            return reached
+
         @torch.no_grad()
         def perturb(radius: Tensor) -> Tensor:
             radius = column(radius)
             best = (image + radius * start).clamp(0, 1)
-            highest = objective(best)
-            attacked.require_finite(highest, f"the objective of {self.name}")
+            highest = value(best)
+            attacked.require_finite()  # before all queries are spent
             for number, draw in enumerate(draws.unbind(dim=1)):
                 climbing = highest <= enough
-                if not climbing.any():
+                if self.enough is not None and not climbing.any():
                     break
                 side = window_side(height, width, self.p_init * share(number / self.queries))
                 change = propose(best - image, radius, side, draw)
                 candidate = (image + radius * _unit(change, (1, 2, 3))).clamp(0, 1)
-                value = objective(candidate)
-                better = climbing & (value >= highest)
+                reached = value(candidate)
+                better = climbing & (reached >= highest)
                 best = torch.where(column(better), candidate, best)
-                highest = torch.where(better, value, highest)
+                highest = torch.where(better, reached, highest)
             return best
 
         return perturb
@@ -149,15 +154,15 @@ def bump(side: int, draw: Tensor) -> Tensor:
         side: In pixels.
         draw: ``(..., 1 + C)`` in [0, 1): which way they lie, and the sign of each channel.
     """
-    upright = _upright(side).to(draw)
+    upright = _upright(side, draw.dtype, draw.device)
     turned = torch.where(draw[..., :1, None, None] < 0.5, upright, upright.T)  # (..., 1, s, s)
     return turned * torch.where(draw[..., 1:, None, None] < 0.5, 1, -1)
 
 
 @cache
-def _upright(side: int) -> Tensor:
+def _upright(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     halves = [_pyramid(side // 2, side), -_pyramid(side - side // 2, side)]
-    return _unit(torch.cat(halves), (0, 1))  # (s, s)
+    return _unit(torch.cat(halves), (0, 1)).to(device, dtype)  # (s, s)
 
 
 def _pyramid(height: int, width: int) -> Tensor:

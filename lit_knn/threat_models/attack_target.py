@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -44,6 +45,7 @@ class AttackTarget:
     highest: float = math.inf
     flat: list[Tensor] = field(default_factory=list, init=False)
     calls: int = field(default=0, init=False)
+    _wrong: dict[str, Tensor] = field(default_factory=dict, init=False)  # (N,) bool of each name: not finite, ever
 
     def __post_init__(self) -> None:
         self.draw_from(Randomness(0, self.ids))
@@ -102,11 +104,26 @@ class AttackTarget:
         taken, self.flat[:] = self.flat[:], []
         return taken
 
-    def require_finite(self, values: Tensor, what: str) -> None:
-        """Refuse ``values (N, ...)`` that hold NaN or infinity, by a UserError that names their images."""
+    def note_finite(self, values: Tensor, what: str) -> Tensor:
+        """Note which images have NaN or infinity in ``values (N, ...)``, without waiting for the device.
+
+        Args:
+            values: ``(N, ...)`` float.
+            what: Name of the values, with which the sentence of :meth:`require_finite` begins.
+
+        Returns:
+            ``(N,)`` bool, true for the images with finite values only.
+        """
         finite = values.isfinite().flatten(1).all(dim=1) if values.ndim > 1 else values.isfinite()
-        if not finite.all():
-            raise UserError(f"{what} is not finite for the images with id {name_ids(self.ids, ~finite)}")
+        self._wrong[what] = self._wrong.get(what, False) | ~finite
+        return finite
+
+    def require_finite(self) -> None:
+        """Refuse values that were not finite in any :meth:`note_finite`, by a UserError that names their images."""
+        if not self._wrong or not torch.stack(list(self._wrong.values())).any():
+            return
+        what, wrong = next((what, wrong) for what, wrong in self._wrong.items() if wrong.any())
+        raise UserError(f"{what} is not finite for the images with id {name_ids(self.ids, wrong)}")
 
 
 def name_ids(ids: Tensor, where: Tensor) -> str:

@@ -28,13 +28,18 @@ def test_without_a_copy_of_the_defense(attack_target):
         attack_target.defense  # noqa: B018
 
 
-def test_what_is_not_finite_names_its_images(attack_target):
-    attack_target.require_finite(torch.zeros(3), "it")
-    attack_target.require_finite(torch.zeros(3, 2, 2), "it")
+def test_what_was_ever_not_finite_names_its_images_and_says_what(attack_target):
+    assert attack_target.note_finite(torch.zeros(3, 2, 2), "it").all()
+    attack_target.require_finite()
+    rows = torch.tensor([[0.0, torch.inf], [0.0, 0.0], [1.0, 1.0]])
+    assert attack_target.note_finite(rows, "that").tolist() == [False, True, True]
+    with pytest.raises(UserError, match=r"that is not finite for the images with id 7$"):
+        attack_target.require_finite()
+    attack_target.note_finite(torch.tensor([0.0, torch.nan, 0.0]), "it")
+    attack_target.note_finite(torch.tensor([0.0, 0.0, -torch.inf]), "it")
+    attack_target.note_finite(torch.zeros(3), "it")
     with pytest.raises(UserError, match=r"it is not finite for the images with id 8, 9$"):
-        attack_target.require_finite(torch.tensor([0.0, torch.nan, torch.inf]), "it")
-    with pytest.raises(UserError, match=r"id 7$"):
-        attack_target.require_finite(torch.tensor([[0.0, torch.inf], [0.0, 0.0], [1.0, 1.0]]), "it")
+        attack_target.require_finite()
 
 
 def test_only_the_first_ids_are_named():
