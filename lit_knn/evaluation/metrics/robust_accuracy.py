@@ -69,45 +69,47 @@ class RobustAccuracy(Metric):
     def _add_counts(self, name: str, shape: tuple[int, ...], merge: str) -> None:
         self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx=merge)
 
-    def update(self, case: int, delta: int, hits: Tensor, realized: Tensor, realized_normalized: Tensor) -> None:
-        """Count one attacked batch.
+    def update(self, hits: Tensor, realized: Tensor, realized_normalized: Tensor) -> None:
+        """Count one batch in all cases at all Δ.
 
         Args:
-            case: Position in ``cases``.
-            delta: Position in ``deltas``.
-            hits: ``(N, V, T)`` bool, from :func:`lit_knn.evaluation.metrics.hits`.
-            realized: ``(N,)`` float, Δ of each image in pixels.
-            realized_normalized: ``(N,)`` float, the same in the classifier's normalized space.
+            hits: ``(A, E, N, V, T)`` bool, from :func:`lit_knn.evaluation.metrics.hits`.
+            realized: ``(A, E, N)`` float, Δ of each image in pixels.
+            realized_normalized: ``(A, E, N)`` float, the same in the classifier's normalized space.
 
         Raises:
             ValueError: If a shape does not fit or a perturbation is not finite.
         """
-        if hits.shape[1:] != self.correct.shape[2:] or not len(hits) == len(realized) == len(realized_normalized):
+        (a, e, v, t), n = self.correct.shape, realized.shape[-1]
+        if hits.shape != (a, e, n, v, t) or not realized.shape == realized_normalized.shape == (a, e, n):
             raise ValueError(
-                f"hits {tuple(hits.shape)}, realized {tuple(realized.shape)} and {tuple(realized_normalized.shape)} "
-                f"do not fit (N, {len(self.variants)}, {len(self.topk)}), (N,) and (N,)"
+                f"hits {tuple(hits.shape)}, realized {tuple(realized.shape)} and {tuple(realized_normalized.shape)} do "
+                f"not fit ({a}, {e}, N, {v}, {t}) and ({a}, {e}, N)"
             )
-        if not bool((realized.isfinite() & realized_normalized.isfinite()).all()):
-            raise ValueError(f"an image attacked by {self.cases[case]} has a perturbation that is not finite")
-        cell = (case, delta)
+        finite = (realized.isfinite() & realized_normalized.isfinite()).flatten(1).all(dim=1)  # (A,)
+        if not finite.all():
+            broken = self.cases[int(finite.int().argmin())]
+            raise ValueError(f"an image attacked by {broken} has a perturbation that is not finite")
         pixels, normalized = _fixed_point(realized), _fixed_point(realized_normalized)
-        self.correct = _changed(self.correct, cell, self.correct[cell] + hits.sum(0))
-        self.total = _changed(self.total, cell, self.total[cell] + len(hits))
-        self.delta_sum = _changed(self.delta_sum, cell, self.delta_sum[cell] + pixels.sum())
-        self.delta_max = _changed(self.delta_max, cell, self.delta_max[cell].maximum(pixels.max()))
-        self.normalized_delta_sum = _changed(
-            self.normalized_delta_sum, cell, self.normalized_delta_sum[cell] + normalized.sum()
-        )
+        # out of place: under ddp_spawn the default states lie in shared memory
+        self.correct = self.correct + hits.sum(dim=2)
+        self.total = self.total + hits.shape[2]
+        self.delta_sum = self.delta_sum + pixels.sum(dim=2)
+        self.delta_max = self.delta_max.maximum(pixels.amax(dim=2))
+        self.normalized_delta_sum = self.normalized_delta_sum + normalized.sum(dim=2)
 
     def compute(self) -> list[Row]:
-        """Return one row per counted cell, in the order of the record; every process must take part."""
+        """Return the rows of all cells in the order of the record; every process must take part.
+
+        Before a batch is counted there are none.
+        """
         low, high = (bound.tolist() for bound in wilson(self.correct.cpu(), self.total.cpu()[..., None, None]))
         correct, total = self.correct.tolist(), self.total.tolist()
         rows: list[Row] = []
         for (a, (threat, attack)), (e, delta) in product(enumerate(self.cases), enumerate(self.deltas)):
             n = total[a][e]
             if n == 0:
-                continue  # a case may leave out budgets
+                continue
             for (v, variant), (t, k) in product(enumerate(self.variants), enumerate(self.topk)):
                 rows.append(
                     {
@@ -140,9 +142,3 @@ class RobustAccuracy(Metric):
 
 def _fixed_point(value: Tensor) -> Tensor:
     return (value.float() * FIXED_POINT).round().long()  # exact: a power of two only moves the exponent
-
-
-def _changed(state: Tensor, cell: tuple[int, int], value: Tensor) -> Tensor:
-    state = state.clone()  # out of place: under ddp_spawn the default states lie in shared memory
-    state[cell] = value
-    return state

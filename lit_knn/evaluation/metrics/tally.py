@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +39,6 @@ class Tally(nn.Module):
     ) -> None:
         super().__init__()
         self._several = len(cases) > 1
-        self._sizes = len(deltas)
         self.accuracy = RobustAccuracy([*cases, WORST_CASE] if self._several else cases, deltas, variants, topk)
         self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
 
@@ -49,8 +47,7 @@ class Tally(nn.Module):
         parts = results.cells
         if self._several:
             parts = [torch.cat(both) for both in zip(parts, results.worst_case().cells, strict=True)]
-        for case, size in product(range(len(parts[0])), range(self._sizes)):
-            self.accuracy.update(case, size, *(part[case, size] for part in parts))
+        self.accuracy.update(*parts)
         self.clean.update(results.right, results.stored)
         self.flat.update(results.flat)
         self.audit.update(ids)

@@ -26,18 +26,16 @@ def build():
 def batch(number, size):
     """What one batch gives under every case and Δ, the same on whichever process."""
     generator = torch.Generator().manual_seed(number)
-    for case in range(len(CASES)):
-        for delta, budget in enumerate(DELTAS):
-            scores = torch.randint(6, (len(VARIANTS), size, 8), generator=generator).float()
-            label = torch.randint(8, (size,), generator=generator)
-            realized = budget * (0.9 + 0.1 * torch.rand(size, generator=generator))
-            yield case, delta, hits(scores, label, TOPK), realized, realized * 2.1
+    cells = (len(CASES), len(DELTAS))
+    scores = torch.randint(6, (len(VARIANTS), size * 6, 8), generator=generator).float()
+    found = hits(scores, torch.randint(8, (size * 6,), generator=generator), TOPK).view(*cells, size, len(VARIANTS), -1)
+    realized = torch.tensor(DELTAS)[:, None] * (0.9 + 0.1 * torch.rand(*cells, size, generator=generator))
+    return found, realized, realized * 2.1
 
 
 def update(metric, batches):
     for number in batches:
-        for values in batch(number, BATCHES[number]):
-            metric.update(*values)
+        metric.update(*batch(number, BATCHES[number]))
 
 
 def csv(rows, path):
@@ -55,9 +53,13 @@ def test_class_equals_functional():
     for row in rows:
         case, delta = CASES.index((row["threat"], row["attack"])), DELTAS.index(row["delta"])
         variant = VARIANTS.index(Variant(*(row[field] for field in Variant._fields)))
-        seen = [b for n, size in enumerate(BATCHES) for b in batch(n, size) if b[:2] == (case, delta)]
-        outcome = torch.cat([b[2] for b in seen])[:, variant, TOPK.index(row["topk"])]
-        realized, normalized = (torch.cat([b[i] for b in seen]).double() for i in (3, 4))
+        seen = [[part[case, delta] for part in batch(n, size)] for n, size in enumerate(BATCHES)]
+        outcome, realized, normalized = map(torch.cat, zip(*seen, strict=True))
+        outcome, realized, normalized = (
+            outcome[:, variant, TOPK.index(row["topk"])],
+            realized.double(),
+            normalized.double(),
+        )
         low, high = wilson(outcome.sum(), torch.tensor(24))
         assert (row["correct"], row["n"]) == (outcome.sum(), 24)
         assert row["accuracy"] == outcome.double().mean()
@@ -71,9 +73,8 @@ def test_one_batch_split_batches_and_any_order_are_the_same():
     metric, reversed_, whole = build(), build(), build()
     update(metric, range(4))
     update(reversed_, [3, 2, 1, 0])
-    parts = [list(batch(n, size)) for n, size in enumerate(BATCHES)]
-    for same_cell in zip(*parts, strict=True):
-        whole.update(*same_cell[0][:2], *(torch.cat(column) for column in list(zip(*same_cell, strict=True))[2:]))
+    parts = [batch(n, size) for n, size in enumerate(BATCHES)]
+    whole.update(*(torch.cat(part, dim=2) for part in zip(*parts, strict=True)))
     assert metric.rows() == reversed_.rows() == whole.rows()
 
 
@@ -91,10 +92,9 @@ def test_updates_are_out_of_place_and_reset_forgets():
     assert metric.rows() == first
 
 
-def test_cells_that_were_not_attacked_have_no_rows():
-    metric = build()
-    metric.update(*next(batch(0, 7)))
-    assert {(row["threat"], row["delta"]) for row in metric.rows()} == {("gray_box", 0.0)}
+def test_before_anything_is_counted_there_are_no_rows():
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert build().rows() == []
 
 
 def test_a_precision_plugin_does_not_harm_the_states():
@@ -130,13 +130,19 @@ def test_refuses_lists_that_are_empty_or_repeat(change, message):
 
 def test_refuses_shapes_that_do_not_fit_and_perturbations_that_are_not_finite():
     metric = build()
-    case, delta, outcome, realized, normalized = next(batch(0, 7))
-    with pytest.raises(ValueError, match="do not fit"):
-        metric.update(case, delta, outcome[:, :2], realized, normalized)
-    with pytest.raises(ValueError, match="do not fit"):
-        metric.update(case, delta, outcome, realized[:3], normalized)
-    with pytest.raises(ValueError, match="not finite"):
-        metric.update(case, delta, outcome, realized / 0, normalized)
+    outcome, realized, normalized = batch(0, 7)
+    for wrong in (
+        (outcome[:, :, :, :2], realized, normalized),
+        (outcome[:1], realized, normalized),
+        (outcome, realized[..., :3], normalized),
+        (outcome, realized, normalized[:, :1]),
+    ):
+        with pytest.raises(ValueError, match=r"do not fit \(2, 3, N, 3, 2\) and \(2, 3, N\)"):
+            metric.update(*wrong)
+    normalized[1, 2, 4] = torch.nan
+    with pytest.raises(ValueError, match=r"attacked by \('black_box', 'PGD'\) .* not finite"):
+        metric.update(outcome, realized, normalized)
+    assert not metric.total.any()
 
 
 def _rank(rank, world_size, folder):
