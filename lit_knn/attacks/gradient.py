@@ -86,7 +86,8 @@ def is_flat(gradient: Tensor) -> Tensor:
 
 
 def _maximum(gradient: Tensor) -> Tensor:
-    return gradient.flatten(1).abs().amax(dim=1)  # (N,)
+    pixels = gradient.flatten(1)
+    return torch.maximum(pixels.amax(dim=1), -pixels.amin(dim=1))  # (N,); no copy of absolute values
 
 
 def require_step(step: Step) -> Step:
