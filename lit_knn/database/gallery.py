@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,10 @@ class Gallery(ABC):
     @abstractmethod
     def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
+
+    @abstractmethod
+    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the classes that rows ``(...)`` predict, integers; two bytes of each are read."""
 
     @abstractmethod
     def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,6 +134,10 @@ class StoredGallery(Gallery):
     def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
         return self.store.predictions(ids, device)
+
+    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the classes that rows ``(...)`` predict, unsigned."""
+        return self.store.votes(ids)
 
     def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""

@@ -13,6 +13,8 @@ from lit_knn.errors import UserError
 
 MOST = 100_000  # rows in all: 100 MB at 256 dimensions, and a product with them costs less than a forward pass
 
+BLOCK = 1 << 20  # rows whose votes are read at once
+
 
 class Found(NamedTuple):
     """Hold, for each of N features, the m nearest rows of each of G chosen classes, nearest first.
@@ -32,7 +34,7 @@ class ClassExemplars:
     """Hold a sample of the rows that vote for each class, with their features in memory.
 
     Cost:
-        One reading of the predictions of all rows, no pass of the network; at most ``most`` · D · 4 bytes of memory.
+        One reading of the votes of all rows, no pass of the network; at most ``most`` · D · 4 bytes of memory.
 
     Args:
         gallery: Database that the rows are taken from.
@@ -51,22 +53,17 @@ class ClassExemplars:
     """
 
     def __init__(self, gallery: Gallery, tap: str, *, most: int = MOST, seed: int = 0) -> None:
-        rows = gallery.ids
-        vote = np.concatenate(
-            [
-                gallery.predictions(part[:, None], torch.device("cpu")).classes()[:, 0].numpy()
-                for part in np.array_split(rows, max(len(rows) // 65_536, 1))
-            ]
-        )  # (M,)
-        classes = gallery.num_classes
+        rows, classes = gallery.ids, gallery.num_classes
+        vote = np.concatenate([gallery.votes(part) for part in np.array_split(rows, 1 + len(rows) // BLOCK)])  # (M,)
         counts = np.bincount(vote, minlength=classes)
         if (counts > 0).sum() < 2:
             raise UserError("all rows of the attacker's database vote for one class: there is no other to be drawn to")
         each = max(min(int(counts.max()), most // classes), 1)
         chosen = np.full((classes, each), -1, np.int64)
         random = np.random.RandomState(seed)  # NumPy froze this generator
-        for number in range(classes):
-            mine = random.permutation(rows[vote == number])[:each]
+        by_class = np.split(rows[np.argsort(vote, kind="stable")], counts.cumsum()[:-1])
+        for number, members in enumerate(by_class):
+            mine = random.permutation(members)[:each]
             chosen[number, : len(mine)] = np.sort(mine)
         self.ids = torch.from_numpy(chosen.clip(min=0))
         self.present = torch.from_numpy(chosen >= 0)

@@ -6,6 +6,7 @@ import torch
 
 from lit_knn.database.index import Selection
 from lit_knn.errors import UserError
+from lit_knn.threat_models import class_exemplars
 from lit_knn.threat_models.class_exemplars import ClassExemplars
 
 
@@ -54,6 +55,13 @@ def test_a_sample_keeps_some_rows_of_each_class_and_of_the_view_only(gallery, ro
     assert (rows[0][kept] == np.repeat(np.arange(10), exemplars.present.sum(1).numpy())).all()
     assert torch.equal(exemplars.ids, ClassExemplars(view, "late", most=200).ids)
     assert not torch.equal(exemplars.ids, ClassExemplars(view, "late", most=200, seed=1).ids)
+
+
+def test_no_softmax_is_read(gallery, monkeypatch):
+    expected = ClassExemplars(gallery, "late").ids
+    monkeypatch.setattr(type(gallery.store), "softmax_rows", None)
+    monkeypatch.setattr(class_exemplars, "BLOCK", 100)
+    assert torch.equal(ClassExemplars(gallery, "late").ids, expected)
 
 
 def test_classes_without_rows_come_last_and_are_marked(gallery, rows):

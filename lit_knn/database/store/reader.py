@@ -92,6 +92,10 @@ class Store:
         """Return what rows ``(N, K)`` predict."""
         return NeighborPredictions.of_rows(self.softmax_rows(ids), self.schema.num_classes, device)
 
+    def votes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return the classes that rows predict, ``(...)`` unsigned; the lowest of equally likely ones."""
+        return self._gather("vote", ids)
+
     def features(self, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return ``(..., D)`` float32 features; of a tap with bits, −1 and 1."""
         stored = self._gather(f"features/{tap}", ids)

@@ -2,8 +2,9 @@
 
     features/<tap>   (M, D) float16, or (M, D/8) uint8 of signs (see `bits`)
                                           softmax   (M, C) float16, or (M,) packed records (see `softmax`)
-    weight/<name>    (M,) float32         id        (M,) int64, row in the source shard
-    label            (M,) int64, or −1    key       (M,) UTF-8 bytes, where the image lies
+    weight/<name>    (M,) float32         vote      (M,) uint16, the class of the largest softmax
+    label            (M,) int64, or −1    id        (M,) int64, row in the source shard
+    key              (M,) UTF-8 bytes, where the image lies
     skipped          JSON bytes: [[row, key, reason], …]
 
 Each is contiguous and as long as the source shard; the attribute ``rows`` says how many rows of it count. The attribute
@@ -22,12 +23,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lit_knn.database.store.softmax import packed_dtype
+from lit_knn.database.store.softmax import packed_dtype, vote_dtype
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.atomic import parse_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint, from_text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SCHEMA_FORM = {
     "num_classes": int,
     "dimensions": {str: int},
@@ -78,6 +79,7 @@ class Schema:
                 for tap, size in self.dimensions.items()
             },
             "softmax": packed_dtype(self.num_classes) if self.packed else dense,
+            "vote": vote_dtype(self.num_classes),
             **{f"weight/{name}": np.dtype("<f4") for name in self.weights},
             "id": np.dtype("<i8"),
             "label": np.dtype("<i8"),

@@ -29,6 +29,23 @@ def packed_dtype(num_classes: int) -> np.dtype[Any]:
     return np.dtype([("class", "<u2", (listed,)), ("probability", "<f2", (listed,))])
 
 
+def vote_dtype(num_classes: int) -> np.dtype[Any]:
+    """Return what names a class: two bytes, or four above 65,536 classes."""
+    return np.dtype("<u2" if num_classes <= 1 << CLASS_BITS else "<u4")
+
+
+def votes(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the class that each stored row votes for, the lowest of equal ones.
+
+    Args:
+        rows: float16 ``(n, C)``, or records ``(n,)`` of `pack`.
+
+    Returns:
+        ``(n,)`` integers.
+    """
+    return rows["class"][:, 0] if rows.dtype.names else rows.argmax(axis=1)
+
+
 def pack(softmax: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """Keep the largest entries of each row, in falling order, the lower class first among equal ones.
 

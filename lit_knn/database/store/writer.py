@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lit_knn.database.store.bits import pack_signs
 from lit_knn.database.store.schema import SCHEMA_VERSION, Header, Schema, encode_key, hash_keys, read_header
-from lit_knn.database.store.softmax import pack
+from lit_knn.database.store.softmax import pack, votes
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.atomic import publish, unfinished_name
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, to_text
@@ -119,8 +119,8 @@ class ShardWriter:
             "label": np.asarray(label),
             "key": np.array([encode_key(name) for name in key], np.bytes_),
         }
-        if given.keys() != self._columns.keys():
-            raise ValueError(f"columns {sorted(given)} are not those of the schema, {sorted(self._columns)}")
+        if given.keys() != (expected := self._columns.keys() - {"vote"}):
+            raise ValueError(f"columns {sorted(given)} are not those of the schema, {sorted(expected)}")
         for name, rows in given.items():
             shape = (len(key), *self._given.get(name, ()))
             if rows.shape != shape:
@@ -128,8 +128,8 @@ class ShardWriter:
         if (stop := self.rows + len(key)) > self._capacity:
             raise ValueError(f"{stop} rows are more than the {self._capacity} of the source shard")
         self._check(given, key)
-        if self.schema.packed:
-            given["softmax"] = pack(softmax)
+        given["softmax"] = pack(softmax) if self.schema.packed else softmax.astype(np.float16)
+        given["vote"] = votes(given["softmax"])
         for tap in self.schema.bits:
             given[f"features/{tap}"] = pack_signs(given[f"features/{tap}"])
         for name, dtype in self._columns.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -84,6 +86,10 @@ class BinarizationGallery(Gallery):
         """Return what rows ``(N, K)`` predict, as complete one-hot rows."""
         one_hot = F.one_hot(self._vote[torch.from_numpy(ids)], self.num_classes)  # (N, K, C)
         return NeighborPredictions(one_hot.float().to(device), None, self.num_classes)
+
+    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Return what rows ``(...)`` predict, int64."""
+        return self._vote.numpy()[ids]
 
     def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return what rows ``(N, K)`` predict, int64."""

@@ -131,6 +131,9 @@ class Rows:
         probability, label, classes = self._ballots
         return NeighborPredictions(probability[ids], None if label is None else label[ids], classes)
 
+    def votes(self, ids):
+        return self._ballots.classes().numpy()[ids]
+
     def weights(self, name, *, ids, device):
         return self._weights[ids]
 

@@ -88,6 +88,6 @@ def test_any_damage_to_a_manifest_is_refused_in_one_sentence_and_rewriting_it_me
 def test_another_version_is_refused(tmp_path):
     write_store(tmp_path, schema())
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 4', '"schema_version": 5'))
-    with pytest.raises(UserError, match="schema version 5, not 4; delete the store and extract again"):
+    path.write_text(path.read_text().replace('"schema_version": 5', '"schema_version": 4'))
+    with pytest.raises(UserError, match="schema version 4, not 5; delete the store and extract again"):
         Store(tmp_path)

@@ -31,6 +31,7 @@ def test_gathers_are_numpy_indexing(stored, shape):
     for name in ("entropy", "gap"):
         np.testing.assert_array_equal(store.weights(name, ids), expected[name][ids])
     np.testing.assert_array_equal(store.labels(ids), expected["label"][ids])
+    np.testing.assert_array_equal(store.votes(ids), store.predictions(ids).classes())
     shard, row = store.locate(ids)
     np.testing.assert_array_equal(shard, expected["shard"][ids])
     np.testing.assert_array_equal(row, expected["ids"][ids])
@@ -203,7 +204,7 @@ def test_a_shard_that_was_replaced_is_refused(store):
         Store(store.folder)
 
 
-@pytest.mark.parametrize("column", ["features/early", "softmax", "weight/gap", "id", "label", "key"])
+@pytest.mark.parametrize("column", ["features/early", "softmax", "vote", "weight/gap", "id", "label", "key"])
 def test_verify_finds_one_flipped_bit(store, column):
     store.verify()
     path = store.folder / shard_name(2)

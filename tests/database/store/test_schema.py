@@ -78,7 +78,7 @@ def test_a_half_written_file_is_refused(shard):
 
 def test_another_schema_version_is_refused(shard):
     edit(shard, "schema_version", 99)
-    with pytest.raises(UserError, match="schema version 99, not 4"):
+    with pytest.raises(UserError, match="schema version 99, not 5"):
         read_header(shard)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lit_knn.database.store.softmax import pack, packed_dtype, unpack
+from lit_knn.database.store.softmax import pack, packed_dtype, unpack, vote_dtype, votes
 from lit_knn.errors import UserError
 
 
@@ -19,6 +19,13 @@ def test_packs_the_largest_classes_of_a_row_in_falling_order(num_classes, concen
         expected = largest_by_hand(row, min(21, num_classes))
         assert record["class"].tolist() == expected
         np.testing.assert_array_equal(record["probability"], row[expected].astype(np.float16))
+
+
+def test_a_row_votes_as_it_is_stored_the_lower_of_equal_classes():
+    softmax = np.array([[0.1, 0.44999, 0.45001], [0.3, 0.2, 0.5], [0.5, 0.0, 0.5]], np.float32)  # the first two round
+    assert votes(softmax.astype(np.float16)).tolist() == [1, 2, 0]
+    assert votes(pack(softmax)).tolist() == [2, 2, 0]
+    assert [vote_dtype(classes).itemsize for classes in (2, 65_536, 65_537)] == [2, 2, 4]
 
 
 def test_equal_probabilities_list_the_lower_class_first():
