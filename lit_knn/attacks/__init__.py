@@ -4,6 +4,7 @@ from .apgd import APGD
 from .base import Attack, Attempt, BudgetError, Perturb
 from .cw import CWL2
 from .fgsm import FGSM
+from .fmn import FMN
 from .gradient_descent import GradientDescent
 from .ifgsm import IFGSM
 from .noise import RandomNoise
@@ -14,6 +15,7 @@ __all__ = [
     "APGD",
     "CWL2",
     "FGSM",
+    "FMN",
     "IFGSM",
     "PGD",
     "Attack",

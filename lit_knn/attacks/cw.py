@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.attacks.minimum_norm import Smallest, require_signed
 from lit_knn.attacks.objectives import Margin, Objective, Score
-from lit_knn.attacks.perturbation import column, norm, project
+from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
@@ -81,11 +82,7 @@ class CWL2(Attack):
                 f"initial_constant: {initial_constant}, confidence: {confidence}; "
                 "all must be above 0, confidence may be 0"
             )
-        if not self.objective.signed:
-            raise UserError(
-                f"{self.name} needs an objective that is above 0 where the answer is wrong, which "
-                f"{type(self.objective).__name__} is not; Margin, DefenseMargin and TargetedDLR are accepted"
-            )
+        require_signed(self.name, self.objective)
         self.mode: Mode = mode
         self.confidence = confidence
         self.steps, self.binary_search_steps = steps, binary_search_steps
@@ -106,28 +103,22 @@ class CWL2(Attack):
 
     def _smallest(self, attacked: AttackTarget, objective: Score) -> Tensor:
         """Return each image with the smallest perturbation that is enough, or else the one with the highest margin."""
-        found = attacked.image
         with torch.no_grad():
-            highest = objective(found)  # (N,)
-        attacked.note_finite(highest, f"the objective of {self.name}")
+            margin = objective(attacked.image)  # (N,)
+        attacked.note_finite(margin, f"the objective of {self.name}")
         attacked.require_finite()  # before all steps are taken
-        shortest = torch.zeros_like(highest).masked_fill(highest <= self.confidence, torch.inf)
-        constant = torch.full_like(highest, self.initial_constant)
-        too_small, enough = torch.zeros_like(highest), torch.full_like(highest, torch.inf)
+        smallest = Smallest(attacked.image, self.confidence)
+        smallest.look(attacked.image, margin)
+        constant = torch.full_like(margin, self.initial_constant)
+        too_small, enough = torch.zeros_like(margin), torch.full_like(margin, torch.inf)
         for _ in range(self.binary_search_steps):
-            reached = torch.zeros_like(highest, dtype=torch.bool)
+            reached = torch.zeros_like(margin, dtype=torch.bool)
             for adversarial, margin in self._descend(attacked, objective, constant):
-                success = margin > self.confidence
-                length = norm(adversarial - attacked.image)
-                better = torch.where(success, length < shortest, shortest.isinf() & (margin > highest))
-                found = torch.where(column(better), adversarial, found)
-                shortest = torch.where(success & better, length, shortest)
-                highest = torch.where(better, margin, highest)
-                reached |= success
+                reached |= smallest.look(adversarial, margin)
             enough = torch.where(reached, constant, enough)
             too_small = torch.where(reached, too_small, constant)
             constant = torch.where(enough.isinf(), 10 * constant, (too_small + enough) / 2)
-        return found
+        return smallest.found
 
     def _descend(self, attacked: AttackTarget, objective: Score, constant: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images ``(N, 3, H, W)`` and margins ``(N,)`` of one run of Adam, which starts afresh."""

@@ -13,6 +13,7 @@ from tests.conformance import examples
 SMALL = {
     "APGD": {"steps": 4},
     "CWL2": {"steps": 5, "binary_search_steps": 2, "step_size": 0.1},
+    "FMN": {"steps": 6},
     "GradientDescent": {"steps": 2},
     "IFGSM": {"steps": 3},
     "PGD": {"steps": 3},

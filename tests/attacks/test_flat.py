@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lit_knn.attacks import APGD, CWL2, FGSM, IFGSM, PGD, RandomNoise, Square
+from lit_knn.attacks import APGD, CWL2, FGSM, FMN, IFGSM, PGD, RandomNoise, Square
 from lit_knn.attacks.objectives import EOT, CrossEntropy, GuidedNeighbors, Margin, Objective
 
 GRADIENT = [
     *(FGSM(), IFGSM(steps=2), PGD(steps=2), PGD(steps=2, random_start=True), PGD(steps=2, restarts=2), APGD(steps=3)),
-    *(CWL2(steps=4, binary_search_steps=2), CWL2(mode="paper", steps=4, binary_search_steps=2)),
+    *(CWL2(steps=4, binary_search_steps=2), CWL2(mode="paper", steps=4, binary_search_steps=2), FMN(steps=4)),
     PGD(steps=1, objective=EOT(objective=Margin(), draws=2, evaluations=10)),
 ]
 FREE = [RandomNoise(), Square(queries=3, objective=Margin())]

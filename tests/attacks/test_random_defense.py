@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lit_knn.attacks import APGD, CWL2, FGSM, PGD, RandomNoise, Square
+from lit_knn.attacks import APGD, CWL2, FGSM, FMN, PGD, RandomNoise, Square
 from lit_knn.attacks.objectives import EOT, DefenseMargin
 from lit_knn.defenses import Defense, Query, Variant
 from lit_knn.randomness import Randomness
@@ -18,6 +18,7 @@ ATTACKS = [
     PGD(steps=2, restarts=2, objective=EXPECTED, name="mean"),
     APGD(steps=4, objective=EXPECTED),
     CWL2(mode="paper", steps=3, binary_search_steps=2, objective=DefenseMargin(), name="CW"),
+    FMN(steps=4, objective=DefenseMargin()),
     RandomNoise(restarts=3, objective=DefenseMargin()),
     Square(queries=8, enough=0),
 ]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_knn import attacks
-from lit_knn.attacks import APGD, CWL2, FGSM, IFGSM, PGD, GradientDescent, RandomNoise, Square, objectives
+from lit_knn.attacks import APGD, CWL2, FGSM, FMN, IFGSM, PGD, GradientDescent, RandomNoise, Square, objectives
 from lit_knn.attacks.objectives import (
     ASK,
     EOT,
@@ -32,6 +32,7 @@ CASES = [
     APGD(steps=8, restarts=2),
     APGD(steps=5, objective=TargetedDLR(targets=2)),
     CWL2(steps=15, binary_search_steps=3, step_size=0.05, objective=Margin()),
+    FMN(steps=12),
     RandomNoise(restarts=2),
     Square(queries=30, objective=DefenseMargin()),
     PGD(steps=3, objective=FeatureSpace()),

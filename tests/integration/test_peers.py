@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.attacks import CWL2, FGSM, IFGSM, GradientDescent
+from lit_knn.attacks import CWL2, FGSM, FMN, IFGSM, GradientDescent
 from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.backbones import Classifier
 
@@ -106,3 +106,58 @@ def test_carlini_wagner_finds_norms_no_larger(case):
     assert success.all()
     assert (network(ours).argmax(1) != label).all()
     assert norm(ours - image).median() <= 1.02 * norm(theirs - image).median()
+
+
+class ProjectedFMN(foolbox.attacks.L2FMNAttack):
+    """Foolbox's, with the paper's projection: its own, which divides norms by themselves, leaves all where it is.
+
+    And its balls grow, as ours, until an image is fooled.
+    """
+
+    def __call__(self, model, image, label, **options):
+        self.number, self.last, self.found = 0, torch.zeros_like(image[:, 0, 0, 0]), torch.zeros_like(label).bool()
+        return super().__call__(model, image, Watched(label, self), **options)
+
+    def project(self, x, x0, epsilon):
+        gamma = 0.001 + (self.gamma - 0.001) * (1 + math.cos(math.pi * self.number / self.steps)) / 2
+        grown = torch.maximum(epsilon.raw, self.last * (1 + gamma))
+        epsilon.raw.copy_(torch.where(self.found, epsilon.raw, grown))  # the loop's own
+        self.number, self.last = self.number + 1, epsilon.raw
+        change = x.raw - x0.raw
+        return x0 + type(x)(change * (epsilon.raw / norm(change)).clamp_max(1).view(-1, 1, 1, 1))
+
+
+class Watched(foolbox.Misclassification):
+    """Tells an attack where it has succeeded."""
+
+    def __init__(self, label, attack):
+        super().__init__(label)
+        self.attack = attack
+
+    def __call__(self, perturbed, outputs):
+        found = super().__call__(perturbed, outputs)
+        self.attack.found = self.attack.found | found.raw
+        return found
+
+
+@pytest.mark.parametrize("case", [f"{name}-float64" for name in CASES], indirect=True)
+def test_the_same_smallest_perturbations_step_by_step(case):
+    network, image, label = (part[:6] if isinstance(part, torch.Tensor) else part for part in case)
+    for steps in (1, 2, 9):
+        (ours,) = FMN(steps=steps, step_size=0.5)(network, image, label, torch.arange(6), [1.0])
+        attack = ProjectedFMN(steps=steps, max_stepsize=0.5)
+        theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
+        assert torch.equal(success, network(ours).argmax(1) != label)
+        torch.testing.assert_close(ours[success], theirs[success], rtol=0, atol=1e-8)
+    assert success.all()
+
+
+@pytest.mark.parametrize("case", [f"{name}-float64" for name in CASES], indirect=True)
+def test_fmn_finds_norms_no_larger_than_ddn_or_their_fmn_in_as_many_passes(case):
+    network, image, label = (part[:6] if isinstance(part, torch.Tensor) else part for part in case)
+    (ours,) = FMN(steps=15)(network, image, label, torch.arange(6), [1.0])
+    assert (network(ours).argmax(1) != label).all()
+    for attack in (foolbox.attacks.DDNAttack(steps=15), foolbox.attacks.L2FMNAttack(steps=15)):
+        theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
+        found = torch.where(success, norm(theirs - image), torch.inf)
+        assert norm(ours - image).median() <= 1.02 * found.median()
