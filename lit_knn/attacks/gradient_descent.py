@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache, partial
 
+import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
+from lit_knn.attacks.diversity import diverse
 from lit_knn.attacks.gradient import Step, direction, gradient, require_step, start
 from lit_knn.attacks.objectives import Objective, Score
 from lit_knn.attacks.perturbation import column, project
@@ -29,13 +31,20 @@ class GradientDescent(Attack):
         random_start: Whether the first run, too, starts uniformly in the ball; by default it starts at the image, which
             with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient
             at the image.
+        momentum: Decay μ, at least 0: a step follows the sum of all gradients so far, each of L1 norm 1 and shrunk by μ
+            at every later step. By default the last gradient alone; 1, as in MI-FGSM, transfers better to other
+            networks.
+        diversity: Probability with which a step is taken at the image shrunk and moved at random, which transfers
+            better to other networks; by default none is, in DI-FGSM 0.5.
         objective: What the attack maximizes; by default the cross-entropy.
         restarts: Number of runs, at least 1; all but the first start at random, and each image keeps its best.
-        seed: Seed of the random starts, which also depend on the image's id and the number of the run.
-        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
+        seed: Seed of all random numbers, which also depend on the image's id and the number of the run.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``, after
+            ``M-`` for momentum and ``DI-`` for diversity.
 
     References:
-        Madry et al. 2018, Section 2.1; Dubey et al. 2019, Section 3.2 and Appendix A.
+        Madry et al. 2018, Section 2.1; Dubey et al. 2019, Section 3.2 and Appendix A; Dong et al. 2018, Algorithm 1
+        (momentum); Xie et al. 2019, Section 3 (diversity).
     """
 
     def __init__(
@@ -45,23 +54,37 @@ class GradientDescent(Attack):
         step: Step = "l2",
         step_size: float = 2.5,
         random_start: bool = False,
+        momentum: float = 0.0,
+        diversity: float = 0.0,
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
         name: str = "",
     ) -> None:
         super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
+        if not name:
+            self.name = "M-" * (momentum > 0) + "DI-" * (diversity > 0) + self.name
         if steps < 1 or step_size <= 0:
             raise UserError(f"{self.name} has steps: {steps}, step_size: {step_size}; both must be above 0")
+        if not (momentum >= 0 and 0 <= diversity <= 1):
+            raise UserError(
+                f"{self.name} has momentum: {momentum}, diversity: {diversity}; "
+                "momentum from 0 and diversity in [0, 1] are accepted"
+            )
         self.steps = steps
         self.step: Step = require_step(step)
         self.step_size = step_size
         self.random_start = random_start
+        self.momentum, self.diversity = momentum, diversity
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
-        """Return the loop; all Δ share the random start."""
+        """Return the loop; all Δ share the random start and the draws of diverse inputs."""
         image, at_image = attacked.image, self.starts_at_image(randomness)
         unit = cache(partial(ball, randomness, image))  # drawn when a run, or an image of it, starts at random
+        scores = [objective] * self.steps  # of each step
+        if self.diversity:
+            draws = randomness.of("diversity", randomness.draw).uniform(image, self.steps, 4)  # (N, steps, 4)
+            scores = [diverse(objective, self.diversity, draw) for draw in draws.unbind(dim=1)]
 
         def perturb(radius: Tensor) -> Tensor:
             def aside() -> Tensor:
@@ -69,14 +92,23 @@ class GradientDescent(Attack):
                 return project(image + column(radius * distance) * towards, image, radius)
 
             length = column(self.step_size / self.steps * radius)
-            adversarial, _, ascent = start(attacked, objective, aside, at_image=at_image)
-            for number in range(self.steps):
+            adversarial, _, ascent = start(attacked, scores[0], aside, at_image=at_image)
+            gathered: Tensor | float = 0.0
+            for number, score in enumerate(scores):
                 if number:
-                    _, ascent = gradient(attacked, objective, adversarial)
+                    _, ascent = gradient(attacked, score, adversarial)
+                if self.momentum:
+                    ascent = gathered = self.momentum * gathered + _of_mass_one(ascent)
                 adversarial = project(adversarial + length * direction(ascent, self.step), image, radius)
             return adversarial
 
         return perturb
+
+
+def _of_mass_one(ascent: Tensor) -> Tensor:
+    """Return gradients ``(N, 3, H, W)`` of L1 norm 1; one of zero stays zero."""
+    mass = ascent.abs().sum(dim=(1, 2, 3), keepdim=True)
+    return ascent / mass.clamp_min(torch.finfo(mass.dtype).tiny)
 
 
 def ball(randomness: Randomness, image: Tensor) -> tuple[Tensor, Tensor]:

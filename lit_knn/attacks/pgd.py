@@ -22,9 +22,12 @@ class PGD(GradientDescent):
         step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
             budget).
         step_size: Length of all steps of a run together, in radii; above 0.
-        seed: Seed of the random starts, which also depend on the image's id and the number of the run.
+        momentum: Decay μ, at least 0, of the earlier gradients that a step follows as well; 1 is MI-FGSM.
+        diversity: Probability with which a step is taken at the image shrunk and moved at random; 0.5 is DI-FGSM.
+        seed: Seed of all random numbers, which also depend on the image's id and the number of the run.
         objective: What the attack maximizes; by default the cross-entropy.
-        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
+        name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``, after
+            ``M-`` for momentum and ``DI-`` for diversity.
 
     References:
         Madry et al. 2018, Section 2.1; Dubey et al. 2019, Section 3.2, which gives no step size.
@@ -41,6 +44,8 @@ class PGD(GradientDescent):
         random_start: bool = False,
         step: Step = "l2",
         step_size: float = 2.5,
+        momentum: float = 0.0,
+        diversity: float = 0.0,
         objective: Objective | None = None,
         seed: int = 0,
         name: str = "",
@@ -51,6 +56,8 @@ class PGD(GradientDescent):
             step=step,
             step_size=step_size,
             random_start=random_start,
+            momentum=momentum,
+            diversity=diversity,
             restarts=restarts,
             seed=seed,
             name=name,

@@ -22,6 +22,7 @@ SMALL = {
 ATTACKS = {
     **examples(Attack, SMALL),
     "FGSM-sign": FGSM(step="sign"),
+    "M-DI-PGD": PGD(steps=3, restarts=2, momentum=1, diversity=0.5),
     "PGD-sign": PGD(steps=3, step="sign", restarts=2),
     "RandomNoise-2": RandomNoise(restarts=2),
     "FGSM-aside": FGSM(random_start=True),

@@ -8,6 +8,7 @@ from lit_knn.attacks.objectives import EOT, CrossEntropy, GuidedNeighbors, Margi
 
 GRADIENT = [
     *(FGSM(), IFGSM(steps=2), PGD(steps=2), PGD(steps=2, random_start=True), PGD(steps=2, restarts=2), APGD(steps=3)),
+    PGD(steps=2, momentum=1),
     *(CWL2(steps=4, binary_search_steps=2), CWL2(mode="paper", steps=4, binary_search_steps=2), FMN(steps=4)),
     PGD(steps=1, objective=EOT(objective=Margin(), draws=2, evaluations=10)),
 ]

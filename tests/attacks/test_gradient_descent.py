@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.attacks import GradientDescent
+from lit_knn.attacks import IFGSM, PGD, GradientDescent
+from lit_knn.attacks.objectives import Margin
+from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 
-def reference(weight, bias, image, label, delta, *, start, steps, step, step_size):
+def reference(weight, bias, image, label, delta, *, start, steps, step, step_size, momentum=0):
     """Attack one flat image ``(D,)`` in float64."""
     radius = delta * np.linalg.norm(image)
 
@@ -17,25 +19,27 @@ def reference(weight, bias, image, label, delta, *, start, steps, step, step_siz
         length = np.linalg.norm(x - image)
         return np.clip(image + (x - image) * (radius / length if length > radius else 1), 0, 1)
 
-    x = project(image + radius * start)
+    x, gathered = project(image + radius * start), 0
     for _ in range(steps):
         scores = weight @ x + bias
         softmax = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         gradient = weight.T @ (softmax - np.eye(len(bias))[label])
+        gradient = gathered = momentum * gathered + gradient / np.abs(gradient).sum()
         move = np.sign(gradient) / np.sqrt(len(x)) if step == "sign" else gradient / np.linalg.norm(gradient)
         x = project(x + step_size * radius / steps * move)
     return x
 
 
+@pytest.mark.parametrize("momentum", [0, 0.7, 1])
 @pytest.mark.parametrize("random_start", [False, True])
 @pytest.mark.parametrize("step", ["sign", "l2"])
 @pytest.mark.parametrize("delta", [0.02, 0.3])
-def test_against_numpy(delta, step, random_start, digits):
+def test_against_numpy(delta, step, random_start, momentum, digits):
     image, label, id = digits
     image = image.double()
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10, dtype=torch.float64)).requires_grad_(False).eval()
     model[1].weight.copy_(torch.randn(10, 192, generator=torch.Generator().manual_seed(0)))
-    attack = GradientDescent(steps=7, step=step, step_size=2.5, random_start=random_start)
+    attack = GradientDescent(steps=7, step=step, step_size=2.5, random_start=random_start, momentum=momentum)
     (found,) = attack(model, image, label, id, [delta])
 
     noise = Randomness(0, id)
@@ -48,6 +52,7 @@ def test_against_numpy(delta, step, random_start, digits):
             steps=7,
             step=step,
             step_size=2.5,
+            momentum=momentum,
         )
         np.testing.assert_allclose(found[row].flatten().numpy(), expected, rtol=0, atol=1e-10)
 
@@ -84,3 +89,31 @@ def test_saturated_images_move_where_they_can(network, digits):
     image = (digits[0] > 0.5).float()  # every pixel at an end of the range
     (found,) = GradientDescent(random_start=False)(network, image, *digits[1:], [0.06])
     assert (found != image).flatten(1).any(1).all()
+
+
+def test_each_step_of_diverse_inputs_has_a_draw_of_its_own_and_any_delta_the_same(network, digits):
+    image = 0.2 + 0.6 * digits[0]  # so that black is where there is no image
+    seen = []
+
+    def model(image):
+        seen.append((image.sum(1) == 0).flatten(1))
+        return network(image)
+
+    attack = GradientDescent(steps=3, restarts=2, diversity=0.5)
+    list(attack(model, image, *digits[1:], [0.02, 0.06]))
+    small, large = seen[:8], seen[8:]  # three steps and one choice, of each run
+    assert all(map(torch.equal, small, large))
+    assert not small[3].any()
+    assert not small[7].any()
+    steps = [step.tolist() for step in (*small[:3], *small[4:7])]
+    assert all(one != other for number, one in enumerate(steps) for other in steps[:number])
+
+
+def test_names_and_what_is_refused():
+    assert GradientDescent(momentum=1).name == "M-GradientDescent"
+    assert PGD(momentum=1, diversity=0.5, objective=Margin()).name == "M-DI-PGD-margin"
+    assert IFGSM(diversity=0.5).name == "DI-IFGSM"
+    assert PGD(momentum=1, name="MI").name == "MI"
+    for wrong in ({"momentum": -0.1}, {"momentum": float("nan")}, {"diversity": 1.1}, {"diversity": -0.1}):
+        with pytest.raises(UserError, match=r"momentum from 0 and diversity in \[0, 1\]"):
+            PGD(**wrong)

@@ -15,6 +15,7 @@ EXPECTED = EOT(objective=DefenseMargin(), draws=2, evaluations=10)
 ATTACKS = [
     FGSM(objective=DefenseMargin()),
     PGD(steps=3, restarts=2, objective=DefenseMargin()),
+    PGD(steps=3, restarts=2, momentum=1, diversity=0.5, objective=DefenseMargin()),
     PGD(steps=2, restarts=2, objective=EXPECTED, name="mean"),
     APGD(steps=4, objective=EXPECTED),
     CWL2(mode="paper", steps=3, binary_search_steps=2, objective=DefenseMargin(), name="CW"),

@@ -29,6 +29,7 @@ CASES = [
     IFGSM(steps=3),
     GradientDescent(steps=3),
     PGD(steps=3, restarts=2, objective=CrossEntropy()),
+    PGD(steps=3, momentum=1, diversity=0.5),
     APGD(steps=8, restarts=2),
     APGD(steps=5, objective=TargetedDLR(targets=2)),
     CWL2(steps=15, binary_search_steps=3, step_size=0.05, objective=Margin()),

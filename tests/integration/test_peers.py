@@ -71,6 +71,12 @@ def projected(network, image, label, radius):
     return torchattacks.PGDL2(network, eps=radius, eps_for_division=0, **options)(image, label)
 
 
+def momentum(network, image, label, radius):
+    """Nothing is clipped by their L∞ budget of 1, nor projected: the steps together are as long as the radius."""
+    size = radius / STEPS / math.sqrt(image.numel())
+    return torchattacks.MIFGSM(network, eps=1, alpha=size, steps=STEPS, decay=0.8)(image, label)
+
+
 FAST = foolbox.attacks.FGM()
 BASIC = foolbox.attacks.L2BasicIterativeAttack(rel_stepsize=1 / STEPS, steps=STEPS)
 PROJECTED = foolbox.attacks.L2ProjectedGradientDescentAttack(rel_stepsize=2.5 / STEPS, steps=STEPS, random_start=False)
@@ -82,6 +88,7 @@ PROJECTED = foolbox.attacks.L2ProjectedGradientDescentAttack(rel_stepsize=2.5 / 
         pytest.param(FGSM(), of_foolbox(FAST), id="FGSM-foolbox"),
         pytest.param(FGSM(step="sign"), sign_step, id="FGSM-sign-torchattacks"),
         pytest.param(IFGSM(steps=STEPS), of_foolbox(BASIC), id="IFGSM-foolbox"),
+        pytest.param(IFGSM(steps=STEPS, step="sign", momentum=0.8), momentum, id="MI-FGSM-torchattacks"),
         pytest.param(GradientDescent(steps=STEPS, random_start=False), of_foolbox(PROJECTED), id="PGD-foolbox"),
         pytest.param(GradientDescent(steps=STEPS, random_start=False), projected, id="PGD-torchattacks"),
     ],

@@ -82,7 +82,7 @@ def _setting(record: Record, row: Row) -> str:
     attack = mapping(record.fingerprints.get(f"attack {row['attack']}"))
     kinds = [named_kind(str(mapping(part).get("class"))) for part in (attack, attack.get("objective"))]
     facts = (kinds, attack.get("steps"), attack.get("step"), row["delta"])
-    if facts != (["PGD", "CrossEntropy"], 10, "sign", DELTA):
+    if facts != (["PGD", "CrossEntropy"], 10, "sign", DELTA) or attack.get("momentum") or attack.get("diversity"):
         return ""
     boxes = _built(mapping(record.config.get("model")).get("threats"), "BlackBox", ("name", row["threat"]))
     surrogates = boxes[0].get("surrogates") if boxes else None

@@ -121,6 +121,8 @@ def test_other_surrogates_are_another_black_box(surrogates):
     [
         {"steps": 20},
         {"step": "l2"},
+        {"momentum": 1.0},
+        {"diversity": 0.5},
         {"objective": {"class": "my.own.Loss"}},
         {"class": "lit_knn.attacks.apgd.APGD"},
         {"class": "mine.PGD"},
