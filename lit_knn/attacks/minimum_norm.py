@@ -45,5 +45,5 @@ def require_signed(attack: str, objective: Objective) -> None:
     if not objective.signed:
         raise UserError(
             f"{attack} needs an objective that is above 0 where the answer is wrong, which "
-            f"{type(objective).__name__} is not; Margin, DefenseMargin and TargetedDLR are accepted"
+            f"{type(objective).__name__} is not; take one such as Margin, TargetedDLR or DefenseMargin"
         )

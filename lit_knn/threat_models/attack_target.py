@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ class AttackTarget:
     flat: list[Tensor] = field(default_factory=list, init=False)
     calls: int = field(default=0, init=False)
     _wrong: dict[str, Tensor] = field(default_factory=dict, init=False)  # (N,) bool of each name: not finite, ever
+    _known: dict[Hashable, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.draw_from(Randomness(0, self.ids))
@@ -68,6 +69,12 @@ class AttackTarget:
     def cross_entropy(self, image: Tensor) -> Tensor:
         """Return the attacked network's cross-entropy of each image ``(N,)``, by one forward pass."""
         return F.cross_entropy(self.logits(image), self.label, reduction="none")
+
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Return what depends on the clean images only, made when first asked for under this key."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
     @property
     def described(self) -> str:

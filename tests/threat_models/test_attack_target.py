@@ -44,3 +44,12 @@ def test_what_was_ever_not_finite_names_its_images_and_says_what(attack_target):
 
 def test_only_the_first_ids_are_named():
     assert name_ids(torch.arange(8), torch.arange(8) > 0) == "1, 2, 3, 4, 5 and 2 more"
+
+
+def test_what_depends_on_the_clean_images_is_made_once_for_each_key(attack_target):
+    made = iter(range(9))
+
+    def make():
+        return torch.tensor(next(made))
+
+    assert [attack_target.once(key, make).item() for key in ("a", "a", "b", "a")] == [0, 0, 1, 0]

@@ -3,18 +3,20 @@
 from .ask import ASK
 from .base import Objective, Score, with_gradient
 from .centroid import TargetCentroid
-from .classifier import CrossEntropy, Margin, margin
+from .classifier import CrossEntropy, Margin, ProbabilityMargin, margin
 from .defense import DefenseMargin, StandIn
 from .dlr import TargetedDLR
 from .eot import EOT
 from .feature_space import FeatureSpace
 from .guided import GuidedNeighbors
+from .malt import MALT
 from .prediction import NeighborPrediction
 from .soft_knn import SoftKNN
 
 __all__ = [
     "ASK",
     "EOT",
+    "MALT",
     "CrossEntropy",
     "DefenseMargin",
     "FeatureSpace",
@@ -22,6 +24,7 @@ __all__ = [
     "Margin",
     "NeighborPrediction",
     "Objective",
+    "ProbabilityMargin",
     "Score",
     "SoftKNN",
     "StandIn",

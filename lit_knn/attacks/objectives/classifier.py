@@ -44,6 +44,35 @@ class Margin(Objective):
         return lambda image: margin(attacked.logits(image), attacked.label)
 
 
+class ProbabilityMargin(Objective):
+    """Raise the network's highest probability of a wrong class over that of the true one; above 0 where it is wrong.
+
+    Cost:
+        One forward and backward pass for each gradient.
+
+    References:
+        Xie et al. 2024, "Towards million-scale adversarial robustness evaluation with stronger individual attacks",
+        arXiv:2411.15210, the loss of their probability margin attack (PMA).
+    """
+
+    suffix = "PM"
+    signed = True
+    highest = 1.0
+
+    def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
+        """Return the margin of each image."""
+        del target
+
+        def score(image: Tensor) -> Tensor:
+            probability = attacked.logits(image).softmax(dim=1)  # (N, C)
+            wrong = probability.scatter(1, attacked.label[:, None], 0)
+            # 1 + p_t − p_y: where p_y is 1 but for rounding, its own gradient would be rounding as well
+            raised = wrong.sum(dim=1) + wrong.amax(dim=1)
+            return margin(probability, attacked.label).detach() + (raised - raised.detach())
+
+        return score
+
+
 def margin(scores: Tensor, label: Tensor) -> Tensor:
     """Return the largest score of a wrong class less that of the true one, ``(N,)``; above 0 for a wrong answer.
 

@@ -20,8 +20,8 @@ class TargetedDLR(Objective):
     """Raise one wrong logit over the true one, in units of the logits' spread, which no confidence makes vanish.
 
     Cost:
-        One forward and backward pass for each gradient and up to two forward passes more; all once for each of
-        ``targets``.
+        One forward and backward pass for each gradient, and another forward pass at the end, all once for each of
+        ``targets``; one forward pass at the start.
 
     Args:
         targets: Number of wrong classes tried one after the other, those with the highest clean logits first. Where a
@@ -36,7 +36,7 @@ class TargetedDLR(Objective):
 
     def __init__(self, *, targets: int = 9) -> None:
         if targets < 1:
-            raise UserError(f"TargetedDLR has targets: {targets}; 1 or more are accepted")
+            raise UserError(f"{type(self).__name__} has targets: {targets}; 1 or more are accepted")
         self.targets = targets
 
     def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
@@ -46,12 +46,20 @@ class TargetedDLR(Objective):
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the ratio of each image for one of its wrong classes."""
+        ranked = attacked.once(self, lambda: self.ranked(attacked))
+        aim = ranked[:, target % ranked.shape[1]]
+        return lambda image: targeted_ratio(attacked.logits(image), attacked.label, aim)
+
+    def ranked(self, attacked: AttackTarget) -> Tensor:
+        """Return wrong classes of the clean images, the most promising first: ``(N, n)`` int64, n < C."""
         with torch.no_grad():
             clean = attacked.logits(attacked.image)  # (N, C)
-        self.verify(type(self).__name__, attacked.surrogate_defense, classes := clean.shape[1])
-        ranked = without_true(clean, attacked.label).argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, C − 1)
-        aim = ranked[:, target % (classes - 1)]
-        return lambda image: targeted_ratio(attacked.logits(image), attacked.label, aim)
+        return self.highest_wrong(attacked, clean)
+
+    def highest_wrong(self, attacked: AttackTarget, clean: Tensor) -> Tensor:
+        """Return the wrong classes by logits ``(N, C)``: ``(N, C − 1)`` int64, the highest first."""
+        self.verify(type(self).__name__, attacked.surrogate_defense, clean.shape[1])
+        return without_true(clean, attacked.label).argsort(dim=1, descending=True, stable=True)[:, :-1]
 
     def choice(self, attacked: AttackTarget) -> Score:
         """Return the network's margin, which says of any target whether the network is wrong."""
