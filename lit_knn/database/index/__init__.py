@@ -7,6 +7,7 @@ from .factory import Faiss
 from .milvus import Milvus
 from .neighbors import Neighbors, nearest
 from .opened import OpenIndex, Searcher
+from .resident import Resident
 from .scan import Scan
 from .selection import Selection, increments
 from .sharded import Sharded
@@ -18,6 +19,7 @@ __all__ = [
     "Milvus",
     "Neighbors",
     "OpenIndex",
+    "Resident",
     "Running",
     "Scan",
     "Searcher",

@@ -157,9 +157,9 @@ class Running:
                 distances = squared.sqrt().float()
             else:
                 distances = euclidean(self.queries[tile], query, block, column)
-            self._take(tile, query, distances, number[column])
+            self.take(tile, query, distances, number[column])
 
-    def _take(self, tile: slice, query: Tensor, distances: Tensor, ids: Tensor) -> None:
+    def take(self, tile: slice, query: Tensor, distances: Tensor, ids: Tensor) -> None:
         """Keep the nearest of what is known of a tile's queries and of pairs ``(P,)``, which follow by query and id."""
         if not len(query):
             return

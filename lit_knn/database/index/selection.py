@@ -61,8 +61,12 @@ class Selection:
     def outside(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of some ids of any shape that may not be found; −1 is none."""
         ids = ids[ids >= 0]
-        found: npt.NDArray[np.int64] = ids[self.bits[ids // 8] >> (ids % 8).astype(np.uint8) & 1 == 0]
-        return found
+        return ids[~self.includes(ids)]
+
+    def includes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return whether each of some ids of any shape may be found."""
+        included: npt.NDArray[np.bool_] = self.bits[ids // 8] >> (ids % 8).astype(np.uint8) & 1 == 1
+        return included
 
     def ids(self) -> npt.NDArray[np.int64]:
         """Return them, ascending."""

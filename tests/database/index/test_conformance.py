@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Binary, Faiss, Milvus, Scan, Selection, Sharded
+from lit_knn.database.index import Binary, Faiss, Milvus, Resident, Scan, Selection, Sharded
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 from lit_knn.errors import UserError
 from tests.database.index.conftest import clustered
@@ -13,6 +13,7 @@ ROWS, DIMENSION, K = 3000, 32, 50
 # name → index in a folder, tap, recall@50, recall@50 among a quarter of the rows; 1 where the index is exact
 CASES = {
     "scan": (lambda _: Scan(device="cpu", block_rows=700), "floats", 1, 1),
+    "resident": (lambda _: Resident(device="cpu"), "floats", 1, 1),
     "flat": (lambda _: Faiss(device="cpu"), "floats", 1, 1),
     "ivf": (lambda _: Faiss(factory="IVF16,Flat", search_parameters={"nprobe": 16}, device="cpu"), "floats", 1, 1),
     "ivf-nprobe-1": (lambda _: Faiss(factory="IVF16,Flat", device="cpu"), "floats", 0.4, 0.3),
@@ -156,7 +157,7 @@ def test_queries_are_checked(case):
 
 
 def test_another_store_is_refused(case, other):
-    if isinstance(case.index, Scan):
+    if isinstance(case.index, Scan | Resident):
         pytest.skip("it has nothing but the store")
     with pytest.raises(UserError, match=r"is of another origin: .*store is "):
         case.open(other)
@@ -164,6 +165,9 @@ def test_another_store_is_refused(case, other):
 
 EXACT = {  # index, tap
     "scan": (Scan(device="cpu"), "floats"),
+    "resident": (Resident(device="cpu"), "floats"),
+    "resident bits": (Resident(device="cpu"), "bits"),
+    "sharded resident": (Sharded(index=Resident(device="cpu"), parts=5), "floats"),
     "scan of small blocks": (Scan(device="cpu", block_rows=70), "floats"),
     "flat": (Faiss(device="cpu"), "floats"),
     "ivf of all lists": (

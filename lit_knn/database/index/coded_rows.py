@@ -1,0 +1,97 @@
+"""The rows of a tap in memory: the codes of all, and the features of those that may be nearest."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_knn.database.index.arrangement import Arrangement
+from lit_knn.database.index.codes import Grid, Sieve, squares
+from lit_knn.database.index.selection import Selection
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import Partition
+
+SAMPLE = 65_536  # rows that the grid reaches as far as
+TILE, GPU_TILE = 2048, 1 << 17  # rows at a time: codes and products of fewer stay in a processor's cache
+HEAD = 512  # rows that are compared first, to know about how near the nearest are
+TILES = 8  # that are looked through together, at most
+CROWD = 64  # times k rows, or 16,384 of them, are more than a second look is worth
+
+
+class CodedRows:
+    """A share of the rows of a store, read once.
+
+    On a GPU it also holds their features, float16; on a CPU these are the store's own, mapped.
+
+    Args:
+        store: Whose.
+        tap: Which features.
+        share: Which rows.
+        device: Where they are.
+
+    Attributes:
+        ids: ``(M,)`` int64, rows of the store, those of a selection next to each other.
+        grid: That the codes are of.
+        far: ``(L,)`` int64, the few rows that the grid does not reach and that have no code.
+        far_vectors: ``(L, D)`` float32, their features.
+    """
+
+    def __init__(self, store: Store, tap: str, share: Partition, device: torch.device) -> None:
+        self._store, self._tap, self._device = store, tap, device
+        sample = np.linspace(0, len(store) - 1, min(SAMPLE, len(store)), dtype=np.int64)
+        self.grid = Grid.over(torch.from_numpy(store.features(tap, sample)).to(device))
+        parts: list[tuple[Tensor, ...]] = []
+        self._error = 0.0  # the largest of a row, in steps
+        none = np.empty((0, store.schema.dimensions[tap]), np.float32)  # so that a share may have no rows
+        for first, rows in chain([(0, none)], store.feature_blocks(tap, share=share, rows=TILE)):
+            block, ids = torch.from_numpy(rows).to(device), torch.arange(first, first + len(rows), device=device)
+            codes, errors, beyond = self.grid.encode(block)
+            near = ~beyond
+            self._error = max(self._error, float(torch.nn.functional.pad(errors * near, (0, 1)).amax()))
+            kept = block[near].half() if device.type == "cuda" else block[:0].half()
+            codes = codes[near]
+            parts.append((ids[near], codes, squares(codes), kept, ids[beyond], block[beyond]))
+        joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+        del parts
+        self.ids, self._codes, self._squares, self._features, self.far, self.far_vectors = joined
+        self._arrangement = Arrangement(len(self.ids))
+        self._move(self._squares.argsort())
+
+    def sift(self, queries: Tensor, k: int, among: Selection | None) -> Sieve:
+        """Return what may be among the k nearest rows of ``(N, D)`` queries, but for those that are `far`."""
+        codes, errors, _ = self.grid.encode(queries)
+        sieve = Sieve(codes, errors + self._error, k, max(CROWD * k, SAMPLE // 4))
+        tiles, seen = self._tiles(among), 0
+        while seen < len(tiles):
+            batch = tiles[seen : seen + min(max(seen, 1), TILES)]
+            seen += len(batch)
+            sieve.compare(self._codes, self._squares, batch)
+            if seen & (seen - 1) == 0 or seen == len(tiles):  # twice as many as the last time
+                sieve.tighten()
+        return sieve
+
+    def vectors(self, row: Tensor) -> Tensor:
+        """Return features ``(P, D)`` float32, by where their rows are in `ids`."""
+        if self._device.type == "cuda":
+            return self._features[row].float()
+        return torch.from_numpy(self._store.features(self._tap, self.ids[row].numpy()))
+
+    def _tiles(self, among: Selection | None) -> list[range]:
+        """Return the rows of a selection in parts, a small one first, which says about how near the nearest are."""
+        if among is not None and not self._arrangement.knows(among):
+            inside = among.includes(self.ids.cpu().numpy())
+            self._move(torch.from_numpy(self._arrangement.admit(among, inside)).to(self._device))
+        size = TILE if self._device.type == "cpu" else GPU_TILE
+        runs = self._arrangement.runs(among)
+        tiles = [run[start : start + size] for run in runs for start in range(0, len(run), size)]
+        mixed = [tiles[number] for number in np.random.default_rng(0).permutation(len(tiles))]  # rows of all lengths
+        return [part for tile in mixed[:1] for part in (tile[:HEAD], tile[HEAD:]) if part] + mixed[1:]
+
+    def _move(self, order: Tensor) -> None:
+        """Put rows where an arrangement wants them."""
+        self.ids, self._codes, self._squares = self.ids[order], self._codes[order], self._squares[order]
+        if len(self._features):
+            self._features = self._features[order]

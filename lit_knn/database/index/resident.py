@@ -1,0 +1,145 @@
+"""Exact search in memory: codes of eight bits for all rows, and a second look at the few that may be nearest."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lit_knn.database.index.base import Index
+from lit_knn.database.index.coded_rows import CodedRows
+from lit_knn.database.index.codes import Sieve
+from lit_knn.database.index.exact import Running, euclidean, scan
+from lit_knn.database.index.neighbors import Neighbors
+from lit_knn.database.index.opened import OpenIndex, Searcher
+from lit_knn.database.index.plan import default_budget
+from lit_knn.database.index.selection import Selection
+from lit_knn.database.store import Store
+from lit_knn.distributed.partition import WHOLE, Partition
+from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import Fingerprint
+
+QUERIES = 128  # at a time
+PAIRS = 1 << 14  # of a query and a row that are looked at a second time at once
+
+
+class Resident(Index):
+    """Hold all rows in memory or on a GPU, and compare every query with each: nothing to build, nothing missed; exact.
+
+    Made for search within a loop, over any part of the rows. A row takes a byte for each dimension, and 12 more. The
+    features that are looked at again are the store's own, mapped; a GPU holds them too, two bytes for each dimension.
+
+    Args:
+        device: Where rows are; ``auto`` takes a GPU if there is one.
+        memory_gb: What the rows of a tap may take in GiB; half of the memory by default.
+    """
+
+    def __init__(self, *, device: Literal["auto", "cpu", "cuda"] = "auto", memory_gb: float | None = None) -> None:
+        if memory_gb is not None and memory_gb <= 0:
+            raise UserError(f"a Resident index has memory_gb: {memory_gb}; above 0 is accepted")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("index.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
+        self.device, self.memory_gb = device, memory_gb
+
+    @property
+    def settings(self) -> Fingerprint:
+        """Nothing is built."""
+        return {}
+
+    def is_built(self, folder: Path) -> bool:
+        """Return yes."""
+        del folder
+        return True
+
+    def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
+        """Return a share of the rows, read when it is searched for the first time.
+
+        Raises:
+            UserError: If they do not fit.
+        """
+        del alone
+        rows = ResidentRows(store, tap, share, self.device)
+        budget = default_budget() if self.memory_gb is None else round(self.memory_gb * 2**30)
+        if rows.bytes > budget:
+            raise UserError(
+                f"the rows of tap {tap} take {rows.bytes / 2**30:.3g} GiB, a Resident index may take "
+                f"{budget / 2**30:.3g}: raise memory_gb, or use the index Scan or Faiss"
+            )
+        return OpenIndex(self, store, tap, folder, rows)
+
+
+class ResidentRows(Searcher):
+    """A share of the rows of a store, read when it is searched for the first time.
+
+    Args:
+        store: Whose.
+        tap: Which features.
+        share: Which rows.
+        device: Where they are; ``auto`` takes a GPU if there is one.
+    """
+
+    def __init__(self, store: Store, tap: str, share: Partition, device: str) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._store, self._tap, self._share, self._device = store, tap, share, torch.device(device)
+
+    @property
+    def bytes(self) -> int:
+        """About what all rows of the store take."""
+        return len(self._store) * (3 * self._store.schema.dimensions[self._tap] + 12)
+
+    @cached_property
+    def _rows(self) -> CodedRows:
+        return CodedRows(self._store, self._tap, self._share, self._device)
+
+    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows."""
+        queries = torch.from_numpy(features).to(self._device)
+        ids, distances = Neighbors.none(len(features), k)
+        crowded = np.zeros(len(features), bool)
+        for start in range(0, len(queries), QUERIES):
+            part = slice(start, start + QUERIES)
+            sieve = self._rows.sift(queries[part], k, among)
+            ids[part], distances[part] = self._second_look(queries[part], k, sieve, among)
+            crowded[part] = sieve.crowded.cpu().numpy()
+        if crowded.any():
+            blocks = self._store.feature_blocks(self._tap, share=self._share)
+            ((ids[crowded], distances[crowded]),) = scan(blocks, features[crowded], k, [among], self._device.type)
+        return Neighbors(ids, distances)
+
+    def _second_look(self, queries: Tensor, k: int, sieve: Sieve, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows by their true distances."""
+        query, row, rank = sieve.query, sieve.row, sieve.rank
+        distances = torch.full((len(row),), torch.inf, device=row.device)
+        first = rank < k  # k rows that are known say how far the others may be
+        distances[first] = self._measured(queries, query[first], row[first])
+        every = torch.arange(len(queries), device=row.device)
+        farthest = torch.zeros(len(queries), device=row.device)
+        farthest = farthest.scatter_reduce(0, query[first], distances[first], "amax").double()
+        limit = sieve.reach(farthest / self._rows.grid.step, every)
+        further = ~first & (sieve.squared <= limit[query])
+        distances[further] = self._measured(queries, query[further], row[further])
+        kept = first | further
+        query, distances, ids = query[kept], distances[kept], self._rows.ids[row[kept]]
+        far = self._rows.far
+        here = torch.from_numpy(np.ones(len(far), bool) if among is None else among.includes(far.cpu().numpy()))
+        there, other = torch.cartesian_prod(every, here.nonzero()[:, 0].to(every)).unbind(1)
+        distances = torch.cat([distances, euclidean(queries, there, self._rows.far_vectors, other)])
+        query, ids = torch.cat([query, there]), torch.cat([ids, far[other]])
+        order = ids.argsort()
+        running = Running(queries, k)
+        running.take(slice(0, len(queries)), query[order], distances[order], ids[order])
+        return running.neighbors()
+
+    def _measured(self, queries: Tensor, query: Tensor, row: Tensor) -> Tensor:
+        """Return the distances of pairs."""
+        parts = zip(query.split(PAIRS), row.split(PAIRS), strict=True)
+        every = torch.arange(PAIRS, device=row.device)
+        return torch.cat(
+            [euclidean(queries, one, self._rows.vectors(other), every[: len(one)]) for one, other in parts]
+        )

@@ -1,0 +1,31 @@
+import numpy as np
+import torch
+
+from lit_knn.database.index import Selection
+from lit_knn.database.index.coded_rows import CodedRows
+from lit_knn.distributed.partition import WHOLE, Partition
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_sifted_out_is_not_among_the_nearest(store, queries, monkeypatch):
+    monkeypatch.setattr("lit_knn.database.index.coded_rows.SAMPLE", 200)
+    coded = CodedRows(store, "late", WHOLE, CPU)
+    rows = store.features("late", np.arange(len(store)))
+    assert 0 < len(coded.far) < 1000
+    assert np.array_equal(coded.far_vectors.numpy(), rows[coded.far])
+    distances = np.linalg.norm(queries[:, None].astype(np.float64) - rows, axis=2)
+    for among in (None, Selection.of(np.random.default_rng(0).permutation(len(store))[:3000], len(store))):
+        sieve = coded.sift(torch.from_numpy(queries), 10, among)
+        allowed = np.arange(len(store)) if among is None else among.ids()
+        near = allowed[distances[:, allowed].argsort(axis=1)[:, :10]]  # (N, K)
+        found = [set(coded.ids[sieve.row[sieve.query == number]].tolist()) for number in range(len(queries))]
+        assert all(set(row.tolist()) - set(coded.far.tolist()) <= kept for row, kept in zip(near, found, strict=True))
+        assert sum(map(len, found)) < 0.1 * len(queries) * len(store)
+        assert set.union(*found) <= set(allowed.tolist())
+        assert np.array_equal(coded.vectors(sieve.row).numpy(), rows[coded.ids[sieve.row]])
+
+
+def test_a_share_may_have_no_rows(store, queries):
+    coded = CodedRows(store, "late", Partition(1, 30), CPU)
+    assert len(coded.ids) == len(coded.far) == len(coded.sift(torch.from_numpy(queries), 10, None).row) == 0

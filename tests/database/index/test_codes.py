@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from lit_knn.database.index.codes import Grid, Sieve, multiply, rotation, squares
+
+
+@pytest.mark.parametrize("dimension", [1, 8, 100])
+def test_a_rotation_keeps_distances(dimension):
+    turn = rotation(dimension).double()
+    assert torch.allclose(turn @ turn.T, torch.eye(dimension, dtype=torch.float64), atol=1e-6)
+    assert torch.equal(rotation(dimension), rotation(dimension))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e4])
+@pytest.mark.parametrize("dimension", [1, 5, 64])
+def test_vectors_are_no_farther_from_their_points_than_it_says(dimension, scale):
+    vectors = scale * torch.randn(500, dimension, generator=torch.Generator().manual_seed(0))
+    grid = Grid.over(vectors[:400])
+    codes, errors, beyond = grid.encode(vectors)
+    points = codes[:, :dimension].double() * grid.step @ torch.linalg.inv(grid.turn.double())
+    assert ((vectors.double() - points).norm(dim=1) <= errors * grid.step).all()
+    assert (errors[~beyond] <= dimension**0.5).all()
+    assert not beyond[:400].any()
+    assert codes.shape[1] % 8 == 0
+    assert not codes[:, dimension:].any()
+
+
+def test_what_the_grid_does_not_reach_is_said():
+    grid = Grid.over(torch.eye(3))
+    _, errors, beyond = grid.encode(torch.tensor([[0.0, 0, 0], [9, 9, 9]]))
+    assert beyond.tolist() == [False, True]
+    assert errors[1] * grid.step > 9
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.float64])
+def test_products_are_whole(dtype):
+    rows, queries = (torch.randint(-127, 128, shape, dtype=torch.int8) for shape in ((37, 64), (64, 8)))
+    found = torch.empty(37, 8, dtype=dtype)
+    multiply(rows, queries, out=found)
+    assert torch.equal(found.long(), rows.long() @ queries.long())
+    assert torch.equal(squares(rows).long(), rows.long().square().sum(dim=1))
+
+
+def sieve_of(monkeypatch, dtype, rows, queries, slack, k, most=10**6):
+    monkeypatch.setattr("lit_knn.database.index.codes.product_dtype", lambda device, dimension: dtype)
+    return Sieve(queries, torch.full((len(queries),), slack, dtype=torch.float64), k, most)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+@pytest.mark.parametrize("slack", [0.0, 20.0])
+def test_whatever_may_be_among_the_nearest_is_kept(dtype, slack, monkeypatch):
+    """In parts of any size; rows of zeros and copies among them."""
+    monkeypatch.setattr("lit_knn.database.index.codes.PENDING", 500)
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.integers(-127, 128, (700, 16)).astype(np.int8))
+    rows[100:110], rows[300:330] = 0, rows[400]
+    queries = torch.cat([rows[[5, 105, 401]], torch.full((2, 16), 127, dtype=torch.int8)])
+    sieve = sieve_of(monkeypatch, dtype, rows, queries, slack, k=7)
+    for tiles in ([range(3)], [range(690, 700), range(3, 60)], [range(60, 107), range(107, 690)]):
+        sieve.compare(rows, squares(rows), tiles)
+    sieve.tighten()
+    squared = (queries[:, None].double() - rows.double()).square().sum(dim=2)  # (N, M)
+    for number, row in enumerate(squared):
+        mine = sieve.query == number
+        limit = (row.sort().values[6].sqrt() + 2 * slack).square()
+        assert sorted(sieve.row[mine].tolist()) == (row <= limit * (1 + 1e-9)).nonzero()[:, 0].tolist()
+        assert torch.equal(sieve.squared[mine].double(), row[sieve.row[mine]])
+        assert sieve.squared[mine].tolist() == sorted(sieve.squared[mine].tolist())
+        assert sieve.rank[mine].tolist() == list(range(int(mine.sum())))
+    assert not sieve.crowded.any()
+
+
+def test_queries_with_too_many_rows_are_crowded(monkeypatch):
+    rows = torch.zeros(100, 8, dtype=torch.int8)
+    rows[:50] = torch.arange(50, dtype=torch.int8)[:, None]
+    queries = torch.tensor([[40] * 8, [0] * 8], dtype=torch.int8)
+    sieve = sieve_of(monkeypatch, torch.int32, rows, queries, 0.0, k=5, most=20)
+    sieve.compare(rows, squares(rows), [range(100)])
+    sieve.tighten()
+    assert sieve.crowded.tolist() == [False, True]
+    assert set(sieve.query.tolist()) == {0}
