@@ -41,6 +41,10 @@ class Randomness:
         within = f"{self.purpose} {self.draw}/" if self.purpose else ""
         return Randomness(self.seed, self.ids, within + purpose, draw)
 
+    def among(self, chosen: Tensor) -> Randomness:
+        """Return the streams of some of the images, ``(N,)`` bool, from their beginning."""
+        return Randomness(self.seed, self.ids[chosen.to(self.ids.device)], self.purpose, self.draw)
+
     def uniform(self, like: Tensor, *shape: int) -> Tensor:
         """Return numbers in [0, 1), ``(N, *shape)``: one per image by default; device and dtype of ``like``."""
         return self._each(lambda generator: torch.rand(shape, generator=generator)).to(like)

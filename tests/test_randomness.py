@@ -72,3 +72,10 @@ def test_ranges_types_and_lengths():
     assert integers.shape == (200, 4)
     assert integers.unique().tolist() == [0, 1, 2]
     torch.testing.assert_close(found.direction(like).flatten(1).norm(dim=1), torch.ones(200, dtype=torch.float64))
+
+
+def test_some_of_the_images_begin_again_with_their_own():
+    randomness = Randomness(1, torch.tensor([4, 5, 6]), "a", 2)
+    chosen = torch.tensor([False, True, True])
+    like = torch.zeros(3)
+    assert torch.equal(randomness.among(chosen).uniform(like), randomness.uniform(like)[chosen])

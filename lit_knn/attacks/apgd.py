@@ -62,6 +62,11 @@ class APGD(Attack):
             raise UserError(f"{self.name} has steps: {steps}, rho: {rho}; steps from 1 and rho in (0, 1] are accepted")
         self.steps, self.random_start, self.rho = steps, random_start, rho
 
+    @property
+    def run_passes(self) -> int:
+        """Those of all steps."""
+        return 2 * (self.steps + 1)
+
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Return the loop; all Δ share the random start."""
         image, at_image = attacked.image, self.starts_at_image(randomness)

@@ -64,6 +64,7 @@ class Attack(ABC):
     Attributes:
         gradient_free: Whether the attack uses values of the objective only, and never its gradient.
         random_start: Whether the first run, too, starts at random and not at the image.
+        one_search: Whether one search serves every Δ, so that they had better be asked for together.
 
     Raises:
         UserError: If ``restarts`` or ``seed`` is too small.
@@ -71,6 +72,7 @@ class Attack(ABC):
 
     gradient_free: bool = False
     random_start: bool = False
+    one_search: bool = False
 
     def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
         self.objective = objective or CrossEntropy()
@@ -82,6 +84,16 @@ class Attack(ABC):
             raise UserError(f"{self.name} has seed: {seed}; 0 or more is accepted")
         self.restarts = restarts
         self.seed = seed
+
+    @property
+    def passes(self) -> int:
+        """About how many passes of the network, forward or backward, an image costs at each Δ."""
+        return self.run_passes * self.restarts * self.objective.targets
+
+    @property
+    def run_passes(self) -> int:
+        """The same of one run on one target; an attack that does not say goes first in a cascade."""
+        return 1
 
     @property
     def starts_aside(self) -> bool:

@@ -61,6 +61,8 @@ class CWL2(Attack):
         image ends early. The constant that was enough is not tried once more at the end.
     """
 
+    one_search = True
+
     def __init__(
         self,
         *,
@@ -87,6 +89,11 @@ class CWL2(Attack):
         self.confidence = confidence
         self.steps, self.binary_search_steps = steps, binary_search_steps
         self.step_size, self.initial_constant = step_size, initial_constant
+
+    @property
+    def run_passes(self) -> int:
+        """Those of all steps for all constants."""
+        return 2 * self.steps * self.binary_search_steps
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Do the whole search."""

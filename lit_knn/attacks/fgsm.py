@@ -39,6 +39,11 @@ class FGSM(Attack):
         self.step: Step = require_step(step)
         self.random_start = random_start
 
+    @property
+    def run_passes(self) -> int:
+        """Those of the one gradient."""
+        return 2
+
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Take the one gradient."""
         beside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True)

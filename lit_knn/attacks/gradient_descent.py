@@ -77,6 +77,11 @@ class GradientDescent(Attack):
         self.random_start = random_start
         self.momentum, self.diversity = momentum, diversity
 
+    @property
+    def run_passes(self) -> int:
+        """Those of all steps."""
+        return 2 * self.steps
+
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Return the loop; all Δ share the random start and the draws of diverse inputs."""
         image, at_image = attacked.image, self.starts_at_image(randomness)

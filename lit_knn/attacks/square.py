@@ -24,10 +24,11 @@ class Square(Attack):
 
     Only values of the objective are asked for, so it may be the whole defense, search included. Each image is attacked
     on its own, and also after its answer is wrong: a larger margin is more likely to hold against a database other than
-    the attacker's. With ``enough``, an image stops there, and a batch ends when all of its images have.
+    the attacker's. With ``enough``, an image stops there and costs nothing more.
 
     Cost:
-        ``queries + 1`` forward passes (of the whole defense, with its search, for `DefenseMargin`) for each Δ and run.
+        ``queries + 1`` forward passes (of the whole defense, with its search, for `DefenseMargin`) for each Δ and run;
+        with ``enough`` as many as an image needs.
 
     Args:
         queries: Number of candidates evaluated after the first one.
@@ -67,40 +68,58 @@ class Square(Attack):
                 f"{self.name} has queries: {queries}, p_init: {p_init}; "
                 "queries from 1 and p_init in (0, 1] are accepted"
             )
+        if enough is not None and self.objective.targets > 1:
+            raise UserError(f"{self.name} stops at enough: {enough}, which takes an objective without targets")
         self.queries, self.p_init, self.enough = queries, p_init, enough
+
+    @property
+    def run_passes(self) -> int:
+        """One for each candidate."""
+        return self.queries + 1
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Draw the tiles and all windows, and return the search."""
-        image, enough = attacked.image, math.inf if self.enough is None else self.enough
+        image = attacked.image
         channels, height, width = image.shape[1:]
         start = _unit(tiles(randomness, image), (1, 2, 3))
-        draws = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
-
-        def value(candidate: Tensor) -> Tensor:
-            reached = objective(candidate)
-            attacked.note_finite(reached, f"the objective of {self.name}")
-            return reached
+        windows = randomness.uniform(image, self.queries, 5 + channels)  # (N, queries, 5 + 3)
 
         @torch.no_grad()
         def perturb(radius: Tensor) -> Tensor:
-            radius = column(radius)
+            target, score, draws, radius = attacked, objective, windows, column(radius)
             best = (image + radius * start).clamp(0, 1)
-            highest = value(best)
-            attacked.require_finite()  # before all queries are spent
-            for number, draw in enumerate(draws.unbind(dim=1)):
-                climbing = highest <= enough
-                if self.enough is not None and not climbing.any():
-                    break
+            highest = self._value(target, score, best)
+            target.require_finite()  # before all queries are spent
+            found, rows = best, torch.arange(len(image), device=image.device)
+            for number in range(self.queries):
+                if self.enough is not None:
+                    climbing = highest <= self.enough
+                    if not climbing.all():  # nothing is asked for those that have enough
+                        target.require_finite()
+                        found = found.index_copy(0, rows, best)
+                        rows, best, highest, radius, draws = (
+                            part[climbing] for part in (rows, best, highest, radius, draws)
+                        )
+                        target = target.among(climbing)
+                        score = self.objective.bind(target)
+                    if not len(rows):
+                        break
                 side = window_side(height, width, self.p_init * share(number / self.queries))
-                change = propose(best - image, radius, side, draw)
-                candidate = (image + radius * _unit(change, (1, 2, 3))).clamp(0, 1)
-                reached = value(candidate)
-                better = climbing & (reached >= highest)
+                change = propose(best - target.image, radius, side, draws[:, number])
+                candidate = (target.image + radius * _unit(change, (1, 2, 3))).clamp(0, 1)
+                reached = self._value(target, score, candidate)
+                better = reached >= highest
                 best = torch.where(column(better), candidate, best)
                 highest = torch.where(better, reached, highest)
-            return best
+            target.require_finite()
+            return found.index_copy(0, rows, best)
 
         return perturb
+
+    def _value(self, target: AttackTarget, score: Score, candidate: Tensor) -> Tensor:
+        reached = score(candidate)
+        target.note_finite(reached, f"the objective of {self.name}")
+        return reached
 
 
 def share(progress: float) -> float:

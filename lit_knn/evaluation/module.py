@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 
 from lit_knn.attacks import Attack, Attempt
@@ -20,16 +18,18 @@ from lit_knn.defenses import Defense, NoDefense, Requirements, Variant, most_nee
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.cache import ActivationCache, BatchKey
+from lit_knn.evaluation.cascade import Cascade, Stage, stages
+from lit_knn.evaluation.case_runner import CaseRunner
 from lit_knn.evaluation.cases import pair
 from lit_knn.evaluation.metrics import Tally
 from lit_knn.evaluation.observation import Observation, Observer
-from lit_knn.evaluation.provenance import CLEAN, run_origin
+from lit_knn.evaluation.provenance import run_origin
 from lit_knn.evaluation.readiness import joint_requirements, open_database
 from lit_knn.evaluation.run_context import context_of
 from lit_knn.evaluation.run_files import RunFiles
-from lit_knn.evaluation.sample_results import SampleResultFiles
+from lit_knn.evaluation.sample_results import SampleResultFiles, SampleResults
 from lit_knn.evaluation.scorers import scorers
-from lit_knn.evaluation.scoring import score
+from lit_knn.evaluation.scoring import Answers, answers, score
 from lit_knn.randomness import run_seed
 from lit_knn.report.results import Row
 from lit_knn.storage.fingerprint import Fingerprint
@@ -54,6 +54,8 @@ class Evaluation(pl.LightningModule):
         topk: A prediction counts as right if the true class is among the k largest scores; by default for k = 1 and, of
             more than five classes, 5.
         cache: Where the classifier's view of clean and attacked batches is kept; by default in the folder of the run.
+        cascade: Attack an image only while an answer to it stands, with the cheapest attack first; only the worst case
+            is known then, of k = 1 by default, and it is that of the full suite.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Evaluation(pl.LightningModule):
         database: Database | None = None,
         topk: list[int] | None = None,
         cache: ActivationCache | None = None,
+        cascade: bool = False,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -89,6 +92,7 @@ class Evaluation(pl.LightningModule):
             topk=self.topk,
         )
         self.cache = cache or ActivationCache()
+        self.cascade = cascade
         self.cases = pair(self.threats, attacks)
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
         self.results: list[Row] = []
@@ -152,16 +156,21 @@ class Evaluation(pl.LightningModule):
             self.classifier, self.threats, taps, first, self.data.preprocessing, layers=self.requirements.layers
         )
         if self._default_topk:
-            self.topk = [k for k in TOPK if k < num_classes]
+            self.topk = [k for k in TOPK[: 1 if self.cascade else None] if k < num_classes]
         validation.verify_topk(self.topk, num_classes)
         validation.verify_attackers(self.cases, self._surrogate_defenses, num_classes)
         self.warnings = randomized(self.defenses, self.classifier, first)
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
-        self.tally = Tally(cases, self.deltas, self.variants, self.topk).to(self.device)
+        self.tally = Tally(cases, self.deltas, self.variants, self.topk, cascade=self.cascade).to(self.device)
         self._context = context_of(self.trainer)
         self._scorers = scorers(self.defenses, self.views, run_seed())
         self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, run_seed())
         self._files = RunFiles.of(self, self._observer, self._context)
+        self._runner = CaseRunner(self, self._observer, self._files.cases, self._context.tell)
+        self._cascade = None
+        if self.cascade:
+            shape, steps = (len(self.cases), len(self.deltas)), stages(self.cases, len(self.deltas) - 1)
+            self._cascade = Cascade(steps, shape, self.data.batch_size, self._attack_stage, self._keep)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch and observe it, in every case at every Δ; then search, vote and count: now, or at the end.
@@ -172,32 +181,32 @@ class Evaluation(pl.LightningModule):
         image, label = batch["image"], batch["label"]
         key = BatchKey.of(image, label, batch["id"])
         with outside_networks(self.device):
-            observations = self._observe(key, image, label)
+            if self._cascade is not None:
+                clean = score(self._runner.clean(key, image), label, self._scorers, topk=self.topk, sizes=0)
+                self._cascade.add(image, label, key.ids, clean)
+                return
+            observations = self._runner.everything(key, image, label)
             if self._files.search is None:
                 self._score(key, label, observations)
             else:
                 deque(observations, maxlen=0)  # the cache has them
                 self._files.search.add(key, label)
 
-    def _observe(self, batch: BatchKey, image: Tensor, label: Tensor) -> Iterator[Observation]:
-        """Yield what is known of N queries ``(N, 3, H, W)``: clean, and then attacked in every case at every Δ > 0."""
-        columns = partial(self._observer.columns, batch.ids, image)
-        observation = partial(self._observer.observation, batch.ids)
-        clean = self._files.cases[CLEAN].observe(batch, image, [0.0], attack=partial(_leave, image), columns=columns)
-        yield from map(observation, clean)
-        for threat, attack in self.cases:
-            self._context.tell(f"{threat.name}: {attack.name}")
-            run = partial(self.attacked, threat, attack, image, label, batch.ids)
-            cached = self._files.cases[threat.name, attack.name]
-            attacked = cached.observe(batch, image, self.deltas[1:], attack=run, columns=columns)
-            yield from map(observation, attacked)
-
     def _score(self, batch: BatchKey, label: Tensor, observations: Iterable[Observation]) -> None:
         """Let every defense answer, which searches and votes; keep what becomes of each query, and count."""
         results = score(observations, label, self._scorers, topk=self.topk, sizes=len(self.deltas) - 1)
+        self._keep(batch.ids, results)
+
+    def _keep(self, ids: Tensor, results: SampleResults) -> None:
         if self._files.results is not None:
-            self._files.results.write(batch.ids, results)
-        self.tally.count(batch.ids, results)
+            self._files.results.write(ids, results)
+        self.tally.count(ids, results)
+
+    def _attack_stage(self, stage: Stage, image: Tensor, label: Tensor, ids: Tensor) -> Iterator[Answers]:
+        """Attack images ``(n, 3, H, W)`` of any batches in one stage of the cascade, and let every defense answer."""
+        batch, deltas = BatchKey.of(image, label, ids), [self.deltas[size] for size in stage.sizes]
+        for observation in self._runner.attacked(stage.case, batch, image, label, deltas):
+            yield answers(observation, label, self._scorers, self.topk)
 
     def attacked(
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
@@ -213,6 +222,9 @@ class Evaluation(pl.LightningModule):
         Raises:
             AuditError: If a query was left out or seen twice.
         """
+        if self._cascade is not None:
+            with outside_networks(self.device):
+                self._cascade.finish(self._context.pause)
         if self._files.search is not None:
             self._files.search.run(self.trainer, self._context)
             for batch, label, observations in self._files.search:
@@ -231,8 +243,3 @@ class Evaluation(pl.LightningModule):
         """Answer the callbacks of other processes."""
         if self.gallery is not None:
             self.gallery.finish()
-
-
-def _leave(image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
-    """Leave images ``(N, 3, H, W)`` as they are, as if that were an attack."""
-    return (Attempt(image, torch.zeros(len(image), dtype=torch.bool, device=image.device)) for _ in deltas)

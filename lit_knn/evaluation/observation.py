@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
 
+from lit_knn.attacks import Attempt
 from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.backbones import Classifier, at_least_float32
 from lit_knn.database import StoredGallery
 from lit_knn.database.index import Neighbors
 from lit_knn.defenses import Query, Seen
-from lit_knn.evaluation.cache import Columns
+from lit_knn.evaluation.cache import BatchKey, CachedCase, Columns
 from lit_knn.evaluation.scorers import Scorer
 from lit_knn.randomness import Randomness
 
@@ -86,6 +88,27 @@ class Observer:
         columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}
         columns |= {name: scorer(query).transpose(0, 1) for name, scorer in self._looking.items()}  # (N, V, C)
         return {name: at_least_float32(value.detach()) for name, value in columns.items()} | {"flat": flat}
+
+    def observe(
+        self,
+        cached: CachedCase,
+        batch: BatchKey,
+        image: Tensor,
+        deltas: Sequence[float],
+        attack: Callable[[Sequence[float]], Iterator[Attempt]],
+    ) -> Iterator[Observation]:
+        """Yield what is known of a batch ``(N, 3, H, W)`` in one case at each Δ; what is not known yet is attacked.
+
+        Args:
+            cached: What is known of the case.
+            batch: Which.
+            image: Clean, float in [0, 1].
+            deltas: Each Δ in [0, 1].
+            attack: Attacks the batch, lazily.
+        """
+        columns = partial(self.columns, batch.ids, image)
+        for found in cached.observe(batch, image, deltas, attack=attack, columns=columns):
+            yield self.observation(batch.ids, found)
 
     def observation(
         self, ids: Tensor, columns: Columns, neighbors: Sequence[Mapping[str, Neighbors]] | None = None

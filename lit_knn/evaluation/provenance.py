@@ -96,6 +96,7 @@ def run_origin(evaluation: Evaluation) -> Fingerprint:
         "lines": [str(variant) for variant in evaluation.variants],
         "cases": [[threat.name, attack.name] for threat, attack in evaluation.cases],
         "deltas": evaluation.deltas,
+        **({"suite": "a cascade"} if evaluation.cascade else {}),
         "topk": evaluation.topk,
         "queries": data.query_identity(),
         "batches": f"of {data.batch_size} queries",

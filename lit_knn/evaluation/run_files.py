@@ -55,7 +55,12 @@ class RunFiles(NamedTuple):
             return cls(cases)
         shape = len(evaluation.cases), len(evaluation.deltas), len(evaluation.variants), len(evaluation.topk)
         results, search = SampleResultFiles(folder / "sample_results", run, shape), None
-        if evaluation.needed and evaluation.gallery is not None and evaluation.gallery.reads_everything:
+        if (
+            evaluation.needed
+            and not evaluation.cascade
+            and evaluation.gallery is not None
+            and evaluation.gallery.reads_everything
+        ):
             cells = [
                 (known, delta)
                 for case, known in cases.items()

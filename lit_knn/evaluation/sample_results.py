@@ -53,13 +53,16 @@ class SampleResults(NamedTuple):
         return [self.hits, self.realized, self.realized_normalized]
 
     def worst_case(self) -> SampleResults:
-        """Return what becomes of each query when the attacker takes, for each variant, the case that breaks it.
+        """Return what becomes of each query when the attacker takes, for each variant, what breaks it.
+
+        What is within a ball is within each larger one: an answer that is wrong at one Δ, or for the clean image, is so
+        at each larger Δ.
 
         Returns:
-            One case, A = 1: a hit where no case breaks it, and the largest realized Δ.
+            One case, A = 1: a hit where no case breaks it at this Δ or a smaller one, and the largest realized Δ.
         """
         return self._replace(
-            hits=self.hits.all(dim=0, keepdim=True),
+            hits=self.hits.all(dim=0, keepdim=True).int().cummin(dim=1).values.bool(),
             realized=self.realized.amax(dim=0, keepdim=True),
             realized_normalized=self.realized_normalized.amax(dim=0, keepdim=True),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,36 @@ from lit_knn.evaluation.sample_results import SampleResults
 from lit_knn.evaluation.scorers import Scorer
 
 
+class Answers(NamedTuple):
+    """What N images, clean or attacked at one Δ, are taken for.
+
+    Attributes:
+        hits: ``(N, V, T)`` bool: does defense variant v have the true class among its top k?
+        realized: ``(N,)`` float32, Δ in pixels.
+        realized_normalized: ``(N,)`` float32, Δ in the classifier's normalized space.
+        flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
+    """
+
+    hits: Tensor
+    realized: Tensor
+    realized_normalized: Tensor
+    flat: Tensor
+
+
+def answers(observation: Observation, label: Tensor, scorers: Sequence[Scorer], topk: Sequence[int]) -> Answers:
+    """Let every defense answer, from as many databases as it is given.
+
+    Args:
+        observation: Of N queries.
+        label: ``(N,)`` int64.
+        scorers: Who answers; their variants are the V of the results.
+        topk: T numbers; an answer is right if the true class is among so many of the largest scores.
+    """
+    query, kept, realized, normalized, flat = observation
+    scores = [kept[scorer.column] if scorer.column else scorer(query) for scorer in scorers]
+    return Answers(hits(torch.cat(scores), label, topk), realized.float(), normalized.float(), flat)
+
+
 def score(
     observations: Iterable[Observation],
     label: Tensor,
@@ -24,27 +55,22 @@ def score(
     topk: Sequence[int],
     sizes: int,
 ) -> SampleResults:
-    """Let every defense answer, from as many databases as it is given.
+    """Return what becomes of N queries.
 
     Args:
-        observations: Of N queries: clean, and then in A cases, at every size of perturbation in each.
-        label: ``(N,)`` int64.
-        scorers: Who answers; their variants are the V of the results.
-        topk: T numbers; an answer is right if the true class is among so many of the largest scores.
+        observations: Of them: clean, and then in A cases, at every size of perturbation in each; of clean ones alone, A
+            is 1.
+        label: As of `answers`.
+        scorers: As of `answers`.
+        topk: As of `answers`.
         sizes: How many sizes of perturbation there are besides 0; E − 1.
     """
-
-    def answer(observation: Observation) -> tuple[Tensor, ...]:
-        query, kept, realized, normalized, flat = observation
-        scores = [kept[scorer.column] if scorer.column else scorer(query) for scorer in scorers]
-        return hits(torch.cat(scores), label, topk), realized.float(), normalized.float(), flat
-
     observations = iter(observations)
     query = (first := next(observations)).query
-    clean, *attacked = map(answer, chain([first], observations))
+    clean, *attacked = (answers(found, label, scorers, topk) for found in chain([first], observations))
     cases = [
         [torch.stack(parts) for parts in zip(clean, *attacked[start : start + sizes], strict=True)]  # (E, N, ...)
-        for start in range(0, len(attacked), sizes)
+        for start in range(0, max(1, len(attacked)), max(1, sizes))
     ]
     found, realized, normalized, flat = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
     needed = most_needed(scorer.defense for scorer in scorers)

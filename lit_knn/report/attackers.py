@@ -60,7 +60,10 @@ def condensed(record: Record) -> Record:
 
 def knows_defense(record: Record) -> bool:
     """Return whether any attacker of the run knows the defense."""
-    return any(found.adaptive for found in attackers(record))
+    found = attackers(record)
+    if any(one.title != "worst case" for one in found):
+        return any(one.adaptive for one in found)
+    return any(name.startswith("copy of ") for name in record.fingerprints)  # a cascade has no rows of single threats
 
 
 def _configured(record: Record) -> dict[str, bool]:

@@ -101,6 +101,19 @@ class AttackTarget:
         """Set the random streams of a copy that answers at random, and count its calls from 0."""
         self._randomness, self.calls = randomness, 0
 
+    def among(self, chosen: Tensor) -> AttackTarget:
+        """Return the target of some of the images, ``(N,)`` bool, whose streams of random numbers go on."""
+        part = AttackTarget(
+            self.model,
+            self.image[chosen],
+            self.label[chosen],
+            self.ids[chosen.to(self.ids.device)],
+            self.surrogate_defense,
+            self.highest,
+        )
+        part._randomness, part.calls = self._randomness.among(chosen), self.calls
+        return part
+
     def scores(self, image: Tensor) -> Tensor:
         """Return the copy's scores ``(N, C)``; a random copy draws new numbers at each call, never the defense's."""
         self.calls += 1

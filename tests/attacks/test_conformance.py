@@ -97,6 +97,18 @@ def test_it_says_what_it_costs(attack):
     assert "\n    Cost:\n" in type(attack).__doc__
 
 
+@each_attack
+def test_it_costs_about_the_passes_that_it_says(attack, network, digits):
+    counted = []
+
+    def model(image):
+        counted.append(2 if image.requires_grad else 1)  # forward, and then backward
+        return network(image)
+
+    next(attack(model, *(part[:4] for part in digits), [0.06]))
+    assert sum(counted) / 1.5 - 1 <= attack.passes <= sum(counted) * 1.5 + 1
+
+
 class _Double(nn.Module):
     """The network in float64, without changing the fixture."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import RandomNoise, Square
-from lit_knn.attacks.objectives import Margin, Objective, margin
+from lit_knn.attacks.objectives import Margin, Objective, TargetedDLR, margin
 from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.attacks.square import bump, propose, share, tiles, window_side
 from lit_knn.defenses import KNN, UW
@@ -250,3 +250,28 @@ def test_radii_differ_within_a_batch(network, digits):
     realized = norm(found - image)
     assert (realized <= radius(image, 0.1) * (1 + 1e-5)).all()
     assert realized.max() > 3 * realized.min()
+
+
+def test_an_image_that_has_enough_is_asked_for_no_more(network, digits):
+    asked = []
+
+    def model(image):
+        asked.append(len(image))
+        return network(image)
+
+    def attack(*rows):
+        asked.clear()
+        (found,) = Square(queries=60, objective=Margin(), enough=0.0)(model, *(part[[*rows]] for part in digits), [0.2])
+        return found, sum(asked)
+
+    together, passes = attack(*range(12))
+    assert asked == sorted(asked, reverse=True)
+    found, alone = zip(*(attack(row) for row in range(12)), strict=True)
+    assert passes == sum(alone)
+    assert min(alone) < max(alone) == 61  # one that never has enough: the first, and one for each of 60 queries
+    torch.testing.assert_close(together, torch.cat(found), rtol=0, atol=1e-5)
+
+
+def test_enough_takes_an_objective_without_targets():
+    with pytest.raises(UserError, match=r"enough: 0\.0, which takes an objective without targets"):
+        Square(objective=TargetedDLR(), enough=0.0)

@@ -107,3 +107,10 @@ def test_the_worst_case_keeps_only_what_no_case_breaks():
     worst = SampleResults(hits, realized, torch.ones(2, 1, 3), each, each, hits[..., 0, 0]).worst_case()
     assert worst.hits.flatten().tolist() == [True, False, False]
     assert worst.realized.flatten().tolist() == pytest.approx([0.2, 0.3, 0.2])
+
+
+def test_what_breaks_at_one_size_breaks_at_each_larger_one():
+    hits = torch.tensor([[[1, 0, 1], [1, 1, 1], [1, 1, 0]], [[1, 0, 1], [1, 0, 1], [0, 1, 1]]], dtype=torch.bool)
+    size = torch.zeros(2, 3, 3)
+    worst = SampleResults(hits[..., None, None], size, size, None, None, None).worst_case()  # hits (A, E, N, V, T)
+    assert worst.hits[0, ..., 0, 0].tolist() == [[True, False, True], [True, False, True], [False, False, False]]

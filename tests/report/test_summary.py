@@ -61,6 +61,13 @@ def test_a_black_box_of_another_name_does_not_know_the_defense_either():
     assert "do not know the defense" not in summary(record)
 
 
+def test_a_cascade_knows_the_defense_if_one_of_its_threats_does():
+    record = make_record(cases=[("all", "worst case")])
+    assert "do not know the defense" in summary(record)
+    fingerprints = {**record.fingerprints, "copy of white_box late": {}}
+    assert "do not know the defense" not in summary(dataclasses.replace(record, fingerprints=fingerprints))
+
+
 def test_the_delta_of_tables_is_that_of_the_worst_case():
     cases = [("gray_box", "PGD"), ("all", "worst case")]
     record = make_record(cases, deltas=(0.0, 0.02, 0.06))  # the undefended network falls below .5 at .02

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lit_knn.errors import UserError
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget, name_ids
 
 
@@ -53,3 +54,24 @@ def test_what_depends_on_the_clean_images_is_made_once_for_each_key(attack_targe
         return torch.tensor(next(made))
 
     assert [attack_target.once(key, make).item() for key in ("a", "a", "b", "a")] == [0, 0, 1, 0]
+
+
+def test_some_of_the_images_go_on_as_they_would_with_the_others(attack_target):
+    drawn = []
+
+    class Copy:
+        def scores(self, image, randomness):
+            drawn.append(randomness.uniform(image))
+            return image.flatten(1)
+
+    attack_target.surrogate_defense = Copy()
+    attack_target.draw_from(Randomness(3, attack_target.ids, "run", 2))
+    attack_target.scores(attack_target.image)
+    chosen = torch.tensor([True, False, True])
+    some = attack_target.among(chosen)
+    assert some.ids.tolist() == [7, 9]
+    torch.testing.assert_close(some.cross_entropy(some.image), attack_target.cross_entropy(attack_target.image)[chosen])
+    some.scores(some.image)
+    attack_target.scores(attack_target.image)
+    assert torch.equal(drawn[1], drawn[2][chosen])
+    assert not torch.equal(drawn[1], drawn[0][chosen])

@@ -19,6 +19,7 @@ class GradientMasking(Check):
     """
 
     name = "gradients are not masked"
+    of_single_attacks = True
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Compare both kinds of attack under each threat, for each variant that it attacks and Δ."""

@@ -21,6 +21,7 @@ class NoiseFloor(Check):
     """
 
     name = "noise is far weaker than attacks"
+    of_single_attacks = True
 
     def __init__(self, *, gap: float = 0.2) -> None:
         if not 0 < gap <= 1:

@@ -26,6 +26,7 @@ class ThreatOrder(Check):
     """
 
     name = "white box ≥ gray box ≥ black box"
+    of_single_attacks = True
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Compare the strongest attack of each level, for each variant and Δ."""

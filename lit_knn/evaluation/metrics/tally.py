@@ -28,6 +28,7 @@ class Tally(nn.Module):
         deltas: Sizes of perturbation, 0 included.
         variants: What the defenses answer.
         topk: Values of k, below C.
+        cascade: Whether only the worst case is known.
     """
 
     def __init__(
@@ -36,16 +37,19 @@ class Tally(nn.Module):
         deltas: Sequence[float],
         variants: Sequence[Variant],
         topk: Sequence[int],
+        *,
+        cascade: bool = False,
     ) -> None:
         super().__init__()
-        self._several = len(cases) > 1
-        self.accuracy = RobustAccuracy([*cases, WORST_CASE] if self._several else cases, deltas, variants, topk)
+        self._cascade, self._several = cascade, len(cases) > 1
+        counted = [WORST_CASE] if cascade else [*cases, WORST_CASE] if self._several else cases
+        self.accuracy = RobustAccuracy(counted, deltas, variants, topk)
         self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
 
     def count(self, ids: Tensor, results: SampleResults) -> None:
         """Count what became of the queries with these ids ``(N,)``, in every case and in the worst one."""
-        parts = results.cells
-        if self._several:
+        parts = results.worst_case().cells if self._cascade else results.cells
+        if self._several and not self._cascade:
             parts = [torch.cat(both) for both in zip(parts, results.worst_case().cells, strict=True)]
         self.accuracy.update(*parts)
         self.clean.update(results.right, results.stored)

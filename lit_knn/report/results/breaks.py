@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,18 @@ def write_breaks(
     deltas: Sequence[float],
     variants: Sequence[Variant],
 ) -> None:
-    """Write one row per query and Δ with, for each defense variant, the first case that breaks it.
+    """Write one row per query and Δ with, for each defense variant, the first case that breaks it at the smallest Δ.
 
     Args:
         path: Of the CSV.
         batches: Ids of N queries, and whether each answer is right, ``(A, E, N, V, T)``: the last axis is of top-k, the
             smallest k first, which alone decides.
         cases: Names (threat, attack) of the A cases.
-        deltas: The E budgets; 0 stands for the clean image, and is left out.
+        deltas: The E budgets, ascending; 0 stands for the clean image, and is left out.
         variants: The V lines of the results.
 
-    The cells are "" where no case breaks the answer, "clean" where it is wrong without any attack, and else
-    "threat: attack".
+    The cells are "" where no case breaks the answer at this Δ or a smaller one, "clean" where it is wrong without any
+    attack, and else "threat: attack".
     """
     names = [f"{threat}: {attack}" for threat, attack in cases]
     text = io.StringIO()
@@ -44,8 +45,10 @@ def write_breaks(
     for ids, hits in batches:
         broken = ~hits[..., 0]  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
-        first = broken.argmax(axis=0)  # (E, N, V), the lowest of those that break
-        cells = np.where(clean, "clean", np.where(broken.any(axis=0), np.array(names)[first], ""))  # (E, N, V)
+        known = np.array(["", *names])[np.where(broken.any(axis=0), broken.argmax(axis=0) + 1, 0)]  # (E, N, V)
+        for smaller, larger in pairwise(known):
+            np.copyto(larger, smaller, where=smaller != "")
+        cells = np.where(clean, "clean", known)
         for n, query in enumerate(ids):
             for delta, line in zip(deltas, cells[:, n], strict=True):
                 if delta > 0:

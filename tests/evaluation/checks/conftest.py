@@ -31,11 +31,11 @@ def rows(accuracies, *, n=500, attack="PGD", threat="gray_box", variant=NONE, to
     return made
 
 
-def evidence(rows, *, attacks=None, threats=None):
+def evidence(rows, *, attacks=None, threats=None, cascade=False):
     """Return what a check of results looks at."""
     return Evidence(
         rows,
-        SimpleNamespace(attacks=attacks or [PGD()], threats=threats or [GrayBox()]),
+        SimpleNamespace(attacks=attacks or [PGD()], threats=threats or [GrayBox()], cascade=cascade),
         *(NOTHING, NOTHING, NOTHING),
     )
 

@@ -27,3 +27,13 @@ def test_a_check_has_to_say_how():
 def test_no_check_changes_the_evidence_of_the_next():
     with pytest.raises(dataclasses.FrozenInstanceError):
         evidence([]).rows = []
+
+
+def test_a_cascade_has_no_single_attacks_to_compare():
+    several, single = Says("several"), Says("one")
+    several.of_single_attacks = True
+    skipped, asked = run_checks([several, single], evidence([], cascade=True))
+    assert skipped.verdict == "skipped"
+    assert "model.cascade to false" in skipped.sentence
+    assert asked == Finding("one", "pass", "0 rows")
+    assert run_checks([several], evidence([])) == [Finding("several", "pass", "0 rows")]

@@ -43,3 +43,11 @@ def test_several_cases_have_a_worst_one_of_each_image():
 
 def test_one_case_is_its_own_worst():
     assert counted(1) == {(*CASES[0], 0.0): 2, (*CASES[0], 0.1): 1}
+
+
+def test_a_cascade_counts_the_worst_case_only():
+    tally = Tally(CASES, [0.0, 0.1], [Variant("none")], [1], cascade=True)
+    tally.count(torch.tensor([3, 8]), results(2))
+    found = {(row["threat"], row["attack"], row["delta"]): row["correct"] for row in tally.accuracy.rows()}
+    assert found == {(*WORST_CASE, 0.0): 2, (*WORST_CASE, 0.1): 0}
+    assert len(tally.cautions(2)) == 3  # the two cases without a gradient are named all the same

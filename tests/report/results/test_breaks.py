@@ -48,3 +48,11 @@ def test_another_file(tmp_path, content, reason):
     (tmp_path / "breaks.csv").write_bytes(content)
     with pytest.raises(UserError, match=rf"breaks.csv is damaged \(.*{reason}.*\); remove the file"):
         read_breaks(tmp_path / "breaks.csv", 0.06)
+
+
+def test_what_broke_at_a_smaller_delta_is_named_at_the_larger_ones(tmp_path):
+    hits = np.ones((2, 4, 1, 1, 1), bool)  # (A, E, N, V, T)
+    hits[1, 1] = hits[0, 3] = False  # the second attack breaks at .02, the first only at .06
+    write_breaks(tmp_path / "breaks.csv", [([7], hits)], CASES, [0.0, 0.02, 0.04, 0.06], VARIANTS[:1])
+    with (tmp_path / "breaks.csv").open() as file:
+        assert [row[2] for row in csv.reader(file)] == ["none", *["white_box late: PGD-FS"] * 3]
