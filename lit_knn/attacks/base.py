@@ -9,10 +9,11 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lit_knn.attacks.inputs import verify_inputs
 from lit_knn.attacks.objectives import CrossEntropy, Objective, Score
-from lit_knn.attacks.perturbation import column, norm, normalized_l2, project, radius
+from lit_knn.attacks.perturbation import column, normalized_l2, project, radius
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget, name_ids
@@ -159,7 +160,7 @@ class Attack(ABC):
         surrogate_defense: SurrogateDefense | None = None,
     ) -> Iterator[Attempt]:
         """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient."""
-        _check(model, image, label, ids, deltas)
+        verify_inputs(model, image, label, ids, deltas)
         # a copy: no variant can move the ball's center
         attacked = AttackTarget(model, image.detach().clone(), label, ids, surrogate_defense, self.objective.highest)
         return self._attack(attacked, image.detach(), deltas)
@@ -233,25 +234,3 @@ class Attack(ABC):
                 f"{self.name} perturbed the images with id {name_ids(ids, outside)} by up to "
                 f"Δ = {float(realized.max()):.6g}, its budget is {delta:.6g}"
             )
-
-
-def _check(
-    model: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
-) -> None:
-    if torch.is_inference_mode_enabled() or image.is_inference() or label.is_inference():
-        raise UserError("attacks need gradients, which inference mode excludes: set Trainer(inference_mode=False)")
-    if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
-        raise UserError("the attacked model is in training mode, so attacking would change it: call model.eval()")
-    if wrong := [delta for delta in deltas if not 0 < delta <= 1]:
-        raise UserError(f"Δ of {', '.join(map(str, wrong))} is outside (0, 1]")
-    if image.ndim != 4 or image.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"images of {image.dtype} {tuple(image.shape)} given; float32 (N, 3, H, W) is accepted")
-    if label.shape != image.shape[:1] or ids.shape != image.shape[:1]:
-        raise UserError(f"{len(image)} images with {tuple(label.shape)} labels and {tuple(ids.shape)} ids given")
-    outside = ~((image >= 0) & (image <= 1)).flatten(1).all(dim=1)  # NaN is outside too
-    if outside.any():
-        raise UserError(f"the images with id {name_ids(ids, outside)} have pixels outside [0, 1] or NaN")
-    if (zero := norm(image) == 0).any():
-        raise UserError(f"the images with id {name_ids(ids, zero)} are zero everywhere: Δ is relative to their norm")
-    if (unknown := label < 0).any():
-        raise UserError(f"the images with id {name_ids(ids, unknown)} have no label: there is no loss to raise")
