@@ -52,6 +52,8 @@ class FMN(Attack):
         image can be changed by in [0, 1], as in the authors' code.
     """
 
+    one_search = True
+
     def __init__(
         self,
         *,
@@ -70,6 +72,11 @@ class FMN(Attack):
             )
         require_signed(self.name, self.objective)
         self.steps, self.step_size, self.gamma, self.confidence = steps, step_size, gamma, confidence
+
+    @property
+    def run_passes(self) -> int:
+        """Those of all steps."""
+        return 2 * self.steps
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Do the whole search."""
