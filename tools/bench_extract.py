@@ -1,7 +1,9 @@
-"""What extraction costs beside the bare network, target ≥ 0.90 of its images/s, and whether its memory stays constant.
+"""What extraction costs beside the bare network, target ≥ 1.00 of its images/s, and whether its memory stays constant.
 
     OMP_NUM_THREADS=1 python tools/bench_extract.py --clock cpu
     python tools/bench_extract.py --only memory
+    OMP_NUM_THREADS=1 python tools/bench_extract.py --clock cpu --only rate --network my_networks.py:resnet56 \
+        --size 32 --photograph 32 32 --images 2048 --batch 64 --taps layer1.8.add layer2.8.add layer3.8.add
 
 Rate: `Extraction`, the pass that writes the store, in its Trainer: it reads JPEGs from tar shards, decodes, resizes,
 crops, taps, projects and writes. The base is the slower of its two limits: reading and decoding alone, and the
@@ -36,7 +38,6 @@ from lit_knn.database.building.fitting import Fitting, MomentFiles, remove_momen
 from lit_knn.distributed.partition import Partition
 from lit_knn.engine.trainer import EvalTrainer
 
-PHOTOGRAPH = (500, 375)  # pixels, the median of ImageNet
 DIFFERENT = 64  # images; the others repeat them under other names
 
 
@@ -60,7 +61,7 @@ def write_shards(folder: Path, *, images: int, sides: tuple[int, int], shard_siz
 def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
     """Compare images per second of both passes and of reading alone with those of the bare network."""
     device = torch.device(options.device)
-    source = write_shards(folder, images=options.images, sides=PHOTOGRAPH, shard_size=options.shard_size)
+    source = write_shards(folder, images=options.images, sides=tuple(options.photograph), shard_size=options.shard_size)
     data = ImageData(
         queries=source,
         database=source,
@@ -68,7 +69,7 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
         batch_size=options.batch,
         num_workers=options.workers,
     )
-    classifier = Classifier(network=options.network).to(device)
+    classifier, bare = (Classifier(network=options.network, fold=fold).to(device) for fold in (True, False))
     database = Database(path=folder / "database", taps=[Tap(layer, pool=1) for layer in options.taps])
     shards = range(len(source.shard_names()))
     files = MomentFiles(database, classifier, data)
@@ -101,17 +102,17 @@ def rate(options: argparse.Namespace, folder: Path) -> list[Line]:
     @torch.no_grad()
     def forward() -> None:
         for image in batches:
-            classifier(image.float() / 255)
+            bare(image.float() / 255)
 
     rates = [
         [options.images / second for second in seconds] for seconds in in_turn(options, extract, fit, read, forward)
     ]
-    extraction, fitting, reading, bare = rates
-    limit = list(map(min, reading, bare))
+    extraction, fitting, reading, passing = rates
+    limit = list(map(min, reading, passing))
     return [
-        Line("extraction / slower of reading and forward pass", "images/s", extraction, limit, Target(low=0.9)),
+        Line("extraction / slower of reading and forward pass", "images/s", extraction, limit, Target(low=1.0)),
         Line("fitting PCA / the same", "images/s", fitting, limit),
-        Line("reading alone / bare forward pass", "images/s", reading, bare),
+        Line("reading alone / bare forward pass", "images/s", reading, passing),
     ]
 
 
@@ -151,7 +152,9 @@ def main(args: list[str] | None = None) -> None:
     group = options.add_argument_group("rate")
     group.add_argument("--network", default="torchvision/resnet50", help="as model.classifier.network")
     group.add_argument("--taps", nargs="+", default=["layer1.2.add", "layer3.5.add", "layer4.0.add"])
-    group.add_argument("--size", type=int, default=224, help="side of what the network sees; JPEGs have 500 × 375")
+    group.add_argument("--size", type=int, default=224, help="side of what the network sees")
+    pixels = "width and height of the JPEGs; by default the median of ImageNet"
+    group.add_argument("--photograph", type=int, nargs=2, default=[500, 375], help=pixels)
     group.add_argument("--images", type=int, default=64)
     group.add_argument("--batch", type=int, default=8, help="images at a time; PCA sees the first ones twice")
     group.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")

@@ -19,7 +19,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
 @pytest.mark.parametrize(
     ("script", "options", "targets"),
     [
-        ("bench_attack", ["--size", "32", "--batch", "1"], [True, True, True, False, True]),
+        ("bench_attack", ["--size", "32", "--batch", "1"], [True, True, True, False, False, False, True]),
         (
             "bench_pca",
             ["--rows", "256", "--block", "64", "--dimensions", "32", "--components", "4", *_WIDE],
