@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, final
 import torch
 from torch import Tensor, nn
 
+from lit_knn.backbones.frozen import FrozenNetwork
 from lit_knn.backbones.listing import Layer, layers
 from lit_knn.backbones.loading import load_weights
 from lit_knn.backbones.networks import build, require_values
-from lit_knn.backbones.outputs import logits_of
 from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
-from lit_knn.backbones.preparation import has_random_weights, normalization, own_preparation
+from lit_knn.backbones.preparation import cautions, normalization, own_preparation
 from lit_knn.backbones.state_hash import state_hash
-from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Change, Tap
 from lit_knn.backbones.user_code import user_code
 from lit_knn.storage.description import architecture
@@ -47,6 +46,9 @@ class Classifier(nn.Module):
         output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of
             an attribute; by default it returns nothing else.
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
+        fold: Compute each BatchNorm as part of the convolution before it, where a first batch shows that this is the
+            network to half of the digits: faster, with other last digits.
+        compile: Let PyTorch compile what attacks climb, for a GPU; the first batches take minutes.
         name: What tables and figures call it; by default the last part of ``network``.
 
     Attributes:
@@ -67,6 +69,8 @@ class Classifier(nn.Module):
         std: Sequence[float] | None = None,
         output: str | int | None = None,
         channels_last: bool = True,
+        fold: bool = True,
+        compile: bool = False,
         name: str = "",
     ) -> None:
         super().__init__()
@@ -75,20 +79,13 @@ class Classifier(nn.Module):
         arguments = arguments or {}
         self.network = build(network, arguments).float()  # what it reads, and is attacked with, is float32
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it
-        if weights is not None or weights_key is not None:
+        if loaded := weights is not None or weights_key is not None:
             load_weights(self.network, weights, weights_key)
-        elif has_random_weights(network, arguments):
-            self._warn(
-                f"network {self.name} has random weights, and no number of it means anything: give "
-                "model.classifier.weights a file, or the library's own in model.classifier.arguments"
-            )
         require_values(self.network, self.name)
         self._own = own_preparation(network, arguments, self.network)
-        if self._own is None and (mean is None or std is None):
-            self._warn(
-                f"network {self.name} does not say how its images are normalized, and ImageNet's mean and std are "
-                "taken: set model.classifier.mean and std to those that it was trained with"
-            )
+        normalized = self._own is not None or (mean is not None and std is not None)
+        for caution in cautions(network, arguments, loaded=loaded, normalized=normalized):
+            self._warn(f"network {self.name} {caution}")
         rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
         flat = rank <= 4  # a network of images, not of volumes
         self._layout = torch.channels_last if channels_last and flat else torch.contiguous_format
@@ -100,13 +97,13 @@ class Classifier(nn.Module):
         self.precision = "32-true"
         self.requires_grad_(False).eval()
         self._output = output
-        self._tapping = Tapping(self.network, output)
+        self._frozen = FrozenNetwork(self.network, output, name=self.name, fold=fold, compile=compile)
         self.num_classes: int | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
         with self._computing(image):
-            return at_least_float32(logits_of(self.network(self._input(image)), self._output, image))
+            return at_least_float32(self._frozen.logits(self._input(image)))
 
     def examine(
         self,
@@ -116,10 +113,10 @@ class Classifier(nn.Module):
         *,
         layers: Sequence[str] = (),
     ) -> None:
-        """Hold what is measured to the network itself, on a first batch: three forward passes at most, and one a layer.
+        """Hold what is measured to the network itself, on a first batch: five forward passes at most, and one a layer.
 
-        Logits and activations come from the network's graph only if they are those of the network, with the random
-        numbers that it draws. Generators of random numbers are left as they were.
+        Logits and activations come from the network's graph, and from folded layers, only if they are those of the
+        network, with the random numbers that it draws. Generators of random numbers are left as they were.
 
         Args:
             image: ``(N, 3, H, W)`` float32 in [0, 1]; the same in all processes.
@@ -131,12 +128,15 @@ class Classifier(nn.Module):
         Raises:
             UserError: If the network does not return logits ``(N, C)``, or there is no such layer.
         """
-        known = self._tapping.objection
+        self._frozen.examined.clear()  # what was read before is no part of this: it decides what is folded
+        self._examine(image, taps, preprocessing, layers)
+
+    def _examine(
+        self, image: Tensor, taps: Sequence[Tap], preprocessing: Preprocessing | None, layers: Sequence[str]
+    ) -> None:
         with self._computing(image):
-            found = self._tapping.examine(self._input(image), taps, layers)
+            found = self._frozen.examine(self._input(image), taps, layers)
         self.num_classes = found.num_classes
-        if (why := self._tapping.objection) != known:
-            log.info("network %s is tapped at its modules and not in its graph: %s", self.name, why)
         for caution in found.cautions():
             self._warn(f"network {self.name} {caution}")
         if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
@@ -155,8 +155,8 @@ class Classifier(nn.Module):
             return layers(self.network, self._input(image), self._output)
 
     def _examine_new(self, image: Tensor, taps: Sequence[Tap] = (), layers: Sequence[str] = ()) -> None:
-        if not self._tapping.examined.issuperset([*taps, *map(Tap, layers)]):
-            self.examine(image, taps, layers=layers)
+        if not self._frozen.examined.issuperset([*taps, *map(Tap, layers)]):
+            self._examine(image, taps, None, layers)
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
@@ -182,7 +182,7 @@ class Classifier(nn.Module):
         """
         self._examine_new(image, taps)
         with self._computing(image):
-            logits, pooled = self._tapping.tapped(self._input(image), taps)
+            logits, pooled = self._frozen.tapped(self._input(image), taps)
         return at_least_float32(logits), pooled
 
     def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
@@ -194,7 +194,7 @@ class Classifier(nn.Module):
         """
         self._examine_new(image, taps)
         with self._computing(image):
-            return self._tapping.activations(self._input(image), taps)
+            return self._frozen.activations(self._input(image), taps)
 
     def resume(self, image: Tensor, layer: str, change: Change) -> Tensor:
         """Return the logits ``(N, C)`` that the network comes to from a layer on, with another activation there.
@@ -211,7 +211,7 @@ class Classifier(nn.Module):
         """
         self._examine_new(image, layers=[layer])
         with self._computing(image):
-            return at_least_float32(self._tapping.resumed(self._input(image), layer, change))
+            return at_least_float32(self._frozen.resumed(self._input(image), layer, change))
 
     @contextmanager
     def _computing(self, image: Tensor) -> Iterator[None]:
@@ -227,7 +227,7 @@ class Classifier(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast; buffers are replaced, which a graph would not notice."""
-        self._tapping.forget()
+        self._frozen.forget()
         super()._apply(fn, recurse)
         return self
 

@@ -107,6 +107,27 @@ def examine(
     return Examination(read.logits.shape[1], randomized, alone, probabilities, objection)
 
 
+def difference(
+    network: nn.Module, other: nn.Module, image: Tensor, taps: Sequence[Tap], output: str | int | None
+) -> str:
+    """Return why another network is not the same on a batch, in words; empty if it is, to half of the digits.
+
+    Args:
+        network: In evaluation mode.
+        other: Has the modules of the taps.
+        image: ``(N, 3, H, W)``, normalized.
+        taps: Those that are modules are compared, too.
+        output: Where the logits are.
+    """
+    start, modules = RandomState(image.device), modules_by_tap(network, [tap.layer for tap in taps])
+    tapped = [tap for tap in taps if tap.layer in modules]
+    expected = _run(hooked(network, tapped, output), image, start)
+    try:
+        return _objection(_run(hooked(other, tapped, output), image, start), expected)
+    except Exception as error:  # noqa: BLE001 - a network's own code may see that it is another one
+        return f"it raises {first_line(error)}"
+
+
 def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
     """Return whether two results are the same to half of the digits of a dtype, by the largest of ``expected``.
 

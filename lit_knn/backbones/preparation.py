@@ -73,6 +73,27 @@ def own_preparation(network: str, arguments: dict[str, Any], built: nn.Module) -
     return None
 
 
+def cautions(network: str, arguments: dict[str, Any], *, loaded: bool, normalized: bool) -> Iterator[str]:
+    """Yield what to know before the numbers of a network are believed, as sentences that lack who.
+
+    Args:
+        network: As `build` takes it.
+        arguments: As `build` takes them.
+        loaded: Whether it has its weights from a file.
+        normalized: Whether anybody says how its images are normalized.
+    """
+    if not loaded and has_random_weights(network, arguments):
+        yield (
+            "has random weights, and no number of it means anything: give model.classifier.weights a file, or the "
+            "library's own in model.classifier.arguments"
+        )
+    if not normalized:
+        yield (
+            "does not say how its images are normalized, and ImageNet's mean and std are taken: set "
+            "model.classifier.mean and std to those that it was trained with"
+        )
+
+
 def has_random_weights(network: str, arguments: dict[str, Any]) -> bool:
     """Return whether a network of torchvision or timm is built without any of its weights."""
     return any(

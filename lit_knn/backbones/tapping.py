@@ -22,19 +22,24 @@ class Tapping:
         output: Where its logits are, as `logits_of` takes it.
 
     Attributes:
+        network: The same.
         examined: What has been held to the network.
         objection: Why the network's graph is not used, in words; empty while it is.
+        graph: What has been recorded of the network, once a batch has shown that it is the network.
     """
 
     def __init__(self, network: nn.Module, output: str | int | None = None) -> None:
-        self._network, self._output = network, output
+        self.network, self._output = network, output
         self._trace: Trace | None = None
         self._readers: dict[tuple[tuple[Tap, ...], bool], TappedNetwork] = {}
         self._resumed: dict[str, ResumedNetwork] = {}
         self.examined: set[Tap] = set()
         self.objection = ""
+        self.graph: Trace | None = None
 
-    def examine(self, image: Tensor, taps: Sequence[Tap], layers: Sequence[str] = ()) -> Examination:
+    def examine(
+        self, image: Tensor, taps: Sequence[Tap], layers: Sequence[str] = (), *, untapped: bool = False
+    ) -> Examination:
         """Hold the graph to the network on a batch; where it is another one, modules are tapped from now on.
 
         Generators of random numbers are left as they were.
@@ -43,13 +48,16 @@ class Tapping:
             image: ``(N, 3, H, W)`` normalized.
             taps: What will be read.
             layers: Where the network will be resumed; one more pass for each.
+            untapped: Hold the graph to the network even where nothing is read.
 
         Raises:
             UserError: If a layer does not exist, the network does not return logits, or taps have no activations.
         """
         used = [*taps, *map(Tap, layers)]
         with RandomState(image.device):
-            found = examine(self._network, self._source(used), image, taps, self._output)
+            trace = self._source(used) if used or not untapped else self._traced()
+            found = examine(self.network, trace, image, taps, self._output)
+            self.graph = None if found.objection else trace
             if found.objection:
                 self.objection = found.objection
                 self.forget()
@@ -78,13 +86,13 @@ class Tapping:
         if layer not in self._resumed:
             trace = self._source([tap])
             self._resumed[layer] = (
-                resumed(self._network, layer, self._output) if trace is None else trace.resumed(layer, self._output)
+                resumed(self.network, layer, self._output) if trace is None else trace.resumed(layer, self._output)
             )
         return self._resumed[layer](image, change)
 
     def forget(self) -> None:
         """Record the graph again when next asked: the network's tensors were replaced, or it is not the network."""
-        self._trace = None
+        self._trace = self.graph = None
         self._readers.clear()
         self._resumed.clear()
 
@@ -93,7 +101,7 @@ class Tapping:
         if key not in self._readers:
             trace = self._source(taps)
             self._readers[key] = (
-                hooked(self._network, taps, self._output)
+                hooked(self.network, taps, self._output)
                 if trace is None
                 else trace.tapped(taps, self._output, logits=logits)
             )
@@ -107,13 +115,13 @@ class Tapping:
         """
         if (trace := self._traced()) is None:
             return None
-        self.objection = examine(self._network, trace, image, [], self._output).objection
+        self.objection = examine(self.network, trace, image, [], self._output).objection
         return None if self.objection else trace
 
     def _traced(self) -> Trace | None:
         if self._trace is None and not self.objection:
             try:
-                self._trace = Trace(self._network)
+                self._trace = Trace(self.network)
             except Exception as error:  # noqa: BLE001 - Python control flow on tensors may fail with anything
                 self.objection = f"it cannot be traced ({first_line(error)})"
         return self._trace
@@ -124,10 +132,10 @@ class Tapping:
             return None
         trace = self._traced()
         nodes = {} if trace is None else trace.nodes
-        modules = modules_by_tap(self._network, [tap.layer for tap in taps])
+        modules = modules_by_tap(self.network, [tap.layer for tap in taps])
         if all(tap.layer in nodes for tap in taps):
             return trace
-        known = [*nodes, *(name for name, _ in self._network.named_modules() if name and name not in nodes)]
+        known = [*nodes, *(name for name, _ in self.network.named_modules() if name and name not in nodes)]
         why = f" among its modules, and its graph cannot be used: {self.objection}" if self.objection else ""
         for tap in taps:
             if tap.layer not in modules and tap.layer not in nodes:

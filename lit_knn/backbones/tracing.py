@@ -29,6 +29,7 @@ class Trace:
             parameters and buffers with the record.
 
     Attributes:
+        graph: What is done, in order; modules are below ``network``.
         nodes: By name: of a function as torchvision calls it; of a module its own, for what it returned at its first
             call, and with ``_1``, ``_2`` for those at later ones.
 
@@ -37,14 +38,13 @@ class Trace:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
         tracer = _Tracer()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns about every shape a network looks at
-            self._graph = tracer.trace(_OneInput(copy.deepcopy(network, tensors)).eval())
+            self.graph = tracer.trace(_OneInput(sharing_copy(network)).eval())
         self._root = tracer.root
         given = next(iter(inspect.signature(network.forward).parameters), "")
-        self.nodes: dict[str, fx.Node] = {given: next(iter(self._graph.nodes))}
+        self.nodes: dict[str, fx.Node] = {given: next(iter(self.graph.nodes))}
         for node, name in tracer.node_to_qualname.items():
             if node.op in ("call_function", "call_method"):
                 self.nodes[name.removeprefix("network.")] = node
@@ -57,7 +57,7 @@ class Trace:
 
     def module(self) -> fx.GraphModule:
         """Return the whole record, which gives what the network gives."""
-        return fx.GraphModule(self._root, self._graph)
+        return fx.GraphModule(self._root, self.graph)
 
     def tapped(self, taps: Sequence[Tap], output: str | int | None, *, logits: bool = True) -> TappedNetwork:
         """Return a function that gives the logits and every pooled tap in one forward pass.
@@ -75,9 +75,9 @@ class Trace:
         for tap in taps:
             waiting.setdefault(self.nodes[tap.layer], []).append(tap)
         graph, copies, pooled = fx.Graph(), dict[fx.Node, fx.Node](), dict[str, fx.Node]()
-        image = next(iter(self._graph.nodes))
+        image = next(iter(self.graph.nodes))
         result: Any = None
-        for node in self._graph.nodes:
+        for node in self.graph.nodes:
             # A beginning, and none of it left out: what seems to be unused may have changed a tensor in place.
             if node.op == "output":
                 result = fx.node.map_arg(node.args[0], copies.__getitem__)
@@ -105,7 +105,7 @@ class Trace:
         graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
         image = graph.placeholder("image")
         change = graph.placeholder("change")
-        for node in self._graph.nodes:
+        for node in self.graph.nodes:
             if node.op == "output":
                 result = fx.node.map_arg(node.args[0], copies.__getitem__)
                 graph.output(graph.call_function(logits_of, (result, output, image)))
@@ -114,6 +114,11 @@ class Trace:
             if node is self.nodes[layer]:
                 copies[node] = graph.call_function(changed, (copies[node], change, layer))
         return fx.GraphModule(self._root, graph)
+
+
+def sharing_copy(network: nn.Module) -> nn.Module:
+    """Return a copy of a network that shares its parameters and buffers."""
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())})
 
 
 class _OneInput(nn.Module):

@@ -5,6 +5,7 @@ from torch import nn
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.errors import UserError
 from tests.backbones import own_networks as own
+from tests.conftest import NETWORK
 
 FILE = """
 from torch import nn
@@ -227,6 +228,22 @@ def test_what_no_tensor_holds_is_in_the_fingerprint(tmp_path):
 
     assert fingerprint([1, {"a": 2}]) == fingerprint([1, {"a": 2}])
     assert len({fingerprint(1), fingerprint([1, {"a": 2}]), fingerprint([1, {"a": 3}]), fingerprint(1, output=0)}) == 4
+
+
+def test_what_was_read_before_decides_nothing():
+    """A test that has built its database itself answers as one that finds it."""
+    classifier, image = Classifier(**NETWORK), torch.rand(9, 3, 8, 8)
+    classifier.examine(image)
+    expected = classifier(image)
+    classifier.tapped(image, [Tap("conv1"), Tap("layer1.0.conv2")])
+    assert not torch.equal(classifier(image), expected)  # their BatchNorms are computed
+    classifier.examine(image)
+    assert torch.equal(classifier(image), expected)
+    as_it_is = Classifier(**NETWORK, fold=False)
+    as_it_is.examine(image)
+    assert torch.equal(as_it_is(image), as_it_is.network(as_it_is.normalize(image)))
+    assert as_it_is.fingerprint() == classifier.fingerprint()
+    assert classifier.state_dict().keys() == as_it_is.state_dict().keys()
 
 
 def test_a_refusal_of_what_a_network_does_names_it():

@@ -31,9 +31,10 @@ def mixed():
     return classifier
 
 
-def test_the_network_alone_is_cast(classifier, mixed, image):
+def test_the_network_alone_is_cast(classifier, image):
     """The reference casts the bare network, and pools what a hook has seen in float64."""
-    seen = []
+    seen, mixed = [], Classifier(**NETWORK, fold=False)
+    set_precision(mixed, "bf16-mixed")
     handle = classifier.network.layer2[1].conv2.register_forward_hook(lambda *call: seen.append(call[-1]))
     with torch.autocast("cpu", torch.bfloat16):
         expected = classifier.network(classifier.normalize(image))

@@ -108,7 +108,7 @@ def test_rows_are_those_of_a_plain_loop(database, classifier, data):
         block.bn3.register_forward_hook(lambda _m, _i, out: maps.__setitem__("main", out.clone())),
         block.shortcut.register_forward_hook(lambda _m, _i, out: maps.__setitem__("shortcut", out.clone())),
     ]
-    classifier(image)
+    classifier.network(classifier.normalize(image))
     for handle in handles:
         handle.remove()
     pooled = pool(maps["main"] + maps["shortcut"], 2).double().numpy()
