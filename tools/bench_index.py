@@ -2,6 +2,7 @@
 
     python tools/bench_index.py --only speed     # IVF / Flat at recall@50 ≥ 0.95, target ≥ 20 ×; bytes of a binary row
     OMP_NUM_THREADS=1 python tools/bench_index.py --only sharded   # two processes / one with two threads, target ≤ 1.15
+    python tools/bench_index.py --only resident  # Resident / Flat ≤ 0.45; half of the rows / all ≤ 0.6; memory ≤ 1.1
     python tools/bench_index.py --only codes     # recall of each code, where every list is read
 
 Rows are synthetic: clusters with a power-law spectrum, so that recalls rank methods and predict nothing; with
@@ -27,7 +28,7 @@ import torch.multiprocessing
 from bench import Line, Target, in_turn, parser, report
 from numpy.typing import NDArray
 
-from lit_knn.database.index import Binary, Faiss, Index, Scan, Sharded
+from lit_knn.database.index import Binary, Faiss, Index, OpenIndex, Resident, Scan, Selection, Sharded
 from lit_knn.database.index.plan import CODES
 from lit_knn.database.index.recall import Truth
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
@@ -120,6 +121,38 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
     return lines
 
 
+def resident(options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Compare the seconds of exact searches in memory with those of Flat, and the memory with that of the features."""
+    rows = features(options.rows + options.queries, options.dimension)
+    queries, store = rows[options.rows :].copy(), store_of(folder / "floats", rows[: options.rows])
+    del rows
+    flat = Faiss(device=options.device)
+    flat.build(store, "tap", folder / "flat")
+    found, before = flat.open(store, "tap", folder / "flat"), _anonymous()
+    held = Resident(device=options.device).open(store, "tap", folder)
+    half = Selection.of(np.random.default_rng(0).permutation(options.rows)[: options.rows // 2], options.rows)
+    held.search(queries[: options.batch], K, half)
+    taken = _anonymous() - before
+
+    def search(index: OpenIndex, among: Selection | None = None) -> Callable[[], object]:
+        starts = range(0, len(queries), options.batch)
+        return lambda: [index.search(queries[start : start + options.batch], K, among) for start in starts]
+
+    base, every, part = in_turn(options, search(found), search(held), search(held, half))
+    size = options.rows * options.dimension * 2 / 2**20
+    return [
+        Line("Resident / Flat", "s", every, base, Target(high=0.45)),
+        Line("half of the rows / all", "s", part, every, Target(high=0.6)),
+        Line("memory of its own / float16 features", "MiB", [taken], [size], Target(high=1.1)),
+    ]
+
+
+def _anonymous() -> float:
+    """Return the memory of this process in MiB that is no file's (Linux only)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
 def codes(options: argparse.Namespace, folder: Path) -> list[Line]:
     """Compare what each code finds, where all lists are read, with exact search."""
     if options.store:
@@ -181,6 +214,7 @@ def _search(rank: int, processes: int, port: int, folder: Path, batch: int) -> N
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], list[Line]]] = {
     "speed": speed,
+    "resident": resident,
     "sharded": sharded,
     "codes": codes,
 }

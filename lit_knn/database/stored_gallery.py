@@ -74,6 +74,10 @@ class StoredGallery(Gallery):
                 index.rehearse(among)
         return [replace(self, among=found.get(window)) for window in windows]
 
+    def resident(self) -> StoredGallery:
+        """Return the same rows for search in a loop: see `OpenIndex.resident`."""
+        return replace(self, indexes={tap: index.resident for tap, index in self.indexes.items()})
+
     def identity(self) -> Fingerprint:
         """Return what an answer depends on, besides the classifier that the store was made with."""
         return {

@@ -93,7 +93,8 @@ class WhiteBox(Threat):
             raise UserError(
                 f"WhiteBox shares {shared:,} rows with the defense, which has {theirs:,}: lower rows or overlap"
             )
-        return SurrogateDefense(defended, self.defense, gallery.view(theirs - shared, theirs - shared + rows))
+        view = gallery.view(theirs - shared, theirs - shared + rows)
+        return SurrogateDefense(defended, self.defense, view.resident())
 
 
 def _headline(defense: KNN, tap: str) -> KNN:

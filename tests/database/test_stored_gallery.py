@@ -123,3 +123,15 @@ def test_images_of_rows_come_back(gallery, data):
     for found, id in zip(images.flatten(0, 1), ids.ravel(), strict=True):
         expected = np.asarray(source.read(int(id)).image).transpose(2, 0, 1) / 255
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+
+
+def test_for_a_loop_views_share_the_rows_that_are_held(gallery, features, monkeypatch):
+    """And are told from nothing else: what they find is the same."""
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)
+    views = [gallery.view(0, 500), gallery.view(300, 900)]
+    held = [view.resident() for view in views]
+    for one, other in zip(views, held, strict=True):
+        assert one.identity() == other.identity()
+        for tap, rows in features.items():
+            assert np.array_equal(one.search(tap, rows, 7).ids, other.search(tap, rows, 7).ids)
+            assert other.indexes[tap].searcher is held[0].indexes[tap].searcher is not one.indexes[tap].searcher

@@ -123,3 +123,10 @@ def test_rows_that_do_not_exist_are_refused(views):
         views(theirs=600, rows=800, overlap=0.0)
     with pytest.raises(UserError, match=r"but it has 1,297"):
         views(overlap=0.5)  # the defense has them all
+
+
+def test_the_attacker_searches_in_memory(classifier, gallery, monkeypatch):
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)
+    threat = WhiteBox(defense=KNN(taps=["late"], k=[5], weightings=[UW()]), rows=600)
+    held = threat.surrogate_defense(classifier, gallery).gallery
+    assert held.indexes["late"] is gallery.indexes["late"].resident is not gallery.indexes["late"]

@@ -39,6 +39,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, False, True],
         ),
         (
+            "bench_index",
+            ["--only", "resident", "--rows", "3000", "--dimension", "16", "--queries", "20", "--batch", "10"],
+            [True, True, True],
+        ),
+        (
             "bench_extract",
             [*_NETWORK, "--size", "8", "--images", "20", "--batch", "8", "--counts", "8", "24", "--shard-size", "12"],
             [True, False, False, True],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,22 +41,28 @@ class CodedRows:
         self._store, self._tap, self._device = store, tap, device
         sample = np.linspace(0, len(store) - 1, min(SAMPLE, len(store)), dtype=np.int64)
         self.grid = Grid.over(torch.from_numpy(store.features(tap, sample)).to(device))
-        parts: list[tuple[Tensor, ...]] = []
-        self._error = 0.0  # the largest of a row, in steps
-        none = np.empty((0, store.schema.dimensions[tap]), np.float32)  # so that a share may have no rows
-        for first, rows in chain([(0, none)], store.feature_blocks(tap, share=share, rows=TILE)):
+        width = self.grid.encode(torch.zeros(0, store.schema.dimensions[tap], device=device))[0].shape[1]
+        self.ids = torch.empty(len(store), dtype=torch.int64, device=device)
+        self._codes = torch.empty(len(store), width, dtype=torch.int8, device=device)
+        self._squares = torch.empty(len(store), dtype=torch.int32, device=device)
+        held = len(store) if device.type == "cuda" else 0
+        self._features = torch.empty(held, store.schema.dimensions[tap], dtype=torch.float16, device=device)
+        far = [(self.ids[:0], torch.empty(0, store.schema.dimensions[tap], device=device))]
+        count, self._error = 0, 0.0  # the largest of a row, in steps
+        for first, rows in store.feature_blocks(tap, share=share, rows=TILE):
             block, ids = torch.from_numpy(rows).to(device), torch.arange(first, first + len(rows), device=device)
             codes, errors, beyond = self.grid.encode(block)
+            far.append((ids[beyond], block[beyond]))
             near = ~beyond
-            self._error = max(self._error, float(torch.nn.functional.pad(errors * near, (0, 1)).amax()))
-            kept = block[near].half() if device.type == "cuda" else block[:0].half()
-            codes = codes[near]
-            parts.append((ids[near], codes, squares(codes), kept, ids[beyond], block[beyond]))
-        joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-        del parts
-        self.ids, self._codes, self._squares, self._features, self.far, self.far_vectors = joined
-        self._arrangement = Arrangement(len(self.ids))
-        self._move(self._squares.argsort())
+            part = slice(count, count := count + int(near.count_nonzero()))
+            self.ids[part], self._codes[part] = ids[near], codes[near]
+            self._squares[part] = squares(self._codes[part])
+            if held:
+                self._features[part] = block[near].half()
+            self._error = max(self._error, float((errors * near).amax()))
+        self.far, self.far_vectors = (torch.cat(part) for part in zip(*far, strict=True))
+        self._arrangement = Arrangement(count)
+        self._move(self._squares[:count].argsort())
 
     def sift(self, queries: Tensor, k: int, among: Selection | None) -> Sieve:
         """Return what may be among the k nearest rows of ``(N, D)`` queries, but for those that are `far`."""

@@ -22,6 +22,7 @@ MULTIPLE = 8  # of dimensions and queries, for GPUs
 FEWEST = 17  # rows that a GPU multiplies as whole numbers
 GROUP = 16  # rows of which only the largest product is compared at first
 NEVER = 1 << 30  # more than any product, and half of the squared length of any codes, of up to 40,000 dimensions
+BINS = 1024
 PENDING = 1 << 18  # pairs that wait for a closer limit
 
 
@@ -114,8 +115,7 @@ class Sieve:
         crowded: ``(N,)`` bool.
         query: ``(P,)`` int64, the query of each pair.
         row: ``(P,)`` int64, where the row is.
-        squared: ``(P,)`` int64, the squared distance of their points, in squared steps; ascending for each query.
-        rank: ``(P,)`` int64, its place among those of its query, from 0.
+        squared: ``(P,)`` int64, the squared distance of their points, in squared steps.
     """
 
     def __init__(self, codes: Tensor, slack: Tensor, k: int, most: int) -> None:
@@ -125,9 +125,10 @@ class Sieve:
         self._dtype = product_dtype(codes.device, codes.shape[1])
         self._squares = squares(codes).long()
         self._limit = torch.full_like(slack, torch.inf)  # of `squared`
+        self._within_k = self._limit
         self.crowded = torch.zeros_like(slack, dtype=torch.bool)
         none = torch.empty(0, dtype=torch.int64, device=codes.device)
-        self.query, self.row, self.squared, self.rank = none, none, none, none
+        self.query, self.row, self.squared = none, none, none
         self._passed: list[tuple[Tensor, Tensor, Tensor]] = []
         self._pending = 0
         self._set_least()
@@ -166,29 +167,37 @@ class Sieve:
         if self._pending > PENDING:
             self.tighten()
 
+    @property
+    def likely(self) -> Tensor:
+        """Whether each row is among the k nearest by their points, or hardly farther, ``(P,)`` bool."""
+        return self.squared <= self._within_k.index_select(0, self.query)
+
     def tighten(self) -> None:
         """Let go of what can no longer be near enough."""
         pairs = zip((self.query, self.row, self.squared), *self._passed, strict=True)
         query, row, squared = (torch.cat(part) for part in pairs)
         self._passed, self._pending = [], 0
-        kept = squared <= self._limit[query]
-        query, row, squared = query[kept], row[kept], squared[kept]
-        order = ((query << 32) | squared).argsort()
-        query, row, squared = query[order], row[order], squared[order]
-        counts = query.bincount(minlength=self._count)
-        rank = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
-        last = rank == self._k - 1
-        farthest = squared[last].double().sqrt() + self._slack[query[last]]  # no farther are k rows
-        self._limit[query[last]] = self.reach(farthest, query[last])
-        kept = squared <= self._limit[query]
-        self.crowded |= query[kept].bincount(minlength=self._count) > self._most
-        kept &= ~self.crowded[query]
-        self.query, self.row, self.squared, self.rank = (part[kept] for part in (query, row, squared, rank))
+        self._within_k = self._smallest(query, squared)
+        self._limit = torch.minimum(self._limit, self.reach(self._within_k.sqrt() + self._slack))
+        kept = (squared <= self._limit.index_select(0, query)).nonzero()[:, 0]
+        self.query, self.row, self.squared = (part.index_select(0, kept) for part in (query, row, squared))
+        self.crowded |= self.query.bincount(minlength=self._count) > self._most
+        if self.crowded.any():
+            kept = (~self.crowded[self.query]).nonzero()[:, 0]
+            self.query, self.row, self.squared = self.query[kept], self.row[kept], self.squared[kept]
         self._set_least()
 
-    def reach(self, distances: Tensor, query: Tensor) -> Tensor:
-        """Return up to which ``squared`` a row may be as near to queries ``(n,)`` as distances in steps, in float32."""
-        return (distances * (1 + UNIT) + self._slack[query]).square() * (1 + UNIT)
+    def _smallest(self, query: Tensor, squared: Tensor) -> Tensor:
+        """Return up to which value ``(N,)`` each query has k pairs and few more; infinite where it has fewer."""
+        largest = torch.zeros_like(self._limit).scatter_reduce(0, query, squared.double(), "amax") + 1
+        bins = (squared * (BINS / largest).index_select(0, query)).long()  # counting is faster than sorting
+        counts = (query * BINS + bins).bincount(minlength=self._count * BINS).view(-1, BINS).cumsum(dim=1)
+        last = (counts < self._k).sum(dim=1)  # BINS where there are fewer than k
+        return torch.where(last < BINS, (last + 1) / BINS * largest, torch.inf)
+
+    def reach(self, distances: Tensor) -> Tensor:
+        """Return up to which ``squared`` a row may be as near as distances ``(N,)`` in steps, rounded to float32."""
+        return (distances * (1 + UNIT) + self._slack).square() * (1 + UNIT)
 
     def _set_least(self) -> None:
         """A row of squared length s is near enough if its product with the query is at least this and ⌊s/2⌋."""

@@ -46,6 +46,11 @@ class Files(Searcher):
     tap: str
     opened: Sequence[tuple[FileSearcher, range]]
 
+    @property
+    def exact(self) -> bool:
+        """Whether all files are."""
+        return all(searcher.exact for searcher, _ in self.opened)
+
     def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the nearest of what each file finds."""
         found = [self._found(searcher, rows, features, k, among) for searcher, rows in self.opened]

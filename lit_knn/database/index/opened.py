@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ LARGEST = 1e15  # of a feature: the square of a distance is a float32 where FAIS
 
 class Searcher(ABC):
     """What finds rows of an opened index; `OpenIndex` checks what is asked of it and what it finds."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it finds what `lit_knn.database.index.exact` defines, to the bit; no, by default."""
+        return False
 
     @abstractmethod
     def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
@@ -76,6 +82,15 @@ class OpenIndex:
     def identity(self) -> Fingerprint:
         """Return what answers depend on besides the store."""
         return {"index": describe(self.index), "built": self.built}
+
+    @cached_property
+    def resident(self) -> OpenIndex:
+        """The same index for search in a loop: many rows of an exact one are held in memory, if all taps fit."""
+        from lit_knn.database.index.resident import ResidentRows, worth_holding
+
+        if not self.searcher.exact or not worth_holding(self.store):
+            return self
+        return OpenIndex(self.index, self.store, self.tap, self.folder, ResidentRows(self.store, self.tap), self.built)
 
     def share(self, share: Partition) -> OpenIndex:
         """Return a share of the same index, opened."""

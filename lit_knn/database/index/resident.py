@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from lit_knn.database.index.base import Index
@@ -24,6 +26,7 @@ from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import Fingerprint
 
+HELD_FROM = 50_000  # rows: in a loop, fewer are compared as fast as they are
 QUERIES = 128  # at a time
 PAIRS = 1 << 14  # of a query and a row that are looked at a second time at once
 
@@ -63,14 +66,28 @@ class Resident(Index):
             UserError: If they do not fit.
         """
         del alone
-        rows = ResidentRows(store, tap, share, self.device)
+        taken = needed(store, [tap])
         budget = default_budget() if self.memory_gb is None else round(self.memory_gb * 2**30)
-        if rows.bytes > budget:
+        if taken > budget:
             raise UserError(
-                f"the rows of tap {tap} take {rows.bytes / 2**30:.3g} GiB, a Resident index may take "
+                f"the rows of tap {tap} take {taken / 2**30:.3g} GiB, a Resident index may take "
                 f"{budget / 2**30:.3g}: raise memory_gb, or use the index Scan or Faiss"
             )
-        return OpenIndex(self, store, tap, folder, rows)
+        return OpenIndex(self, store, tap, folder, ResidentRows(store, tap, share, self.device))
+
+
+def needed(store: Store, taps: Iterable[str]) -> int:
+    """Return about how many bytes the rows of some taps take, with the features that are mapped."""
+    return sum(len(store) * (3 * store.schema.dimensions[tap] + 12) for tap in taps)
+
+
+def worth_holding(store: Store) -> bool:
+    """Return whether a store has many rows, and half of the memory or GPU holds all taps for each process."""
+    processes = dist.get_world_size() if dist.is_initialized() else 1
+    budget = default_budget()
+    if torch.cuda.is_available():
+        budget = min(budget, torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // 2)
+    return len(store) >= HELD_FROM and processes * needed(store, store.schema.dimensions) <= budget
 
 
 class ResidentRows(Searcher):
@@ -83,15 +100,12 @@ class ResidentRows(Searcher):
         device: Where they are; ``auto`` takes a GPU if there is one.
     """
 
-    def __init__(self, store: Store, tap: str, share: Partition, device: str) -> None:
+    exact = True
+
+    def __init__(self, store: Store, tap: str, share: Partition = WHOLE, device: str = "auto") -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._store, self._tap, self._share, self._device = store, tap, share, torch.device(device)
-
-    @property
-    def bytes(self) -> int:
-        """About what all rows of the store take."""
-        return len(self._store) * (3 * self._store.schema.dimensions[self._tap] + 12)
 
     @cached_property
     def _rows(self) -> CodedRows:
@@ -114,17 +128,17 @@ class ResidentRows(Searcher):
 
     def _second_look(self, queries: Tensor, k: int, sieve: Sieve, among: Selection | None) -> Neighbors:
         """Return the k nearest rows by their true distances."""
-        query, row, rank = sieve.query, sieve.row, sieve.rank
+        query, row = sieve.query, sieve.row
         distances = torch.full((len(row),), torch.inf, device=row.device)
-        first = rank < k  # k rows that are known say how far the others may be
+        first = sieve.likely.nonzero()[:, 0]  # k rows that are known say how far the others may be
         distances[first] = self._measured(queries, query[first], row[first])
         every = torch.arange(len(queries), device=row.device)
         farthest = torch.zeros(len(queries), device=row.device)
         farthest = farthest.scatter_reduce(0, query[first], distances[first], "amax").double()
-        limit = sieve.reach(farthest / self._rows.grid.step, every)
-        further = ~first & (sieve.squared <= limit[query])
+        limit = sieve.reach(farthest / self._rows.grid.step)
+        further = (distances.isinf() & (sieve.squared <= limit.index_select(0, query))).nonzero()[:, 0]
         distances[further] = self._measured(queries, query[further], row[further])
-        kept = first | further
+        kept = distances.isfinite()
         query, distances, ids = query[kept], distances[kept], self._rows.ids[row[kept]]
         far = self._rows.far
         here = torch.from_numpy(np.ones(len(far), bool) if among is None else among.includes(far.cpu().numpy()))

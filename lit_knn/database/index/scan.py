@@ -74,6 +74,7 @@ class StoredRows(Searcher):
     share: Partition
     block_rows: int
     device: str
+    exact = True
 
     def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows."""

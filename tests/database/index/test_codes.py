@@ -64,10 +64,11 @@ def test_whatever_may_be_among_the_nearest_is_kept(dtype, slack, monkeypatch):
     for number, row in enumerate(squared):
         mine = sieve.query == number
         limit = (row.sort().values[6].sqrt() + 2 * slack).square()
-        assert sorted(sieve.row[mine].tolist()) == (row <= limit * (1 + 1e-9)).nonzero()[:, 0].tolist()
+        kept, few = set(sieve.row[mine].tolist()), {*(row <= 1.02 * limit + 100).nonzero()[:, 0].tolist()}
+        assert {*(row <= limit).nonzero()[:, 0].tolist()} <= kept <= few
+        assert len(kept) == mine.sum()
+        assert sieve.likely[mine].sum() >= 7
         assert torch.equal(sieve.squared[mine].double(), row[sieve.row[mine]])
-        assert sieve.squared[mine].tolist() == sorted(sieve.squared[mine].tolist())
-        assert sieve.rank[mine].tolist() == list(range(int(mine.sum())))
     assert not sieve.crowded.any()
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Index, Neighbors, OpenIndex, Scan, Searcher, Selection, nearest
+from lit_knn.database.index import Faiss, Index, Neighbors, OpenIndex, Scan, Searcher, Selection, nearest
+from lit_knn.database.index.resident import ResidentRows
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
@@ -149,3 +150,28 @@ def test_a_share_is_opened_from_the_same(small, tmp_path):
     shares = [scan.share(Partition(number, 3)) for number in (1, 2, 3)]
     found = [share.partial(rows[:4], 2) for share in shares]
     assert np.array_equal(nearest(found, 2).ids, scan.search(rows[:4], 2).ids)
+
+
+@pytest.mark.parametrize("index", [Scan(device="cpu"), Faiss(device="cpu"), Faiss(factory="SQ8", device="cpu")])
+def test_for_a_loop_the_rows_of_an_exact_index_are_held_if_they_fit(index, small, tmp_path, monkeypatch):
+    """It is not told from the index that it was opened from, as its answers are the same."""
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 300)
+    index.build(small, "late", tmp_path)
+    opened = index.open(small, "late", tmp_path)
+    held = opened.resident
+    assert held is opened.resident
+    assert isinstance(held.searcher, ResidentRows) == opened.searcher.exact
+    assert describe(held) == describe(opened)
+    queries = small.features("late", np.arange(40)) + np.float32(0.1)
+    for among in (None, Selection.of(np.arange(0, 300, 3), 300)):
+        found, expected = held.search(queries, 9, among), opened.search(queries, 9, among)
+        assert np.array_equal(found.ids, expected.ids)
+        assert np.array_equal(found.distances, expected.distances)
+    monkeypatch.setattr("lit_knn.database.index.resident.default_budget", lambda: 100)
+    again = index.open(small, "late", tmp_path)
+    assert again.resident is again
+
+
+def test_few_rows_are_not_held(small, tmp_path):
+    opened = Scan(device="cpu").open(small, "late", tmp_path)
+    assert opened.resident is opened
