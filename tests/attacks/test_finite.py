@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lit_knn.attacks import APGD, CWL2, IFGSM, PGD, Square
+from lit_knn.attacks import APGD, CWL2, FMN, IFGSM, PGD, Square
 from lit_knn.attacks.objectives import Margin, Objective
 from lit_knn.errors import UserError
 
@@ -27,7 +27,7 @@ class Breaking(Objective):
 
 LONG = [
     *(PGD(steps=9), PGD(steps=9, step="sign", random_start=True), IFGSM(steps=9), APGD(steps=9)),
-    *(CWL2(steps=9, binary_search_steps=1), Square(queries=9)),
+    *(CWL2(steps=9, binary_search_steps=1), Square(queries=9), FMN(steps=9)),
 ]
 
 
@@ -50,7 +50,9 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "attack", [PGD(), PGD(random_start=True), IFGSM(), APGD(), Square()], ids=lambda attack: attack.name
+    "attack",
+    [PGD(), PGD(random_start=True), PGD(momentum=1, diversity=0.5), APGD(), FMN(), Square()],
+    ids=lambda attack: attack.name,
 )
 def test_no_step_waits_for_the_device(attack, network, digits):
     counts = set()
