@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from lit_knn.backbones.stem import convolve, is_stem
 from lit_knn.backbones.tracing import Trace, sharing_copy
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -51,7 +53,8 @@ def foldable(network: nn.Module, trace: Trace, kept: Collection[str] = ()) -> di
 def folded(network: nn.Module, pairs: Mapping[str, str]) -> nn.Module:
     """Return a copy of a network in which layers do what the BatchNorms behind them did, and those do nothing.
 
-    It shares all tensors but the weights and biases of these layers, which are computed in float64.
+    It shares all tensors but the weights and biases of these layers, which are computed in float64. Its first
+    convolution has a quick gradient of the image; see `convolve`.
 
     Args:
         network: Not changed.
@@ -69,6 +72,8 @@ def folded(network: nn.Module, pairs: Mapping[str, str]) -> nn.Module:
                 linear.bias = nn.Parameter(bias.to(linear.weight), requires_grad=False)
                 weight = torch.empty_like(linear.weight).copy_(weight)  # in its memory layout
                 linear.weight = nn.Parameter(weight, requires_grad=False)
+                if is_stem(linear):
+                    linear.forward = partial(convolve, linear)  # type: ignore[method-assign]
                 batch_norm.forward = _as_it_is  # type: ignore[method-assign] # its owner may ask for more
     return result
 

@@ -35,6 +35,7 @@ def pairs(network, kept=()):
         (nn.Conv2d(4, 6, 3, padding="same", dilation=2, groups=2), nn.BatchNorm2d(6, affine=False), (2, 4, 9, 8)),
         (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(6, eps=0.1), (2, 4, 9, 8)),
         (nn.Conv2d(4, 4, 3, padding=2, padding_mode="circular", groups=4), nn.BatchNorm2d(4), (2, 4, 9, 8)),
+        (nn.Conv2d(3, 6, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(6), (2, 3, 9, 8)),  # as a ResNet begins
         (nn.Conv3d(4, 6, 2), nn.BatchNorm3d(6), (2, 4, 5, 4, 3)),
         (nn.ConvTranspose1d(4, 6, 3, stride=2), nn.BatchNorm1d(6), (2, 4, 9)),
         (nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2), nn.BatchNorm2d(6), (2, 4, 5, 6)),
