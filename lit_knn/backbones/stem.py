@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW = 4  # channels that leave most lanes of a vector unit idle in PyTorch's own gradient
+LARGE = 4  # side of a kernel, below which the zeros that fill it up to whole strides cost what is gained
 
 
 def is_stem(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Return whether a layer is PyTorch's convolution of a few channels that skips pixels."""
+    """Return whether a layer is PyTorch's convolution of a few channels, with a large kernel, that skips pixels."""
     return (
         type(layer) is nn.Conv2d
         and layer.in_channels <= FEW
+        and min(layer.kernel_size) >= LARGE
         and layer.stride[0] == layer.stride[1] > 1
         and (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
         and not isinstance(layer.padding, str)

@@ -72,6 +72,7 @@ def test_which_layers_are_stems():
     assert is_stem(stem(16, 16, 0, channels=1))
     others = [
         *(
+            stem(3, 2, 1),
             stem(stride=1),
             stem(channels=5),
             stem(stride=(2, 1)),
