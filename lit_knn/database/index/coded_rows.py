@@ -14,6 +14,7 @@ from lit_knn.distributed.partition import Partition
 
 SAMPLE = 65_536  # rows that the grid reaches as far as
 TILE, GPU_TILE = 2048, 1 << 17  # rows at a time: codes and products of fewer stay in a processor's cache
+HOLDING = ("cuda",)  # kinds of devices that hold features as well
 HEAD = 512  # rows that are compared first, to know about how near the nearest are
 TILES = 8  # that are looked through together, at most
 CROWD = 64  # times k rows, or 16,384 of them, are more than a second look is worth
@@ -45,7 +46,8 @@ class CodedRows:
         self.ids = torch.empty(len(store), dtype=torch.int64, device=device)
         self._codes = torch.empty(len(store), width, dtype=torch.int8, device=device)
         self._squares = torch.empty(len(store), dtype=torch.int32, device=device)
-        held = len(store) if device.type == "cuda" else 0
+        self._holds_features = device.type in HOLDING
+        held = len(store) if self._holds_features else 0
         self._features = torch.empty(held, store.schema.dimensions[tap], dtype=torch.float16, device=device)
         far = [(self.ids[:0], torch.empty(0, store.schema.dimensions[tap], device=device))]
         count, self._error = 0, 0.0  # the largest of a row, in steps
@@ -57,7 +59,7 @@ class CodedRows:
             part = slice(count, count := count + int(near.count_nonzero()))
             self.ids[part], self._codes[part] = ids[near], codes[near]
             self._squares[part] = squares(self._codes[part])
-            if held:
+            if self._holds_features:
                 self._features[part] = block[near].half()
             self._error = max(self._error, float((errors * near).amax()))
         self.far, self.far_vectors = (torch.cat(part) for part in zip(*far, strict=True))
@@ -79,7 +81,7 @@ class CodedRows:
 
     def vectors(self, row: Tensor) -> Tensor:
         """Return features ``(P, D)`` float32, by where their rows are in `ids`."""
-        if self._device.type == "cuda":
+        if self._holds_features:
             return self._features[row].float()
         return torch.from_numpy(self._store.features(self._tap, self.ids[row].numpy()))
 
@@ -97,5 +99,5 @@ class CodedRows:
     def _move(self, order: Tensor) -> None:
         """Put rows where an arrangement wants them."""
         self.ids, self._codes, self._squares = self.ids[order], self._codes[order], self._squares[order]
-        if len(self._features):
+        if self._holds_features:
             self._features = self._features[order]

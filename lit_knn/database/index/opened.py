@@ -33,7 +33,13 @@ LARGEST = 1e15  # of a feature: the square of a distance is a float32 where FAIS
 
 
 class Searcher(ABC):
-    """What finds rows of an opened index; `OpenIndex` checks what is asked of it and what it finds."""
+    """What finds rows of an opened index; `OpenIndex` checks what is asked of it and what it finds.
+
+    Attributes:
+        device: Where it is to search, ``cpu`` or ``cuda``; ``auto`` takes a GPU if there is one.
+    """
+
+    device: str = "auto"
 
     @property
     def exact(self) -> bool:
@@ -90,7 +96,8 @@ class OpenIndex:
 
         if not self.searcher.exact or not worth_holding(self.store):
             return self
-        return OpenIndex(self.index, self.store, self.tap, self.folder, ResidentRows(self.store, self.tap), self.built)
+        rows = ResidentRows(self.store, self.tap, device=self.searcher.device)
+        return OpenIndex(self.index, self.store, self.tap, self.folder, rows, self.built)
 
     def share(self, share: Partition) -> OpenIndex:
         """Return a share of the same index, opened."""

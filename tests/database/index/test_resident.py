@@ -27,9 +27,10 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr("lit_knn.database.index.resident.PAIRS", 100)
 
 
-@pytest.mark.parametrize("k", [1, 50, 2000])
-def test_it_finds_what_a_scan_finds_among_any_rows(k, store, queries, tmp_path, small_tiles):
-    """Also those beyond its grid, which is that of a few rows."""
+@pytest.mark.parametrize(("k", "holding"), [(1, ()), (50, ()), (2000, ()), (50, ("cpu",))])
+def test_it_finds_what_a_scan_finds_among_any_rows(k, holding, store, queries, tmp_path, small_tiles, monkeypatch):
+    """Also those beyond its grid, which is that of a few rows; with the store's own features, and with held ones."""
+    monkeypatch.setattr("lit_knn.database.index.coded_rows.HOLDING", holding)
     resident, scan = opened(store, tmp_path), opened(store, tmp_path, index=Scan)
     order = np.random.default_rng(0).permutation(len(store))
     selections = [None, *(Selection.of(order[a:b], len(store)) for a, b in ((0, 5000), (2500, 9000), (9999 - k, 9999)))]
