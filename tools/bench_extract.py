@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tools/bench_extract.py --clock cpu
     python tools/bench_extract.py --only memory
     OMP_NUM_THREADS=1 python tools/bench_extract.py --clock cpu --only rate --network my_networks.py:resnet56 \
-        --size 32 --photograph 32 32 --images 2048 --batch 64 --taps layer1.8.add layer2.8.add layer3.8.add
+        --size 32 --photograph 32 32 --images 4096 --batch 64 --taps layer1.8.add layer2.8.add layer3.8.add
 
 Rate: `Extraction`, the pass that writes the store, in its Trainer: it reads JPEGs from tar shards, decodes, resizes,
 crops, taps, projects and writes. The base is the slower of its two limits: reading and decoding alone, and the

@@ -113,10 +113,10 @@ class Classifier(nn.Module):
         *,
         layers: Sequence[str] = (),
     ) -> None:
-        """Hold what is measured to the network itself, on a first batch: five forward passes at most, and one a layer.
+        """Hold what is measured to the network itself, on a first batch: three forward passes at most, and one a layer.
 
-        Logits and activations come from the network's graph, and from folded layers, only if they are those of the
-        network, with the random numbers that it draws. Generators of random numbers are left as they were.
+        Logits and activations come from the network's graph, and from folded layers (tried on a few images), only if
+        they are those of the network, with the random numbers that it draws. Random generators are left as they were.
 
         Args:
             image: ``(N, 3, H, W)`` float32 in [0, 1]; the same in all processes.
