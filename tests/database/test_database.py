@@ -103,13 +103,13 @@ def files(tmp_path):
                 "output": 0,
                 "name": "another",
             },
-            {"channels_last": False},  # last bits only
+            {"channels_last": False, "fold": False, "compile": True},  # last bits only
         ),
         (
             Classifier,
             {"network": NETWORK["network"], "weights": "FILES/w.pt", "weights_key": "a"},
             {"weights_key": "b"},
-            {"channels_last": False},
+            {"channels_last": False, "fold": False, "compile": True},
         ),
         (
             Database,
