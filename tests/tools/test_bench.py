@@ -13,6 +13,7 @@ _LINE = re.compile(
     rf"{_NUMBER} – {_NUMBER}(  (≤ {_NUMBER}|≥ {_NUMBER}|{_NUMBER} – {_NUMBER}) (?P<verdict>met|MISSED))?"
 )
 _NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "layer1.0.add", "layer2.1.add"]
+SUITE = Path(__file__).parent / "small_suite.yaml"
 _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
 
 
@@ -26,6 +27,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True, False],
         ),
         ("bench_report", ["--runs", "2"], [True, True, True]),
+        ("bench_cascade", ["--queries", "2", "--suite", str(SUITE)], [True]),
         ("bench_test", ["--counts", "8", "16"], [True, True]),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
@@ -59,6 +61,7 @@ def test_lines_can_be_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(_TOOLS)
+    monkeypatch.chdir(tmp_path)
     output = tmp_path / "record.json"
     importlib.import_module(script).main(["--rounds", "1", "--output", str(output), *options])
     table = capsys.readouterr().out.splitlines()
