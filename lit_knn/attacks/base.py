@@ -29,10 +29,12 @@ class Attempt(NamedTuple):
         image: ``(N, 3, H, W)`` in [0, 1], the adversarial images.
         flat: ``(N,)`` bool, whether each gradient that the attack took of an image was zero although the objective
             could still rise; false where it took none.
+        passes: ``(N, 2)`` int64, forward and backward passes that each image took: at this Δ and in what all Δ share.
     """
 
     image: Tensor
     flat: Tensor
+    passes: Tensor
 
 
 class BudgetError(RuntimeError):
@@ -166,25 +168,32 @@ class Attack(ABC):
         return self._attack(attacked, image.detach(), deltas)
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
+        shared: dict[tuple[str, int], Tensor] = {}  # passes of what is made once for all Δ
+
         @cache
         def bound(target: int) -> Score:
-            return self.objective.bind(attacked, target)
+            score = self.objective.bind(attacked, target)
+            shared["objective", target] = attacked.passes.take()
+            return score
 
         @lru_cache(maxsize=KEPT)
         def prepared(number: int, target: int) -> tuple[Perturb, list[Tensor]]:
             attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation", target))
             perturb = self.prepare(attacked, bound(target), Randomness(self.seed, attacked.ids, draw=number))
+            shared["run", number] = attacked.passes.take()
             return perturb, attacked.take_flat()
 
         @cache
         def choice() -> Score:
             attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation of the choice"))
-            return self.objective.choice(attacked)
+            score = self.objective.choice(attacked)
+            shared["choice", 0] = attacked.passes.take()
+            return score
 
         for delta in deltas:
             with torch.enable_grad():  # never open across a yield, where it would leak into the caller
                 best = self._best(attacked, prepared, choice, image, delta)
-            yield best
+            yield best._replace(passes=(best.passes + sum(shared.values())).to(image.device))
 
     def _best(
         self,
@@ -196,6 +205,7 @@ class Attack(ABC):
     ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
+        passes = torch.zeros(len(image), 2, dtype=torch.int64)
         flat, realized = [], []  # of each gradient of this Δ, those that all Δ share included; of each run
         runs = list(product(range(self.objective.targets), range(self.restarts)))
         for number, (target, _) in enumerate(runs):
@@ -205,6 +215,7 @@ class Attack(ABC):
             realized.append(normalized_l2(image, found))
             found = project(found, image, radius(image, delta))  # trims rounding
             flat += shared + attacked.take_flat()
+            passes += attacked.passes.take()
             if len(runs) == 1:
                 best = found
                 break
@@ -213,11 +224,13 @@ class Attack(ABC):
             with torch.no_grad():
                 value = chosen_by(found)  # (N,)
             attacked.note_finite(value, f"the objective of {self.name}")
+            passes += attacked.passes.take()
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
         attacked.require_finite()
         self._require_budget(attacked.ids, torch.stack(realized).amax(dim=0), delta)
-        return Attempt(best, torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool))
+        nowhere = torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool)
+        return Attempt(best, nowhere, passes)
 
     def _clipped(self, attacked: AttackTarget, found: Tensor, image: Tensor) -> Tensor:
         """Refuse images of another shape or type, and clip them to [0, 1]."""

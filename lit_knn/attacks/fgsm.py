@@ -51,11 +51,14 @@ class FGSM(Attack):
         if self.starts_aside:
             return aside
         _, ascent = gradient(attacked, objective, attacked.image)
-        unit, flat = direction(ascent, self.step), column(is_flat(ascent))  # (N, 3, H, W), (N, 1, 1, 1)
+        unit, flat = direction(ascent, self.step), is_flat(ascent)  # (N, 3, H, W), (N,)
         anywhere = bool(flat.any())
 
         def perturb(radius: Tensor) -> Tensor:
             found = attacked.image + column(radius) * unit
-            return torch.where(flat, aside(radius), found) if anywhere else found
+            if not anywhere:
+                return found
+            with attacked.passes.only(flat):
+                return torch.where(column(flat), aside(radius), found)
 
         return perturb

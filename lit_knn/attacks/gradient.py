@@ -61,7 +61,8 @@ def start(
         return attacked.image, value, ascent
     attacked.calls = calls  # or else what an image meets later would depend on whether another one was flat
     point = torch.where(column(flat), aside(), attacked.image)
-    beside, slope = gradient(attacked, objective, point)
+    with attacked.passes.only(flat):  # or else what the others cost would depend on it as well
+        beside, slope = gradient(attacked, objective, point)
     return point, torch.where(flat, beside, value), torch.where(column(flat), slope, ascent)
 
 

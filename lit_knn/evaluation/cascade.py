@@ -85,6 +85,7 @@ class Verdicts:
             realized=torch.zeros(*shape, len(ids)),
             realized_normalized=torch.zeros(*shape, len(ids)),
             flat=torch.zeros(*shape, len(ids), dtype=torch.bool),
+            passes=torch.zeros(*shape, len(ids), 2, dtype=torch.int64),
         )  # on the CPU: they are asked one by one
         for name in Answers._fields:
             getattr(self.results, name)[:, 0] = getattr(clean, name)[:, 0].cpu()

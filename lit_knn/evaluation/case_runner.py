@@ -59,4 +59,5 @@ class CaseRunner:
 
 def _leave(image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
     """Leave images ``(N, 3, H, W)`` as they are, as if that were an attack."""
-    return (Attempt(image, torch.zeros(len(image), dtype=torch.bool, device=image.device)) for _ in deltas)
+    nothing = torch.zeros(len(image), 2, dtype=torch.int64, device=image.device)
+    return (Attempt(image, nothing[:, 0].bool(), nothing) for _ in deltas)

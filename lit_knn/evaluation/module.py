@@ -31,7 +31,7 @@ from lit_knn.evaluation.sample_results import SampleResultFiles, SampleResults
 from lit_knn.evaluation.scorers import scorers
 from lit_knn.evaluation.scoring import Answers, answers, score
 from lit_knn.randomness import run_seed
-from lit_knn.report.results import Row
+from lit_knn.report.results import Passes, Row
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -96,6 +96,7 @@ class Evaluation(pl.LightningModule):
         self.cases = pair(self.threats, attacks)
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
         self.results: list[Row] = []
+        self.passes: list[Passes] = []  # what the attacks took
         self.warnings: list[str] = []  # what to know before the results are believed
 
     @property
@@ -234,7 +235,7 @@ class Evaluation(pl.LightningModule):
         meet(self._context.pause)  # collectives of the metrics do not wait as long
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
-        self.results = self.tally.accuracy.rows()
+        self.results, self.passes = self.tally.accuracy.rows(), self.tally.passes.rows()
         self.warnings += self.tally.cautions(cast(int, self.classifier.num_classes))
         for sentence in self.warnings if self.trainer.is_global_zero else []:
             log.warning("%s", sentence)

@@ -14,7 +14,7 @@ from lit_knn.backbones import Classifier, at_least_float32
 from lit_knn.database import StoredGallery
 from lit_knn.database.index import Neighbors
 from lit_knn.defenses import Query, Seen
-from lit_knn.evaluation.cache import BatchKey, CachedCase, Columns
+from lit_knn.evaluation.cache import TOLD, BatchKey, CachedCase, Columns
 from lit_knn.evaluation.scorers import Scorer
 from lit_knn.randomness import Randomness
 
@@ -28,6 +28,7 @@ class Observation(NamedTuple):
         realized: ``(N,)`` float, Δ in pixels.
         realized_normalized: ``(N,)`` float, Δ in the classifier's normalized space.
         flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
+        passes: ``(N, 2)`` int64: how often did the image pass what was attacked, forward and backward?
     """
 
     query: Query
@@ -35,6 +36,7 @@ class Observation(NamedTuple):
     realized: Tensor
     realized_normalized: Tensor
     flat: Tensor
+    passes: Tensor
 
 
 class Observer:
@@ -64,20 +66,20 @@ class Observer:
     @property
     def wanted(self) -> set[str]:
         """The columns that scores are made from."""
-        return {"logits", "realized", "realized_normalized", "flat", *self.taps.values(), *self._looking}
+        return {"logits", "realized", "realized_normalized", *TOLD, *self.taps.values(), *self._looking}
 
     def query(self, ids: Tensor, image: Tensor | None, seen: Seen | None = None) -> Query:
         """Return a query for ``image (N, 3, H, W)`` with these ids ``(N,)``, or for what was kept of it."""
         return Query(image, self.classifier, self._gallery, self.needed, seen, Randomness(self._seed, ids))
 
-    def columns(self, ids: Tensor, image: Tensor, attacked: Tensor, flat: Tensor) -> Columns:
+    def columns(self, ids: Tensor, image: Tensor, attacked: Tensor, told: Columns) -> Columns:
         """Show images to the classifier, in one pass, and to the defenses that look at them.
 
         Args:
             ids: ``(N,)`` int64.
             image: ``(N, 3, H, W)`` float in [0, 1], clean.
             attacked: ``(N, 3, H, W)``, the same or what an attack made of them.
-            flat: ``(N,)`` bool, kept as it is.
+            told: What the attack tells of them, kept as it is.
         """
         normalize, query = self.classifier.normalize, self.query(ids, attacked)
         columns = {
@@ -87,7 +89,7 @@ class Observer:
         }
         columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}
         columns |= {name: scorer(query).transpose(0, 1) for name, scorer in self._looking.items()}  # (N, V, C)
-        return {name: at_least_float32(value.detach()) for name, value in columns.items()} | {"flat": flat}
+        return {name: at_least_float32(value.detach()) for name, value in columns.items()} | told
 
     def observe(
         self,
@@ -127,5 +129,5 @@ class Observer:
         return Observation(
             query,
             {name: columns[name].transpose(0, 1) for name in self._looking},
-            *(columns[name] for name in ("realized", "realized_normalized", "flat")),
+            *(columns[name] for name in ("realized", "realized_normalized", *TOLD)),
         )

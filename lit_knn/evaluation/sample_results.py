@@ -25,6 +25,7 @@ FORM = {
     "right": ("bool", 1),
     "stored": ("bool", 1),
     "flat": ("bool", 3),
+    "passes": ("int64", 4),
 }
 
 
@@ -38,6 +39,7 @@ class SampleResults(NamedTuple):
         right: ``(N,)`` bool: is the classifier itself right about the clean image?
         stored: ``(N,)`` bool: has the database a row of the image itself?
         flat: ``(A, E, N)`` bool: was the gradient zero wherever the attack looked?
+        passes: ``(A, E, N, 2)`` int64: how often did the image pass what was attacked, forward and backward?
     """
 
     hits: Tensor
@@ -46,6 +48,7 @@ class SampleResults(NamedTuple):
     right: Tensor
     stored: Tensor
     flat: Tensor
+    passes: Tensor
 
     @property
     def cells(self) -> list[Tensor]:
@@ -105,7 +108,7 @@ class SampleResultFiles:
                 raise ValueError("it is of other queries or another run")
             cases, sizes, lines, numbers = self._shape
             cells = (cases, sizes, len(ids))
-            shapes = [(*cells, lines, numbers), cells, cells, cells[2:], cells[2:], cells]
+            shapes = [(*cells, lines, numbers), cells, cells, cells[2:], cells[2:], cells, (*cells, 2)]
             if [arrays[name].shape for name in SampleResults._fields] != shapes:
                 raise ValueError("its arrays are not of this run's cases, lines and queries")
         return SampleResults(*(torch.from_numpy(arrays[name]) for name in SampleResults._fields))

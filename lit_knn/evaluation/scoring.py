@@ -25,12 +25,14 @@ class Answers(NamedTuple):
         realized: ``(N,)`` float32, Δ in pixels.
         realized_normalized: ``(N,)`` float32, Δ in the classifier's normalized space.
         flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
+        passes: ``(N, 2)`` int64: how often did the image pass what was attacked, forward and backward?
     """
 
     hits: Tensor
     realized: Tensor
     realized_normalized: Tensor
     flat: Tensor
+    passes: Tensor
 
 
 def answers(observation: Observation, label: Tensor, scorers: Sequence[Scorer], topk: Sequence[int]) -> Answers:
@@ -42,9 +44,9 @@ def answers(observation: Observation, label: Tensor, scorers: Sequence[Scorer], 
         scorers: Who answers; their variants are the V of the results.
         topk: T numbers; an answer is right if the true class is among so many of the largest scores.
     """
-    query, kept, realized, normalized, flat = observation
+    query, kept, realized, normalized, *told = observation
     scores = [kept[scorer.column] if scorer.column else scorer(query) for scorer in scorers]
-    return Answers(hits(torch.cat(scores), label, topk), realized.float(), normalized.float(), flat)
+    return Answers(hits(torch.cat(scores), label, topk), realized.float(), normalized.float(), *told)
 
 
 def score(
@@ -72,7 +74,7 @@ def score(
         [torch.stack(parts) for parts in zip(clean, *attacked[start : start + sizes], strict=True)]  # (E, N, ...)
         for start in range(0, max(1, len(attacked)), max(1, sizes))
     ]
-    found, realized, normalized, flat = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
+    found, realized, normalized, *told = (torch.stack(parts) for parts in zip(*cases, strict=True))  # (A, E, N, ...)
     needed = most_needed(scorer.defense for scorer in scorers)
     stored = in_database(query, needed) if needed else torch.zeros_like(label, dtype=torch.bool)
-    return SampleResults(found, realized, normalized, hits(query.logits[None], label, [1])[:, 0, 0], stored, flat)
+    return SampleResults(found, realized, normalized, hits(query.logits[None], label, [1])[:, 0, 0], stored, *told)

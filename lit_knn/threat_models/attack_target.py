@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
+from lit_knn.threat_models.passes import Passes
 
 if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -35,6 +38,7 @@ class AttackTarget:
         flat: For each gradient taken since :meth:`take_flat` ``(N,)`` bool: whether it was zero although the objective
             was below ``highest``.
         calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
+        passes: Counts of outputs of the network and of the copy that this target was asked for.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -50,6 +54,7 @@ class AttackTarget:
 
     def __post_init__(self) -> None:
         self.draw_from(Randomness(0, self.ids))
+        self.passes = Passes(len(self.image))
 
     @cached_property
     def _highest_label(self) -> int:
@@ -61,7 +66,7 @@ class AttackTarget:
         Raises:
             UserError: If a label is not one of the network's C classes.
         """
-        logits = self.model(image)
+        logits = self.passes.through(self.model(image))
         if self._highest_label >= logits.shape[1]:  # on a GPU a loss of it would take the process down
             raise UserError(f"label {self._highest_label} is outside the {logits.shape[1]} classes of the model")
         return logits
@@ -112,12 +117,23 @@ class AttackTarget:
             self.highest,
         )
         part._randomness, part.calls = self._randomness.among(chosen), self.calls
+        part.passes = self.passes.among(chosen)
         return part
 
     def scores(self, image: Tensor) -> Tensor:
         """Return the copy's scores ``(N, C)``; a random copy draws new numbers at each call, never the defense's."""
         self.calls += 1
-        return self.defense.scores(image, self._randomness.of("call", self.calls))
+        return self.passes.through(self.defense.scores(image, self._randomness.of("call", self.calls)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the copy's features ``(N, D)``, by one forward pass up to the tap."""
+        return self.passes.through(self.defense.features(image))
+
+    def neighbors(self, k: int, *, exclude_self: bool) -> NDArray[np.int64]:
+        """Return the rows ``(N, k)`` nearest to the clean images, by one such pass and a search."""
+        ids = self.defense.neighbors(self.image, k, exclude_self=exclude_self)
+        self.passes.add()
+        return ids
 
     def take_flat(self) -> list[Tensor]:
         """Return :attr:`flat`, and empty it."""

@@ -52,7 +52,9 @@ class Suite:
         for size in stage.sizes:
             self.asked.update((stage.case, size, id) for id in ids.tolist())
             flat = torch.zeros(len(ids), dtype=torch.bool)
-            yield Answers(self.hits(stage.case, size, ids), ids / 10 + size, ids / 20 + size, flat)
+            yield Answers(
+                self.hits(stage.case, size, ids), ids / 10 + size, ids / 20 + size, flat, ids[:, None].repeat(1, 2)
+            )
 
     def done(self, ids, results):
         assert not self.results.keys() & set(ids.tolist())
@@ -66,7 +68,9 @@ class Suite:
             clean = self.hits(0, 0, some)[None, None]
             zero = torch.zeros(1, 1, len(some))
             known = torch.zeros(len(some), dtype=torch.bool)
-            results = SampleResults(clean, zero, zero, known, known, zero.bool())
+            results = SampleResults(
+                clean, zero, zero, known, known, zero.bool(), torch.zeros(1, 1, len(some), 2).long()
+            )
             cascade.add(some[:, None, None, None].expand(-1, 3, 2, 2).float(), some % 7, some, results)
         cascade.finish(bool)
         return self
@@ -96,7 +100,7 @@ def test_the_worst_case_is_that_of_all_attacks(seed, together):
     suite = Suite(broken, together).run(5)
     assert set(suite.results) == set(range(23))
     for query, (hits, _) in suite.results.items():
-        found = SampleResults(hits[:, :, None], *[torch.zeros(3, 4, 1)] * 2, None, None, None).worst_case().hits
+        found = SampleResults(hits[:, :, None], *[torch.zeros(3, 4, 1)] * 2, *[None] * 4).worst_case().hits
         assert torch.equal(~found[0, :, 0, :, 0], worst(broken)[:, query])
 
 

@@ -10,6 +10,7 @@ from lit_knn.evaluation.scorers import scorers
 from tests.conftest import TAPS
 
 IDS = torch.arange(7)
+NOTHING = {"flat": torch.zeros(7).bool(), "passes": torch.zeros(7, 2).long()}
 DEFENSES = [NoDefense(), KNN(taps=["early", "late"], k=[3]), TransformedClassifier(transformation=BitDepth(bits=2))]
 
 
@@ -31,10 +32,10 @@ def images(data):
 
 def test_the_columns_are_those_of_the_network_and_of_defenses_that_look(observer, images, classifier, views):
     image, attacked = images
-    flat = torch.arange(7) > 3
-    columns = observer.columns(IDS, image, attacked, flat)
+    told = {"flat": torch.arange(7) > 3, "passes": torch.arange(14).view(7, 2)}
+    columns = observer.columns(IDS, image, attacked, told)
     assert set(columns) == observer.wanted
-    assert torch.equal(columns["flat"], flat)
+    assert all(torch.equal(columns[name], value) for name, value in told.items())
     assert torch.equal(columns["realized"], normalized_l2(image, attacked))
     logits, activations = classifier.tapped(attacked, [views[-1].tap(tap["name"]) for tap in TAPS])
     assert torch.equal(columns["logits"], logits)
@@ -48,12 +49,12 @@ def test_one_pass_gives_all_columns_but_those_of_defenses_that_look(observer, im
     for name in ("tapped", "forward"):
         real = getattr(Classifier, name)
         monkeypatch.setattr(Classifier, name, lambda *args, name=name, real=real: passes.append(name) or real(*args))
-    observer.columns(IDS, *images, torch.zeros(7).bool())
+    observer.columns(IDS, *images, NOTHING)
     assert passes == ["tapped", "forward"]
 
 
 def test_each_view_answers_from_neighbors_that_are_known_and_asks_nobody(observer, images, views, monkeypatch):
-    columns = observer.columns(IDS, *images, torch.zeros(7).bool())
+    columns = observer.columns(IDS, *images, NOTHING)
     asked = observer.observation(IDS, columns).query
     known = [{tap: asked.of(view).neighbors(tap) for tap in ("early", "late")} for view in views]
     monkeypatch.setattr(type(views[0]), "search", lambda *args: 1 / 0)

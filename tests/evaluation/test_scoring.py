@@ -36,7 +36,8 @@ def observed(predicted, size, scores=None):
     """Return queries whose logits are for these classes."""
     logits = torch.nn.functional.one_hot(torch.tensor(predicted), 3).float()
     realized = torch.full((len(predicted),), size)
-    return Observation(Query(None, None, seen=Seen(logits, {})), scores or {}, realized, 2 * realized, realized > 0.25)
+    query, passes = Query(None, None, seen=Seen(logits, {})), (10 * realized).long()[:, None].repeat(1, 2)
+    return Observation(query, scores or {}, realized, 2 * realized, realized > 0.25, passes)
 
 
 def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
@@ -63,6 +64,7 @@ def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
     assert found.realized[:, :, 0].tolist() == torch.tensor([[0, 0.1, 0.2], [0, 0.3, 0.4]]).tolist()
     assert torch.equal(found.realized_normalized, 2 * found.realized)
     assert torch.equal(found.flat, found.realized > 0.25)
+    assert torch.equal(found.passes, (10 * found.realized).long()[..., None].repeat(1, 1, 1, 2))
 
 
 def test_a_defense_that_looks_at_the_image_has_answered_already():
@@ -95,7 +97,7 @@ def seen(data, classifier, views):
     def see(gallery):
         query = Query(batch["image"], classifier, gallery, {"early": 20, "late": 20})
         nothing = torch.zeros(len(batch["image"]))
-        return Observation(query, {}, nothing, nothing, nothing.bool())
+        return Observation(query, {}, nothing, nothing, nothing.bool(), nothing.long()[:, None].repeat(1, 2))
 
     return see, batch["label"]
 

@@ -63,14 +63,14 @@ class ASK(StandIn):
         surrogate_defense = attacked.defense
         k = self.k or surrogate_defense.k
         with torch.no_grad():
-            clean = surrogate_defense.features(attacked.image)  # (N, D)
+            clean = attacked.features(attacked.image)  # (N, D)
             around = surrogate_defense.exemplars.around(clean)
             wrong = around.wrong(attacked.label, self.classes - 1, k)  # (N, G − 1)
             found = around.nearest(torch.cat([attacked.label[:, None], wrong], dim=1), k)
             scale = _mean(_distance(clean, found.vectors), found.present, (1, 2))[:, None, None]  # (N, 1, 1)
 
         def score(image: Tensor) -> Tensor:
-            features = surrogate_defense.features(image)  # (N, D)
+            features = attacked.features(image)  # (N, D)
             if self.similarity == "l2":
                 similarity = -_distance(features, found.vectors) / scale  # (N, G, k)
             else:

@@ -42,14 +42,14 @@ class TargetCentroid(StandIn):
         exemplars, m = surrogate_defense.exemplars, self.m or surrogate_defense.k
         with torch.no_grad():
             ranked = exemplars.wrong(
-                surrogate_defense.features(attacked.image), attacked.label, self.targets, m
+                attacked.features(attacked.image), attacked.label, self.targets, m
             )  # (N, ≤ targets)
         chosen = ranked[:, target % ranked.shape[1], None]  # (N, 1)
         there = exemplars.present.any(dim=1)[chosen]
         chosen = torch.where(there, chosen, ranked[:, :1])
 
         def score(image: Tensor) -> Tensor:
-            features = surrogate_defense.features(image)  # (N, D)
+            features = attacked.features(image)  # (N, D)
             found = exemplars.nearest(features, chosen, m)
             share = found.present / found.present.sum(dim=2, keepdim=True)  # (N, 1, m)
             centroid = (found.vectors * share[..., None]).sum(dim=(1, 2))  # (N, D)

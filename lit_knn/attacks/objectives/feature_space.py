@@ -63,9 +63,7 @@ class FeatureSpace(StandIn):
         """Look for the neighbors of the clean images."""
         del target
         surrogate_defense = attacked.defense
-        ids = surrogate_defense.neighbors(
-            attacked.image, self.k or surrogate_defense.k, exclude_self=self.exclude_self
-        )  # (N, K)
+        ids = attacked.neighbors(self.k or surrogate_defense.k, exclude_self=self.exclude_self)  # (N, K)
         if self.reading == "grad_x":
             return _away_from(attacked, surrogate_defense.vectors(ids, attacked.image))
         sign = 1 if self.reading == "literal" else -1
@@ -78,7 +76,7 @@ def _away_from(attacked: AttackTarget, neighbors: Tensor) -> Score:
     spread = (neighbors - mean[:, None]).square().sum(dim=(1, 2))  # (N,)
 
     def score(image: Tensor) -> Tensor:
-        return neighbors.shape[1] * (attacked.defense.features(image) - mean).square().sum(dim=1) + spread
+        return neighbors.shape[1] * (attacked.features(image) - mean).square().sum(dim=1) + spread
 
     return score
 
@@ -88,12 +86,12 @@ def _along_the_neighbors(attacked: AttackTarget, neighbors: Tensor, sign: int) -
 
     def score(image: Tensor) -> Tensor:
         with torch.no_grad():
-            query = attacked.defense.features(image)  # (N, D)
+            query = attacked.features(image)  # (N, D)
         total, ascent = torch.zeros_like(query[:, 0]), torch.zeros_like(image)
         for neighbor in neighbors.unbind(1):  # (N, 3, H, W)
             with torch.enable_grad():
                 moved = neighbor.detach().requires_grad_()
-                distance = (attacked.defense.features(moved) - query).square().sum(dim=1)  # (N,)
+                distance = (attacked.features(moved) - query).square().sum(dim=1)  # (N,)
                 ascent += torch.autograd.grad(distance.sum(), moved)[0]
             total += distance.detach()
         return sign * with_gradient(total, image, ascent)

@@ -53,7 +53,7 @@ class GuidedNeighbors(StandIn):
         sign = torch.tensor([1.0, -1.0], device=attacked.image.device)[:, None]  # of the true and the wrong class
 
         def score(image: Tensor) -> Tensor:
-            features = surrogate_defense.features(image)  # (N, D)
+            features = attacked.features(image)  # (N, D)
             around = surrogate_defense.exemplars.around(features)
             wrong = around.wrong(attacked.label, 1, each)  # (N, 1)
             exemplars = around.nearest(torch.cat([attacked.label[:, None], wrong], dim=1), each)

@@ -79,9 +79,7 @@ class NeighborPrediction(StandIn):
 
     def _neighbors(self, attacked: AttackTarget) -> Score:
         surrogate_defense, clean = attacked.defense, attacked.image
-        ids = surrogate_defense.neighbors(
-            clean, self.k or surrogate_defense.k, exclude_self=self.exclude_self
-        )  # (N, K)
+        ids = attacked.neighbors(self.k or surrogate_defense.k, exclude_self=self.exclude_self)  # (N, K)
         neighbors: Iterable[Tensor] = (surrogate_defense.images(ids[:, [k]], clean)[:, 0] for k in range(ids.shape[1]))
         if self.reading == "shared_delta":
             neighbors = list(neighbors)  # needed at each step; otherwise one (N, 3, H, W) at a time

@@ -60,7 +60,7 @@ class SoftKNN(StandIn):
     def _scores(self, attacked: AttackTarget, image: Tensor) -> Tensor:
         """Return the soft vote ``(N, C)``, above 0."""
         surrogate_defense, k = attacked.defense, attacked.defense.k
-        features = surrogate_defense.features(image)  # (N, D)
+        features = attacked.features(image)  # (N, D)
         near = surrogate_defense.nearest(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))  # (N, L)
         each = self.exemplars or k
         around = surrogate_defense.exemplars.around(features)

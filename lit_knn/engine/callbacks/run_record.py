@@ -126,6 +126,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         if store is None
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
         warnings=_warnings(evaluation),
+        passes=evaluation.passes,
         results=evaluation.results,
     )
 

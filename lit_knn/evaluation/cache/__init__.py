@@ -10,7 +10,7 @@ folder/<hash>/delta-0.05/<first id>-<hash>.h5    one batch at one Δ, sealed (se
 """
 
 from .activation_cache import ActivationCache
-from .batch import BatchFile, BatchKey, Columns
+from .batch import TOLD, BatchFile, BatchKey, Columns
 from .case import CachedCase
 
-__all__ = ["ActivationCache", "BatchFile", "BatchKey", "CachedCase", "Columns"]
+__all__ = ["TOLD", "ActivationCache", "BatchFile", "BatchKey", "CachedCase", "Columns"]

@@ -5,6 +5,7 @@
     id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
     scores <hash>         (N, V, C), of each defense that looks at the image
     flat                  (N,) bool: the gradient was zero wherever the attack looked
+    passes                (N, 2) int64: of what was attacked, forward and backward
 
 Numbers are float32, or float64 where the network's are. Each column is contiguous, and its attribute
 ``sealed`` is a hash of it; the attribute ``complete`` is written last.
@@ -32,8 +33,9 @@ from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, fro
 
 PERTURBATION = "perturbation"
 SCORES = "scores "  # begins the name of a column of a defense
+TOLD = ("flat", "passes")  # by the attack
 EACH = {"id", "realized", "realized_normalized", "flat"}  # one value of each image
-KINDS = {"id": "i", "flat": "b"}  # all others are "f"
+KINDS = {"id": "i", "flat": "b", "passes": "i"}  # all others are "f"
 Columns = dict[str, Tensor]
 
 

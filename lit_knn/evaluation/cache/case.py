@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lit_knn.attacks import Attempt
-from lit_knn.evaluation.cache.batch import PERTURBATION, BatchFile, BatchKey, Columns, halve, move
+from lit_knn.evaluation.cache.batch import PERTURBATION, TOLD, BatchFile, BatchKey, Columns, halve, move
 from lit_knn.storage.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class CachedCase:
         deltas: Sequence[float],
         *,
         attack: Callable[[Sequence[float]], Iterator[Attempt]],
-        columns: Callable[[Tensor, Tensor], Columns],
+        columns: Callable[[Tensor, Columns], Columns],
     ) -> Iterator[Columns]:
         """Yield the wanted columns of a batch at each Δ, attacking only where one of them is missing.
 
@@ -61,7 +61,8 @@ class CachedCase:
             image: ``(N, 3, H, W)`` float in [0, 1], clean.
             deltas: Each Δ in [0, 1], all different.
             attack: Attacks the batch, lazily.
-            columns: Shows attacked images ``(N, 3, H, W)`` to the defended classifier; passes ``flat (N,)`` on.
+            columns: Shows attacked images ``(N, 3, H, W)`` to the defended classifier;
+                passes on what the attack tells of them.
 
         Raises:
             UserError: If a file is damaged, or of something else.
@@ -70,7 +71,7 @@ class CachedCase:
         missing = [
             delta
             for delta, file in zip(deltas, files, strict=True)
-            if not (self._wanted <= file.names or PERTURBATION in file.names)
+            if not (self._wanted <= file.names or {PERTURBATION, *TOLD} <= file.names)
         ]
         lacking = {name for file in files if file.names for name in self._wanted - file.names}
         if missing and lacking:
@@ -81,11 +82,12 @@ class CachedCase:
                 yield file.read(self._wanted)
                 continue
             if delta in missing:
-                attacked, flat = next(fresh)
+                attempt = next(fresh)
+                attacked, told = attempt.image, {name: getattr(attempt, name) for name in TOLD}
                 kept = {PERTURBATION: halve(attacked - image)} if self._images else {}
             else:
-                kept = file.read({PERTURBATION, "flat"})
-                flat = kept.pop("flat")
-            found = columns(move(image, kept[PERTURBATION]) if kept else attacked, flat)
+                told = file.read({PERTURBATION, *TOLD})
+                kept = {PERTURBATION: told.pop(PERTURBATION)}
+            found = columns(move(image, kept[PERTURBATION]) if kept else attacked, told)
             file.write(found | kept)
             yield found

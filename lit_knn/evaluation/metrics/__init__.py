@@ -4,6 +4,7 @@ from .audit import AuditError, SampleAudit
 from .clean import CleanCounts, CleanQueries, cautions
 from .flat import FlatGradients
 from .functional import hits, wilson
+from .passes import NetworkPasses
 from .robust_accuracy import RobustAccuracy
 from .tally import WORST_CASE, Tally
 
@@ -13,6 +14,7 @@ __all__ = [
     "CleanCounts",
     "CleanQueries",
     "FlatGradients",
+    "NetworkPasses",
     "RobustAccuracy",
     "SampleAudit",
     "Tally",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lit_knn.evaluation.metrics.audit import SampleAudit
 from lit_knn.evaluation.metrics.clean import CleanQueries, cautions
 from lit_knn.evaluation.metrics.flat import FlatGradients
+from lit_knn.evaluation.metrics.passes import NetworkPasses
 from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
 
 if TYPE_CHECKING:  # names only, as for the accuracy
@@ -21,7 +22,7 @@ WORST_CASE = ("all", "worst case")  # for each image and variant, the attack tha
 
 
 class Tally(nn.Module):
-    """Accuracies of each case and, of several, the worst one of each image; the audit; clean queries; flat gradients.
+    """Accuracies of each case and, of several, the worst one of each image; what else is counted of the queries.
 
     Args:
         cases: Names (threat, attack).
@@ -45,6 +46,7 @@ class Tally(nn.Module):
         counted = [WORST_CASE] if cascade else [*cases, WORST_CASE] if self._several else cases
         self.accuracy = RobustAccuracy(counted, deltas, variants, topk)
         self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
+        self.passes = NetworkPasses(cases, deltas)
 
     def count(self, ids: Tensor, results: SampleResults) -> None:
         """Count what became of the queries with these ids ``(N,)``, in every case and in the worst one."""
@@ -54,6 +56,7 @@ class Tally(nn.Module):
         self.accuracy.update(*parts)
         self.clean.update(results.right, results.stored)
         self.flat.update(results.flat)
+        self.passes.update(results.passes)
         self.audit.update(ids)
 
     def cautions(self, num_classes: int) -> list[str]:

@@ -1,13 +1,14 @@
 """What runs have measured, and what the paper has; no PyTorch, and nothing that draws."""
 
 from .finding import Finding, Verdict
-from .record import Record, Row, leading
+from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
 from .variant import UNDEFENDED, Variant, preferred
 
 __all__ = [
     "UNDEFENDED",
     "Finding",
+    "Passes",
     "Record",
     "Row",
     "Run",

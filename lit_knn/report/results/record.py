@@ -17,8 +17,13 @@ from lit_knn.report.results.variant import Variant
 from lit_knn.storage.atomic import atomic_write, conform, load_json, parse_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint
 
-SCHEMA = 4
-ADDED: dict[int, dict[str, Any]] = {2: {"warnings": []}, 3: {}, SCHEMA: {}}  # what records of each readable schema lack
+SCHEMA = 5
+ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
+    2: {"warnings": [], "passes": []},
+    3: {"passes": []},
+    4: {"passes": []},
+    SCHEMA: {},
+}
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"
 
@@ -46,6 +51,19 @@ class Row(TypedDict):
     normalized_delta_mean: float
 
 
+class Passes(TypedDict):
+    """Passes of all queries through what was attacked, a network or a copy of a defense, in one case at one Δ.
+
+    Work that all Δ share is part of each.
+    """
+
+    threat: str
+    attack: str
+    delta: float
+    forward: int
+    backward: int
+
+
 COLUMNS = tuple(Row.__annotations__)
 COUNTS = ("k", "rows")
 COUNTED = ("delta", "correct", "n", "accuracy")
@@ -64,6 +82,7 @@ FORM = {
     "queries": dict,
     "warnings": [str],
     "results": [dict],
+    "passes": [{"threat": str, "attack": str, "delta": int | float, "forward": int, "backward": int}],
 }
 
 
@@ -101,6 +120,7 @@ class Record:
         queries: How many images were attacked, and which; where some are left out, their names and reasons.
         database: ``rows``, ``skipped`` (list of [row, key, reason]) and whatever else tells the database apart.
         warnings: What to know before the results are believed, in sentences without a full stop.
+        passes: What each attack took at each Δ.
         results: One row per threat, attack, Δ, defense variant and k.
     """
 
@@ -116,6 +136,7 @@ class Record:
     queries: dict[str, Any]
     database: dict[str, Any]
     warnings: list[str]
+    passes: list[Passes]
     results: list[Row]
 
     def save(self, folder: Path) -> Path:
@@ -151,7 +172,7 @@ class Record:
         if different := set(content) ^ {field.name for field in fields(cls)}:
             raise UserError(f"{path} is not a record of schema {SCHEMA}: missing or unknown {sorted(different)}")
         with undamaged(path, REMEDY):
-            if found < SCHEMA:
+            if found < 4:
                 _parse_fingerprints(content)
             _verify(content)
         return cls(**content)

@@ -50,6 +50,17 @@ def test_a_small_step_along_its_gradient_climbs_or_there_is_none(name, attack_ta
 
 
 @each_objective
+def test_what_it_asks_is_counted(name, attack_target, slope):
+    score, image = OBJECTIVES[name].bind(attack_target), beside(attack_target)
+    attack_target.passes.take()
+    score(image)
+    assert attack_target.passes.take()[0, 0] > 0
+    if name not in WITHOUT_GRADIENT:
+        slope(score, image)
+        assert attack_target.passes.take()[0, 1] > 0
+
+
+@each_objective
 def test_it_leaves_the_clean_images_alone_and_says_what_it_is(name, attack_target):
     objective, image = OBJECTIVES[name], attack_target.image.clone()
     objective.bind(attack_target)(beside(attack_target))

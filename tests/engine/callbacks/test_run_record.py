@@ -48,6 +48,12 @@ def test_the_record_tells_what_was_run(reference, database_path, classifier):
     assert record.database["dataset"] == "digits-train"
 
 
+def test_the_record_tells_what_each_attack_took(reference):
+    """Two steps of 130 queries."""
+    attack = {"threat": "gray_box", "attack": "PGD", "forward": 260, "backward": 260}
+    assert Record.load(reference).passes == [attack | {"delta": delta} for delta in (0.05, 0.1)]
+
+
 def test_the_csv_holds_the_results_of_the_record(reference):
     results = json.loads((reference / "record.json").read_text())["results"]
     rows = list(csv.DictReader((reference / "results.csv").read_text(encoding="utf-8").splitlines()))

@@ -11,7 +11,8 @@ def results(cases):
     """Two queries at two sizes; the first case breaks the first query, the second the other one."""
     hits = torch.tensor([[[1, 1], [0, 1]], [[1, 1], [1, 0]]], dtype=torch.bool)[:cases, :, :, None, None]
     size = torch.tensor([[[0.0, 0.0], [0.1, 0.05]]] * 2)[:cases]
-    return SampleResults(hits, size, 2 * size, torch.tensor([True, False]), torch.tensor([False, False]), size > 0.07)
+    right, stored = torch.tensor([True, False]), torch.tensor([False, False])
+    return SampleResults(hits, size, 2 * size, right, stored, size > 0.07, torch.ones(cases, 2, 2, 2).long())
 
 
 def test_cautions_are_of_clean_queries_and_of_gradients():
@@ -30,6 +31,7 @@ def counted(cases):
     tally.count(torch.tensor([3, 8]), results(cases))
     tally.audit.verify(torch.tensor([8, 3]))
     assert tally.clean.counts() == CleanCounts(2, 1, 0)
+    assert [row["forward"] for row in tally.passes.rows()] == [2] * cases
     return {(row["threat"], row["attack"], row["delta"]): row["correct"] for row in tally.accuracy.rows()}
 
 

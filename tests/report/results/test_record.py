@@ -50,7 +50,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, r"content\['results'\] is int, not list"),
@@ -64,10 +64,15 @@ def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, mes
 
 
 def test_records_of_older_schemas_are_read(record, tmp_path):
-    """Before 4, fingerprints held JSON as text; before 3, there were no warnings."""
-    record = dataclasses.replace(record, fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]})
+    """Before 5, there were no passes; before 4, fingerprints held JSON as text; before 3, there were no warnings."""
+    record = dataclasses.replace(
+        record, passes=[], fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]}
+    )
     path = record.save(tmp_path)
     content = json.loads(path.read_text())
+    del content["passes"]
+    path.write_text(json.dumps(content | {"schema": 4}))
+    assert Record.load(path) == record
     content["fingerprints"] = {name: json.dumps(value) for name, value in record.fingerprints.items()} | {
         "classifier": "a"
     }
