@@ -37,7 +37,8 @@ def verify_inputs(
         raise UserError(f"images of {image.dtype} {tuple(image.shape)} given; float32 (N, 3, H, W) is accepted")
     if label.shape != image.shape[:1] or ids.shape != image.shape[:1]:
         raise UserError(f"{len(image)} images with {tuple(label.shape)} labels and {tuple(ids.shape)} ids given")
-    outside = ~((image >= 0) & (image <= 1)).flatten(1).all(dim=1)  # NaN is outside too
+    pixels = image.flatten(1)
+    outside = ~((pixels.amin(dim=1) >= 0) & (pixels.amax(dim=1) <= 1))  # NaN is outside too
     if outside.any():
         raise UserError(f"the images with id {name_ids(ids, outside)} have pixels outside [0, 1] or NaN")
     if (zero := norm(image) == 0).any():

@@ -150,7 +150,8 @@ class AttackTarget:
         Returns:
             ``(N,)`` bool, true for the images with finite values only.
         """
-        finite = values.isfinite().flatten(1).all(dim=1) if values.ndim > 1 else values.isfinite()
+        rows = values.flatten(1) if values.ndim > 1 else values[:, None]  # whose extremes tell, a tenth of the work
+        finite = torch.maximum(rows.amax(dim=1), -rows.amin(dim=1)).isfinite()
         self._wrong[what] = self._wrong.get(what, False) | ~finite
         return finite
 
