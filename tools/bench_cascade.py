@@ -61,8 +61,8 @@ def _cpu_seconds(command: list[str]) -> float:
 def _differences(cascade: Path, full: Path) -> list[str]:
     """Return where answers are broken in one run and not in the other, or a count of the worst case is another one."""
     found = []
-    mine, other = ([*csv.reader((folder / BREAKS_FILE).open(encoding="utf-8"))] for folder in (cascade, full))
-    for line, expected in zip(mine, other, strict=True):
+    broken = ((folder / BREAKS_FILE).read_text(encoding="utf-8").splitlines() for folder in (cascade, full))
+    for line, expected in zip(*map(csv.reader, broken), strict=True):
         for cell, wanted in zip(line, expected, strict=True):
             if (cell in UNBROKEN or wanted in UNBROKEN) and cell != wanted:
                 found.append(f"query {line[0]} at Δ = {line[1]}: {cell or 'stands'}, {wanted or 'stands'}")
