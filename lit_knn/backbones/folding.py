@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx, nn
@@ -47,7 +49,25 @@ def foldable(network: nn.Module, trace: Trace, kept: Collection[str] = ()) -> di
         names = layer.removeprefix("network."), norm.removeprefix("network.")
         if _fit(*map(network.get_submodule, names)):
             found[names[0]] = names[1]
+    taken = {name.removeprefix("network.") for name in (*calls, *looked_at)} | {*kept}
+    for layer in calls:
+        found |= _foldable_inside(network, layer.partition(".")[2], taken)
     return found
+
+
+def _foldable_inside(network: nn.Module, node: str, taken: Collection[str]) -> dict[str, str]:
+    """Return what `foldable` does of the children of a sequence that the graph shows as one node, as torchvision's."""
+    sequence = network.get_submodule(node)
+    if not isinstance(sequence, nn.Sequential) or type(sequence).forward is not nn.Sequential.forward:
+        return {}
+    names = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    children = [(f"{node}.{key}".lstrip("."), child) for key, child in sequence._modules.items() if child is not None]
+    return {
+        layer: norm
+        for (layer, linear), (norm, batch_norm) in pairwise(children)
+        if _fit(linear, batch_norm) and names[id(linear)] == names[id(batch_norm)] == 1  # and so in no other sequence
+        if not any(name == part or name.startswith(f"{part}_") for name in taken for part in (layer, norm))
+    }
 
 
 def folded(network: nn.Module, pairs: Mapping[str, str]) -> nn.Module:

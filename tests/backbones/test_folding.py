@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
+from torchvision.ops import Conv2dNormActivation
 
 from lit_knn.backbones.digits import digits_resnet
 from lit_knn.backbones.folding import foldable, folded
@@ -161,6 +162,17 @@ def test_modules_that_are_called_twice_together():
     assert pairs(network) == {"conv": "norm"}
     torch.testing.assert_close(folded(network, {"conv": "norm"})(image), network(image))
     assert pairs(network, ["conv_1"]) == pairs(network, ["conv"]) == {}
+
+
+@pytest.mark.parametrize("kept", ["", "conv.0", "conv.0_1"])
+def test_inside_a_sequence_that_the_graph_shows_as_one_node(kept):
+    network, image = trained(changed(conv=Conv2dNormActivation(3, 4, 3))), torch.randn(3, 3, 8, 8)
+    found = pairs(network, [kept])
+    assert found == ({} if kept else {"conv.0": "conv.1"})
+    torch.testing.assert_close(folded(network, found)(image), network(image))
+    shared = changed(conv=Conv2dNormActivation(3, 4, 3))
+    shared.norm = shared.conv[1]
+    assert pairs(trained(shared)) == {}
 
 
 def test_a_layer_that_is_read_stays_as_it_is_under_each_of_its_names():
