@@ -27,8 +27,8 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True, False],
         ),
         ("bench_report", ["--runs", "2"], [True, True, True]),
-        ("bench_cascade", ["--queries", "2", "--suite", str(SUITE)], [True]),
-        ("bench_test", ["--counts", "8", "16"], [True, True]),
+        pytest.param("bench_cascade", ["--queries", "2", "--suite", str(SUITE)], [True], marks=pytest.mark.slow),
+        pytest.param("bench_test", ["--counts", "8", "16"], [True, True], marks=pytest.mark.slow),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
             "bench_defense",
