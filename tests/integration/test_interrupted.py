@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,8 @@ def start(config, command="extract", *options, **environment):
         code = 0
     except SystemExit as stop:
         code = stop.code
+    except BaseException:  # noqa: BLE001 - whatever it is, it is said
+        traceback.print_exc()  # nobody else will
     finally:
         sys.stderr.flush()
         os._exit(code)
