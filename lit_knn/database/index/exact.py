@@ -66,6 +66,13 @@ def margin(dimension: int, lengths: Any) -> Any:
     return (dimension + 8) * UNIT * lengths**2
 
 
+def compared_on(device: str) -> torch.device:
+    """Return a device by its name; ``auto`` is a GPU if there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
 def scan(
     blocks: Iterable[tuple[int, npt.NDArray[np.float32]]],
     features: npt.NDArray[np.float32],
@@ -82,9 +89,7 @@ def scan(
         among: The rows that may be found, for each answer; None for all.
         device: Where they are compared; ``auto`` takes a GPU if there is one.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    queries = torch.from_numpy(features).to(device)
+    queries = torch.from_numpy(features).to(compared_on(device))
     running = [Running(queries, k) for _ in among]
     for first, rows in blocks:
         for found, part in zip(running, among, strict=True):

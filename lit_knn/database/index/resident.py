@@ -13,25 +13,24 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lit_knn.database.index.base import Index
 from lit_knn.database.index.coded_rows import CodedRows
 from lit_knn.database.index.codes import Sieve
-from lit_knn.database.index.exact import Running, euclidean, scan
+from lit_knn.database.index.exact import Running, compared_on, euclidean, scan
 from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.opened import OpenIndex, Searcher
 from lit_knn.database.index.plan import default_budget
 from lit_knn.database.index.selection import Selection
+from lit_knn.database.index.store_index import StoreIndex
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import Fingerprint
 
 HELD_FROM = 50_000  # rows: in a loop, fewer are compared as fast as they are
 QUERIES = 128  # at a time
 PAIRS = 1 << 14  # of a query and a row that are looked at a second time at once
 
 
-class Resident(Index):
+class Resident(StoreIndex):
     """Hold all rows in memory or on a GPU, and compare every query with each: nothing to build, nothing missed; exact.
 
     Made for search within a loop, over any part of the rows. A row takes a byte for each dimension, and 12 more. The
@@ -45,19 +44,8 @@ class Resident(Index):
     def __init__(self, *, device: Literal["auto", "cpu", "cuda"] = "auto", memory_gb: float | None = None) -> None:
         if memory_gb is not None and memory_gb <= 0:
             raise UserError(f"a Resident index has memory_gb: {memory_gb}; above 0 is accepted")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("index.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
-        self.device, self.memory_gb = device, memory_gb
-
-    @property
-    def settings(self) -> Fingerprint:
-        """Nothing is built."""
-        return {}
-
-    def is_built(self, folder: Path) -> bool:
-        """Return yes."""
-        del folder
-        return True
+        super().__init__(device=device)
+        self.memory_gb = memory_gb
 
     def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
         """Return a share of the rows, read when it is searched for the first time.
@@ -103,9 +91,7 @@ class ResidentRows(Searcher):
     exact = True
 
     def __init__(self, store: Store, tap: str, share: Partition = WHOLE, device: str = "auto") -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._store, self._tap, self._share, self._device = store, tap, share, torch.device(device)
+        self._store, self._tap, self._share, self._device = store, tap, share, compared_on(device)
 
     @cached_property
     def _rows(self) -> CodedRows:

@@ -9,20 +9,18 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from lit_knn.database.index.base import Index
 from lit_knn.database.index.exact import scan
 from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.opened import OpenIndex, Searcher
 from lit_knn.database.index.selection import Selection
+from lit_knn.database.index.store_index import StoreIndex
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
-from lit_knn.storage.fingerprint import Fingerprint
 
 
-class Scan(Index):
+class Scan(StoreIndex):
     """Read every row for every call: nothing to build, nothing in memory but one block, nothing missed; exact.
 
     The more queries a call has, the less each of them costs.
@@ -37,19 +35,8 @@ class Scan(Index):
     def __init__(self, *, device: Literal["auto", "cpu", "cuda"] = "auto", block_rows: int = 16_384) -> None:
         if block_rows < 1:
             raise UserError(f"block_rows of an index takes a number from 1, not {block_rows}")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("index.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
-        self.device, self.block_rows = device, block_rows
-
-    @property
-    def settings(self) -> Fingerprint:
-        """Nothing is built."""
-        return {}
-
-    def is_built(self, folder: Path) -> bool:
-        """Return yes."""
-        del folder
-        return True
+        super().__init__(device=device)
+        self.block_rows = block_rows
 
     def open(self, store: Store, tap: str, folder: Path, share: Partition = WHOLE, *, alone: bool = False) -> OpenIndex:
         """Return a share of the rows, ready to be read."""
