@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lit_knn.report.results.record import Record, Row, mapping, variant
+from lit_knn.report.results.variant import UNDEFENDED
 
 WORST = "all"  # the threat of the worst case of each image over all attacks
 NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
@@ -41,7 +42,7 @@ def attackers(record: Record) -> list[Attacker]:
             "worst case" if name == WORST else name.replace("_", " "),
             adaptive := known.get(name, False),
             list(dict.fromkeys(row["attack"] for row in rows)),
-            _strongest([row for row in rows if not (adaptive and row["defense"] == "none")]),
+            _strongest([row for row in rows if not (adaptive and row["defense"] == UNDEFENDED)]),
         )
         for name, rows in groups.items()
     ]

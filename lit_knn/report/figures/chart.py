@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.results.record import Record
+from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import cut
 from lit_knn.storage.atomic import atomic_write
 
@@ -74,7 +75,7 @@ def accuracy_chart(record: Record, path: Path) -> Path:
 def _styles(labels: Sequence[str]) -> list[Style]:
     """Give each line its own color and dashes; no defense is always the same dark dotted line."""
     cycle = iter(Style(COLORS[i % len(COLORS)], DASHES[i // len(COLORS) % len(DASHES)]) for i in range(len(labels)))
-    return [Style(DARK, "1.5 2.5") if label == "none" else next(cycle) for label in labels]
+    return [Style(DARK, "1.5 2.5") if label == UNDEFENDED else next(cycle) for label in labels]
 
 
 def _panel(panel: Panel, axes: Axes, styles: dict[str, Style]) -> list[str]:

@@ -14,6 +14,7 @@ from lit_knn.report.figures.chart import COLORS, DARK, LABEL
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.results.record import Record
+from lit_knn.report.results.variant import UNDEFENDED
 
 # dashes and markers can be told apart in gray print
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (6, 1, 1, 1, 1, 1)))
@@ -73,7 +74,7 @@ def _styles(labels: list[str]) -> list[Style]:
         {"color": COLORS[i % len(COLORS)], "linestyle": DASHES[i % len(DASHES)], "marker": MARKERS[i % len(MARKERS)]}
         for i in range(len(labels))
     )
-    return [NO_DEFENSE if label == "none" else next(cycle) for label in labels]
+    return [NO_DEFENSE if label == UNDEFENDED else next(cycle) for label in labels]
 
 
 def _draw(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:

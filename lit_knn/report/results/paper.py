@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lit_knn.report.results.record import Record, Row, mapping, variant
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results.variant import UNDEFENDED, Variant
 from lit_knn.storage.kinds import named_kind
 
 DELTA = 0.06
@@ -55,7 +55,7 @@ def beside(record: Record) -> list[Beside]:
     database, stored = _database(record, data), record.database.get("rows")
     found: dict[tuple[Variant, str], Beside] = {}
     for row in record.results:
-        none = row["defense"] == "none"
+        none = row["defense"] == UNDEFENDED
         searched = database if row["rows"] == stored else ""
         key = ("", "", "") if none else (searched, row["weighting"], row["combination"])
         setting = _setting(record, row)
