@@ -40,3 +40,18 @@ def digits(_images: tuple[Tensor, Tensor], network: nn.Module) -> tuple[Tensor, 
     images, labels = (part[1297:] for part in _images)
     rows = (network(images).argmax(1) == labels).nonzero().flatten()[:128]
     return images[rows], labels[rows], rows
+
+
+@pytest.fixture
+def plane() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A linear network, images, what it takes them for, and by hand the distance to the nearest boundary, ``(N,)``."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4, bias=False).double()).requires_grad_(False).eval()
+    model[1].weight.copy_(torch.randn(4, 48, dtype=torch.float64, generator=generator) / 10)
+    image = 0.3 + 0.4 * torch.rand(6, 3, 4, 4, dtype=torch.float64, generator=generator)  # far from black and white
+    logits = model(image)
+    label = logits.argmax(1)
+    slopes = (model[1].weight[None] - model[1].weight[label][:, None]).norm(dim=2)  # (N, C)
+    gaps = logits.gather(1, label[:, None]) - logits
+    distance = (gaps / slopes.clamp_min(1e-9)).scatter(1, label[:, None], torch.inf).amin(1)
+    return model, image, label, distance

@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch import nn
 
 from lit_knn.attacks import CWL2
 from lit_knn.attacks.objectives import EOT, CrossEntropy, Margin, margin
@@ -41,17 +40,9 @@ class Recorder:
 # ---------------------------------------------------------------- what is found
 
 
-def test_the_nearest_point_beyond_a_plane():
-    """For a linear network the smallest perturbation is the distance to the nearest boundary, by hand."""
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4, bias=False).double()).requires_grad_(False).eval()
-    model[1].weight.copy_(torch.randn(4, 48, dtype=torch.float64, generator=generator) / 10)
-    image = 0.3 + 0.4 * torch.rand(6, 3, 4, 4, dtype=torch.float64, generator=generator)  # far from black and white
-    logits = model(image)
-    label = logits.argmax(1)
-    slopes = (model[1].weight[None] - model[1].weight[label][:, None]).norm(dim=2)  # (N, C)
-    gaps = logits.gather(1, label[:, None]) - logits
-    distance = (gaps / slopes.clamp_min(1e-9)).scatter(1, label[:, None], torch.inf).amin(1)
+def test_the_nearest_point_beyond_a_plane(plane):
+    """For a linear network the smallest perturbation is the distance to the nearest boundary."""
+    model, image, label, distance = plane
     attack = CWL2(steps=100, binary_search_steps=6, initial_constant=1)
     (adversarial,) = attack(model, image, label, torch.arange(6), [1.0])
     ratio = norm(adversarial - image) / distance
