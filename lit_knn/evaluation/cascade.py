@@ -80,15 +80,12 @@ class Verdicts:
 
     def __init__(self, ids: Tensor, clean: SampleResults, shape: tuple[int, int]) -> None:
         self.ids, self.left = ids, len(ids)
-        self.results = clean._replace(
-            hits=torch.ones(*shape, *clean.hits.shape[2:], dtype=torch.bool),
-            realized=torch.zeros(*shape, len(ids)),
-            realized_normalized=torch.zeros(*shape, len(ids)),
-            flat=torch.zeros(*shape, len(ids), dtype=torch.bool),
-            passes=torch.zeros(*shape, len(ids), 2, dtype=torch.int64),
-        )  # on the CPU: they are asked one by one
+        cells = {}
         for name in Answers._fields:
-            getattr(self.results, name)[:, 0] = getattr(clean, name)[:, 0].cpu()
+            known = getattr(clean, name).cpu()  # (1, 1, N, …), on the CPU: it is asked image by image
+            cells[name] = known.new_full((*shape, *known.shape[2:]), name == "hits")
+            cells[name][:, 0] = known[:, 0]
+        self.results = clean._replace(**cells)
 
     def stands(self, row: int, sizes: Sequence[int]) -> bool:
         """Return whether any answer to an image is still right at one of some Δ, and at all smaller ones."""
