@@ -23,7 +23,7 @@ from lit_knn.evaluation.case_runner import CaseRunner
 from lit_knn.evaluation.cases import pair
 from lit_knn.evaluation.metrics import Tally
 from lit_knn.evaluation.observation import Observation, Observer
-from lit_knn.evaluation.provenance import run_origin
+from lit_knn.evaluation.provenance import network_hashes, run_origin
 from lit_knn.evaluation.readiness import joint_requirements, open_database
 from lit_knn.evaluation.run_context import context_of
 from lit_knn.evaluation.run_files import RunFiles
@@ -126,13 +126,18 @@ class Evaluation(pl.LightningModule):
 
     def origin(self) -> Fingerprint:
         """Return all that the results depend on, whoever built the parts; once a test has opened the database."""
-        return run_origin(self)
+        return run_origin(self, network_hashes(self.classifier, self.threats, self.surrogate_defenses))
 
     def surrogate_defense(self, threat: Threat) -> SurrogateDefense | None:
         """Return the attacker's copy of the defense, built when first asked for, and once; None without one."""
         if threat.name not in self._surrogate_defenses:
             self._surrogate_defenses[threat.name] = threat.surrogate_defense(self.classifier, self.gallery)
         return self._surrogate_defenses[threat.name]
+
+    @property
+    def surrogate_defenses(self) -> dict[str, SurrogateDefense | None]:
+        """The attackers' copies of the defense, by name of the threat."""
+        return {threat.name: self.surrogate_defense(threat) for threat in self.threats}
 
     @property
     def data(self) -> ImageData:
@@ -176,7 +181,8 @@ class Evaluation(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch and observe it, in every case at every Δ; then search, vote and count: now, or at the end.
 
-        It waits for the end where searches read all of the database: one pass is then for all batches.
+        It waits for the end where searches read all of the database: one pass is then for all batches. In a cascade it
+        waits for images of other batches that are attacked with it.
         """
         validation.verify_labels(batch, self.data.queries, self.classifier.num_classes)
         image, label = batch["image"], batch["label"]
@@ -185,12 +191,10 @@ class Evaluation(pl.LightningModule):
             if self._cascade is not None:
                 clean = score(self._runner.clean(key, image), label, self._scorers, topk=self.topk, sizes=0)
                 self._cascade.add(image, label, key.ids, clean)
-                return
-            observations = self._runner.everything(key, image, label)
-            if self._files.search is None:
-                self._score(key, label, observations)
+            elif self._files.search is None:
+                self._score(key, label, self._runner.everything(key, image, label))
             else:
-                deque(observations, maxlen=0)  # the cache has them
+                deque(self._runner.everything(key, image, label), maxlen=0)  # the cache has them
                 self._files.search.add(key, label)
 
     def _score(self, batch: BatchKey, label: Tensor, observations: Iterable[Observation]) -> None:

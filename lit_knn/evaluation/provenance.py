@@ -22,6 +22,7 @@ from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
 
+NetworkHashes = Mapping[nn.Module, str]
 CLEAN = ("", "clean")  # the case of images that nobody attacks
 
 
@@ -30,6 +31,7 @@ def case_origins(
     surrogate_defenses: Mapping[str, SurrogateDefense | None],
     classifier: Classifier,
     data: ImageData,
+    hashes: NetworkHashes,
     *,
     precision: str,
 ) -> dict[tuple[str, str], Fingerprint]:
@@ -45,15 +47,15 @@ def case_origins(
             on their view of the database.
         classifier: The defended classifier.
         data: Says what the queries are.
+        hashes: Of all these networks.
         precision: Of the Trainer.
 
     Returns:
         By names of threat and attack; that of the clean images, which nobody attacks, under `CLEAN`.
     """
-    hashes = network_hashes(classifier, [threat for threat, _ in cases])
     shared = _shared(hashes[classifier], data, precision)
     copies = {
-        name: {} if surrogate_defense is None else _copy(surrogate_defense)
+        name: {} if surrogate_defense is None else _copy(surrogate_defense, hashes)
         for name, surrogate_defense in surrogate_defenses.items()
     }
     attacked = {
@@ -68,22 +70,24 @@ def case_origins(
     return {CLEAN: shared, **attacked}
 
 
-def run_origin(evaluation: Evaluation) -> Fingerprint:
+def run_origin(evaluation: Evaluation, hashes: NetworkHashes) -> Fingerprint:
     """Return what the results of a run depend on: the same, by names, and defenses, databases, and which queries.
 
     Batches, too, since the rounding of a batch depends on its size.
+
+    Args:
+        evaluation: Whose.
+        hashes: Of its networks.
     """
     classifier, data, views = evaluation.classifier, evaluation.data, evaluation.views
-    hashes = network_hashes(classifier, evaluation.threats)
-    copies = {threat.name: evaluation.surrogate_defense(threat) for threat in evaluation.threats}
     return {
         **_shared(hashes[classifier], data, str(evaluation.trainer.precision)),
         **{f"attacked by {threat.name}": hashes[threat.attacked(classifier)] for threat in evaluation.threats},
         **{
             f"{part} of {name}": value
-            for name, copy in copies.items()
+            for name, copy in evaluation.surrogate_defenses.items()
             if copy is not None
-            for part, value in _copy(copy).items()
+            for part, value in _copy(copy, hashes).items()
         },
         **{f"attack {attack.name}": describe(attack) for attack in evaluation.attacks},
         **{
@@ -130,17 +134,26 @@ def _shared(classifier: str, data: ImageData, precision: str) -> Fingerprint:
     }
 
 
-def _copy(surrogate_defense: SurrogateDefense) -> Fingerprint:
+def _copy(surrogate_defense: SurrogateDefense, hashes: NetworkHashes) -> Fingerprint:
     """Return what an attacker's copy of the defense is, and their view of the database if it has one."""
-    parts = {"copy": describe(surrogate_defense.defense), "copy's network": _hash(surrogate_defense.classifier)}
+    parts = {"copy": describe(surrogate_defense.defense), "copy's network": hashes[surrogate_defense.classifier]}
     if surrogate_defense.defense.needed:
         parts |= {f"copy's {name}": value for name, value in surrogate_defense.gallery.identity().items()}
     return parts
 
 
-def network_hashes(classifier: Classifier, threats: Iterable[Threat]) -> dict[nn.Module, str]:
-    """Hash each network once, by however many threats it is attacked."""
-    networks = {classifier, *(threat.attacked(classifier) for threat in threats)}
+def network_hashes(
+    classifier: Classifier, threats: Iterable[Threat], surrogate_defenses: Mapping[str, SurrogateDefense | None]
+) -> NetworkHashes:
+    """Hash each network once, by however many threats it is attacked or copied.
+
+    Args:
+        classifier: The defended classifier.
+        threats: Say which networks are attacked.
+        surrogate_defenses: The attackers' copies of the defense, by name of the threat.
+    """
+    copied = (copy.classifier for copy in surrogate_defenses.values() if copy is not None)
+    networks = {classifier, *(threat.attacked(classifier) for threat in threats), *copied}
     return {network: _hash(network) for network in networks}
 
 

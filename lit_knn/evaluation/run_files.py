@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lit_knn.evaluation.cache import CachedCase
 from lit_knn.evaluation.observation import Observer
 from lit_knn.evaluation.offline_search import OfflineSearch
-from lit_knn.evaluation.provenance import CLEAN, case_origins, claim_run
+from lit_knn.evaluation.provenance import CLEAN, case_origins, claim_run, network_hashes, run_origin
 from lit_knn.evaluation.run_context import RunContext
 from lit_knn.evaluation.sample_results import SampleResultFiles
 
@@ -38,13 +38,11 @@ class RunFiles(NamedTuple):
             UserError: If the folder is another run's.
         """
         folder, trainer = context.folder, evaluation.trainer
-        run = "" if folder is None else claim_run(folder, evaluation.origin())
+        classifier, copies = evaluation.classifier, evaluation.surrogate_defenses
+        hashes = network_hashes(classifier, evaluation.threats, copies)
+        run = "" if folder is None else claim_run(folder, run_origin(evaluation, hashes))
         origins = case_origins(
-            evaluation.cases,
-            {threat.name: evaluation.surrogate_defense(threat) for threat in evaluation.threats},
-            evaluation.classifier,
-            evaluation.data,
-            precision=trainer.precision,
+            evaluation.cases, copies, classifier, evaluation.data, hashes, precision=trainer.precision
         )
         activations = None if folder is None else folder / "activations"
         cases = {

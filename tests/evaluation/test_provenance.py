@@ -8,7 +8,7 @@ from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.evaluation.provenance import CLEAN, case_origins
+from lit_knn.evaluation.provenance import CLEAN, case_origins, network_hashes
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 
@@ -28,7 +28,8 @@ def cases(classifier, gallery, data, surrogate):
         threats = threats or [GrayBox()]
         pairs = [(threat, attack) for threat in threats for attack in attacks or [PGD(steps=2)]]
         surrogate_defenses = {threat.name: threat.surrogate_defense(classifier, view) for threat in threats}
-        origins = case_origins(pairs, surrogate_defenses, classifier, data, precision=precision)
+        hashes = network_hashes(classifier, threats, surrogate_defenses)
+        origins = case_origins(pairs, surrogate_defenses, classifier, data, hashes, precision=precision)
         assert origins.pop(CLEAN).keys() & OF_ATTACKS == set()
         return list(origins.values())
 
