@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lit_knn.attacks.gradient import Step
 from lit_knn.attacks.gradient_descent import GradientDescent
-from lit_knn.attacks.objectives import Objective
 
 
 class PGD(GradientDescent):
@@ -35,30 +33,3 @@ class PGD(GradientDescent):
     Differences from the paper:
         Madry et al. start every run at random.
     """
-
-    def __init__(
-        self,
-        *,
-        steps: int = 10,
-        restarts: int = 1,
-        random_start: bool = False,
-        step: Step = "l2",
-        step_size: float = 2.5,
-        momentum: float = 0.0,
-        diversity: float = 0.0,
-        objective: Objective | None = None,
-        seed: int = 0,
-        name: str = "",
-    ) -> None:
-        super().__init__(
-            objective=objective,
-            steps=steps,
-            step=step,
-            step_size=step_size,
-            random_start=random_start,
-            momentum=momentum,
-            diversity=diversity,
-            restarts=restarts,
-            seed=seed,
-            name=name,
-        )
