@@ -14,6 +14,7 @@ _LINE = re.compile(
 )
 _NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "layer1.0.add", "layer2.1.add"]
 SUITE = Path(__file__).parent / "small_suite.yaml"
+_GPU = ["--device", "cpu", "--network", _NETWORK[1], "--size", "8", "--images", "4", "--dimension", "16"]
 _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
 
 
@@ -44,6 +45,12 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             "bench_index",
             ["--only", "resident", "--rows", "3000", "--dimension", "16", "--queries", "20", "--batch", "10"],
             [True, True, True],
+        ),
+        ("bench_gpu", [*_GPU, "--only", "attack", "--matrix", "64"], [True, True]),
+        ("bench_gpu", [*_GPU, "--only", "search", "--rows", "3000", "--queries", "20", "--batch", "10"], [False]),
+        pytest.param(
+            *("bench_gpu", [*_GPU, "--only", "idle", "--tap", "layer2.1.add", "--stored", "500"], [False, False]),
+            marks=pytest.mark.slow,
         ),
         (
             "bench_extract",

@@ -7,6 +7,7 @@ from lit_knn.database.index import Faiss
 from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.errors import UserError
 
+pytest.importorskip("faiss")
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not load_faiss().get_num_gpus(), reason="FAISS sees no GPU"),
