@@ -8,6 +8,8 @@ from typing import NamedTuple
 from lit_knn.report.results import Row, Variant, leading, preferred
 from lit_knn.report.results.record import variant
 
+WORST_CASE = "all, worst case"  # title of the panel of what all attacks leave of each image
+
 
 class Line(NamedTuple):
     """One defense variant under one threat and attack, a row per Δ in ascending order."""
@@ -61,8 +63,13 @@ def headline(results: Sequence[Row]) -> Headline:
             Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
             for v in chosen
         ]
-        panels.append(Panel(f"{threat.replace('_', ' ')}, {attack}", [line for line in lines if line.rows]))
+        panels.append(Panel(title(threat, attack), [line for line in lines if line.rows]))
     return Headline(panels, shown[0]["topk"], shared, len(variants) - len(chosen))
+
+
+def title(threat: str, attack: str) -> str:
+    """Return what a threat and an attack are called together."""
+    return f"{threat.replace('_', ' ')}, {attack}"
 
 
 def _values(variants: Sequence[Variant], field: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lit_knn.report.cost import PASSES, mean_passes
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
@@ -57,14 +58,16 @@ def _findings(path: Path) -> list[Block]:
 
 def _everything(record: Record) -> Table:
     shown = headline(record.results)
-    deltas = sorted({row["delta"] for row in record.results})
+    deltas, passes = sorted({row["delta"] for row in record.results}), mean_passes(record)
     rows = []
     for panel in shown.panels:
         for line in panel.lines:
             found = {row["delta"]: short(row["accuracy"]) for row in line.rows}
             rows.append([panel.title, line.label, *(found.get(delta, "–") for delta in deltas)])
+        if panel.title in passes:
+            rows.append([panel.title, "passes", *(passes[panel.title].get(delta, "–") for delta in deltas)])
     hidden = f"{shown.hidden} more variants in results.csv" if shown.hidden else ""
-    caption = "; ".join(part for part in (f"top-{shown.topk}", shown.shared, hidden) if part)
+    caption = "; ".join(part for part in (f"top-{shown.topk}", shown.shared, hidden, PASSES if passes else "") if part)
     return Table(["attack", "defense", *(f"Δ = {delta:g}" for delta in deltas)], rows, 2, caption)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lit_knn.report.attackers import knows_defense
-from lit_knn.report.headline import Line, Panel, headline
+from lit_knn.report.headline import WORST_CASE, Line, Panel, headline
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import short
@@ -30,7 +30,7 @@ def summary(record: Record) -> str:
 def speaking_delta(record: Record) -> float:
     """Return the Δ that tables of one column speak of, chosen under the worst case, or else the first attack."""
     panels = headline(record.results).panels
-    return _spoken(next((panel for panel in panels if panel.title == "all, worst case"), panels[0]))
+    return _spoken(next((panel for panel in panels if panel.title == WORST_CASE), panels[0]))
 
 
 def _panel(panel: Panel) -> str:

@@ -7,12 +7,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_knn.errors import UserError
+from lit_knn.report.cost import PASSES, mean_passes
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.results.record import RESULTS_FILE, Record
 
 
 def accuracy_table(record: Record) -> Table:
     """Return accuracies per threat and attack (sections), defense (rows) and Δ (columns), the best of each in bold.
+
+    Below each attack stand the passes that it took, where the record has them.
 
     Raises:
         UserError: If the record holds no results.
@@ -21,7 +24,7 @@ def accuracy_table(record: Record) -> Table:
         raise UserError(f"the record of run {record.run} holds no results to show")
     shown = headline(record.results)
     rows = shown.rows
-    deltas = sorted({row["delta"] for row in rows})
+    deltas, passes = sorted({row["delta"] for row in rows}), mean_passes(record)
     counts = sorted({min(row["n"] for row in rows), max(row["n"] for row in rows)})
     hidden = [f"{shown.hidden} more variants in {RESULTS_FILE}"] if shown.hidden else []
     notes = [
@@ -30,6 +33,7 @@ def accuracy_table(record: Record) -> Table:
             f"95 % intervals within ±{short(shown.half)}"
         ),
         "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
+        PASSES if passes else "",
     ]
     table = Table(
         title=f"Top-{shown.topk} accuracy at Δ = ‖x*−x‖₂ / ‖x‖₂",
@@ -42,11 +46,11 @@ def accuracy_table(record: Record) -> Table:
     for delta in deltas:
         table.add_column(f"{delta:g}", justify="right", no_wrap=True)
     for panel in shown.panels:
-        _add_section(table, panel, deltas)
+        _add_section(table, panel, deltas, passes.get(panel.title))
     return table
 
 
-def _add_section(table: Table, panel: Panel, deltas: list[float]) -> None:
+def _add_section(table: Table, panel: Panel, deltas: list[float], passes: dict[float, str] | None) -> None:
     table.add_row(Text(panel.title, "italic"))
     best = {delta: max(_accuracies(panel, delta), default=0.0) for delta in deltas}
     for line in panel.lines:
@@ -58,6 +62,8 @@ def _add_section(table: Table, panel: Panel, deltas: list[float]) -> None:
             for delta in deltas
         ]
         table.add_row(Text(f"  {line.label}"), *cells)
+    if passes:
+        table.add_row("  passes", *(passes.get(delta, "–") for delta in deltas), style="dim")
     table.add_section()
 
 

@@ -21,12 +21,14 @@ def test_says_what_was_measured(record):
     assert ["defense", "0", "0.02", "0.06"] in cells
     assert text.count("gray box, PGD") == text.count("black box, PGD") == 1
     assert cells.count(["none", "1.000", ".301", ".027"]) == 2
+    assert [line for line in cells if line[:1] == ["passes"]] == [["passes", "–", "–", "20"]]  # of the gray box
     for part in (
         "Top-1",
         "1,000 queries",
         "intervals within ±.0",
         "K=50, CBW-D, soft",
         "22 more variants in results.csv",
+        "passes: mean of an image, forward and backward",
     ):
         assert part in text
 
@@ -52,6 +54,10 @@ def test_the_best_of_each_column_is_bold_and_brackets_are_no_markup():
 def test_a_budget_that_a_case_left_out_is_a_dash(record):
     rows = [row for row in record.results if row["threat"] == "gray_box" or row["delta"] > 0]
     assert "–" in printed(dataclasses.replace(record, results=rows), 100)
+
+
+def test_a_record_without_passes(record):
+    assert "passes" not in printed(dataclasses.replace(record, passes=[]), 100)
 
 
 def test_no_results(record):

@@ -1,0 +1,27 @@
+"""What attacks cost, as tables say it."""
+
+from __future__ import annotations
+
+from lit_knn.report.headline import WORST_CASE, title
+from lit_knn.report.results.record import Record
+
+PASSES = "passes: mean of an image, forward and backward"
+
+
+def mean_passes(record: Record) -> dict[str, dict[float, str]]:
+    """Return, by the title of a panel and Δ, how many passes an image took on average, forward and backward together.
+
+    Those of the worst case are of all attacks. Where the record knows of none, as an old one, the result is empty.
+    """
+    found: dict[str, dict[float, float]] = {}
+    images = max(row["n"] for row in record.results)
+    for row in record.passes:
+        each = (row["forward"] + row["backward"]) / images
+        for name in (title(row["threat"], row["attack"]), WORST_CASE):
+            sizes = found.setdefault(name, {})
+            sizes[row["delta"]] = sizes.get(row["delta"], 0) + each
+    return {name: {delta: _number(value) for delta, value in sizes.items()} for name, sizes in found.items()}
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
