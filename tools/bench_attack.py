@@ -19,8 +19,8 @@ from bench import Line, Target, in_turn, parser, report
 from torch import Tensor, nn
 
 from lit_knn.attacks import FGSM, PGD
-from lit_knn.attacks.perturbation import radius
 from lit_knn.backbones import Classifier
+from lit_knn.threat_models.budget import RELATIVE_L2
 
 DELTA, STEPS = 0.06, 10
 
@@ -87,7 +87,7 @@ def _peers(model: nn.Module, image: Tensor, label: Tensor) -> dict[str, Callable
     import foolbox
     import torchattacks
 
-    size = float(radius(image, DELTA).mean())
+    size = float(RELATIVE_L2.radius(image, DELTA).mean())
     step = 2.5 * size / STEPS
     theirs = torchattacks.PGDL2(model, eps=size, alpha=step, steps=STEPS, random_start=True)
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=image.device)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
-from lit_knn.attacks.gradient import direction, gradient, start
+from lit_knn.attacks.gradient import gradient, start
 from lit_knn.attacks.objectives import Objective, Score
-from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.norms import L2, LINF, column
 
 MOMENTUM = 0.75  # α: the share of the new step, the rest goes on as before
 
@@ -31,8 +31,8 @@ class APGD(Attack):
         steps: Number of steps, at least 1.
         objective: What the attack maximizes; by default the cross-entropy.
         restarts: Number of runs, at least 1; all but the first start at random, and each image keeps its best.
-        random_start: Whether the first run, too, starts at random on the sphere; by default it starts at the image.
-            Restarts start on the sphere in any case, and so do images where the objective has no gradient.
+        random_start: Whether the first run, too, starts at random on the surface of the ball; by default it starts at
+            the image. Restarts start there in any case, and so do images where the objective has no gradient.
         rho: Share ρ of the steps between two checkpoints that must raise the objective, in (0, 1].
         seed: Seed of the random starts, which also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
@@ -42,9 +42,12 @@ class APGD(Attack):
 
     Differences from the paper:
         The first run starts at the image. The other differences are those of the authors' code: random starts lie on
-        the sphere; a share of rising steps of exactly ρ counts as too few; the first step after a return to the best
-        point is compared with the point that was left; gaps between checkpoints are rounded down, and are 1 at least.
+        the surface of the ball; a share of rising steps of exactly ρ counts as too few; the first step after a return
+        to the best point is compared with the point that was left; gaps between checkpoints are rounded down, and are 1
+        at least.
     """
+
+    norms = (L2, LINF)
 
     def __init__(
         self,
@@ -69,15 +72,15 @@ class APGD(Attack):
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Return the loop; all Δ share the random start."""
-        image, at_image = attacked.image, self.starts_at_image(randomness)
-        unit = cache(partial(randomness.direction, image))  # drawn when a run, or an image of it, starts at random
+        image, norm, at_image = attacked.image, attacked.norm, self.starts_at_image(randomness)
+        unit = cache(partial(norm.surface, randomness, image))  # drawn when a run, or an image of it, starts at random
 
         def perturb(radius: Tensor) -> Tensor:
             length = 2 * radius
             point, value, ascent = start(
                 attacked,
                 objective,
-                lambda: project(image + column(radius) * unit(), image, radius),
+                lambda: norm.project(image + column(radius) * unit(), image, radius),
                 at_image=at_image,
             )
             previous = point
@@ -86,9 +89,9 @@ class APGD(Attack):
             rises, before, halved, last = torch.zeros_like(value), value, torch.ones_like(value, dtype=torch.bool), 0
             judged = checkpoints(self.steps)
             for number in range(1, self.steps + 1):
-                ahead = project(point + column(length) * direction(ascent, "l2"), image, radius)
+                ahead = norm.project(point + column(length) * norm.direction(ascent), image, radius)
                 share = MOMENTUM if number > 1 else 1.0
-                ahead = project(point + share * (ahead - point) + (1 - share) * (point - previous), image, radius)
+                ahead = norm.project(point + share * (ahead - point) + (1 - share) * (point - previous), image, radius)
                 previous, point, lower = point, ahead, value
                 value, ascent = gradient(attacked, objective, point)
                 rises += value > lower

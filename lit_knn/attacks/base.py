@@ -13,10 +13,13 @@ from torch import Tensor
 
 from lit_knn.attacks.inputs import verify_inputs
 from lit_knn.attacks.objectives import CrossEntropy, Objective, Score
-from lit_knn.attacks.perturbation import column, normalized_l2, project, radius
+from lit_knn.attacks.outputs import clipped, require_budget
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
-from lit_knn.threat_models.attack_target import AttackTarget, name_ids
+from lit_knn.report.results.budgets import DEFAULT, NormName
+from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.budget import budget_in
+from lit_knn.threat_models.norms import L2, Norm, column
 
 if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -37,10 +40,6 @@ class Attempt(NamedTuple):
     passes: Tensor
 
 
-class BudgetError(RuntimeError):
-    """Report that an attack left its budget: a bug of the attack, never counted as an accuracy."""
-
-
 KEPT = 64  # runs of which what all Δ share is kept; more are prepared for each Δ again
 
 Perturb = Callable[[Tensor], Tensor]
@@ -48,7 +47,7 @@ Perturb = Callable[[Tensor], Tensor]
 
 
 class Attack(ABC):
-    """Perturb each image by at most Δ, in units of its own L2 norm, so that an objective rises.
+    """Perturb each image by at most Δ, or a size in another norm, so that an objective rises.
 
     A subclass writes :meth:`prepare`, which says how the objective is raised; this class keeps it within Δ.
 
@@ -68,6 +67,7 @@ class Attack(ABC):
         gradient_free: Whether the attack uses values of the objective only, and never its gradient.
         random_start: Whether the first run, too, starts at random and not at the image.
         one_search: Whether one search serves every Δ, so that they had better be asked for together.
+        norms: Geometries that its steps are made for; of one that does not say, L2.
 
     Raises:
         UserError: If ``restarts`` or ``seed`` is too small.
@@ -76,6 +76,7 @@ class Attack(ABC):
     gradient_free: bool = False
     random_start: bool = False
     one_search: bool = False
+    norms: tuple[Norm, ...] = (L2,)
 
     def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
         self.objective = objective or CrossEntropy()
@@ -128,6 +129,7 @@ class Attack(ABC):
         ids: Tensor,
         deltas: Sequence[float],
         surrogate_defense: SurrogateDefense | None = None,
+        norm: NormName = DEFAULT,
     ) -> Iterator[Tensor]:
         """Attack a batch and return its adversarial images for each Δ, which are made when they are asked for.
 
@@ -136,20 +138,22 @@ class Attack(ABC):
         Args:
             model: Function from images in [0, 1] to logits ``(N, C)``, in evaluation mode; frozen parameters make it
                 faster.
-            image: ``(N, 3, H, W)`` float32 or float64 in [0, 1], none of them zero everywhere.
+            image: ``(N, 3, H, W)`` float32 or float64 in [0, 1]; for Δ, none of them zero everywhere.
             label: ``(N,)`` int64 in [0, C), the true classes.
             ids: ``(N,)`` int64, the same in all runs, as the random numbers depend on them.
-            deltas: Largest perturbations, each in (0, 1], in units of the image's L2 norm.
+            deltas: Largest perturbations, by default each in (0, 1], in units of the image's L2 norm.
             surrogate_defense: The attacker's copy of the defense, for objectives that use it; by default there is none.
+            norm: What else the sizes are in, ``l2`` or ``linf``: see `Budget`.
 
         Returns:
             For each Δ ``(N, 3, H, W)`` in [0, 1], in the dtype of ``image``, detached.
 
         Raises:
-            UserError: If an argument is not as above, or the model returns NaN or infinity.
+            UserError: If an argument is not as above, the attack has no steps for the norm, or the model returns NaN or
+                infinity.
             BudgetError: If the attack leaves its budget.
         """
-        return (attempt.image for attempt in self.attempts(model, image, label, ids, deltas, surrogate_defense))
+        return (attempt.image for attempt in self.attempts(model, image, label, ids, deltas, surrogate_defense, norm))
 
     @final
     def attempts(
@@ -160,11 +164,15 @@ class Attack(ABC):
         ids: Tensor,
         deltas: Sequence[float],
         surrogate_defense: SurrogateDefense | None = None,
+        norm: NormName = DEFAULT,
     ) -> Iterator[Attempt]:
         """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient."""
-        verify_inputs(model, image, label, ids, deltas)
-        # a copy: no variant can move the ball's center
-        attacked = AttackTarget(model, image.detach().clone(), label, ids, surrogate_defense, self.objective.highest)
+        budget = budget_in(norm)
+        if budget.norm not in self.norms:
+            raise UserError(f"{self.name} has no steps for norm: {norm}")
+        verify_inputs(model, image, label, ids, deltas, budget)
+        center = image.detach().clone()  # a copy: no variant can move it
+        attacked = AttackTarget(model, center, label, ids, surrogate_defense, self.objective.highest, budget)
         return self._attack(attacked, image.detach(), deltas)
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
@@ -204,6 +212,7 @@ class Attack(ABC):
         delta: float,
     ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
+        budget = attacked.budget
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
         passes = torch.zeros(len(image), 2, dtype=torch.int64)
         flat, realized = [], []  # of each gradient of this Δ, those that all Δ share included; of each run
@@ -211,9 +220,9 @@ class Attack(ABC):
         for number, (target, _) in enumerate(runs):
             perturb, shared = prepared(number, target)
             attacked.draw_from(Randomness(self.seed, attacked.ids, "run", number))
-            found = self._clipped(attacked, perturb(radius(image, delta)).detach(), image)
-            realized.append(normalized_l2(image, found))
-            found = project(found, image, radius(image, delta))  # trims rounding
+            found = clipped(self.name, attacked, perturb(budget.radius(image, delta)).detach())
+            realized.append(budget.realized(image, found))
+            found = budget.norm.project(found, image, budget.radius(image, delta))  # trims rounding
             flat += shared + attacked.take_flat()
             passes += attacked.passes.take()
             if len(runs) == 1:
@@ -228,22 +237,6 @@ class Attack(ABC):
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
         attacked.require_finite()
-        self._require_budget(attacked.ids, torch.stack(realized).amax(dim=0), delta)
+        require_budget(self.name, attacked, torch.stack(realized).amax(dim=0), delta)
         nowhere = torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool)
         return Attempt(best, nowhere, passes)
-
-    def _clipped(self, attacked: AttackTarget, found: Tensor, image: Tensor) -> Tensor:
-        """Refuse images of another shape or type, and clip them to [0, 1]."""
-        if found.shape != image.shape or found.dtype != image.dtype:
-            raise BudgetError(f"{self.name} returned {found.dtype} {tuple(found.shape)} for {tuple(image.shape)}")
-        attacked.note_finite(found, f"the result of {self.name}")
-        return found.clamp(0, 1)
-
-    def _require_budget(self, ids: Tensor, realized: Tensor, delta: float) -> None:
-        """Refuse images with a realized Δ ``(N,)`` over the budget."""
-        outside = realized > delta * (1 + 1e-4) + 1e-6
-        if outside.any():
-            raise BudgetError(
-                f"{self.name} perturbed the images with id {name_ids(ids, outside)} by up to "
-                f"Δ = {float(realized.max()):.6g}, its budget is {delta:.6g}"
-            )

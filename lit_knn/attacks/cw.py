@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
-from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.minimum_norm import Smallest, require_signed
 from lit_knn.attacks.objectives import Margin, Objective, Score
-from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.norms import column
 
 Mode = Literal["min_norm", "paper"]
 
@@ -99,12 +99,12 @@ class CWL2(Attack):
         """Do the whole search."""
         del randomness
         image, found = attacked.image, self._smallest(attacked, objective)
-        unit = direction(found - image, "l2")
+        unit = attacked.norm.direction(found - image)
 
         def perturb(radius: Tensor) -> Tensor:
             if self.mode == "paper":
                 return image + column(radius) * unit
-            return project(found, image, radius)
+            return attacked.norm.project(found, image, radius)
 
         return perturb
 
@@ -114,7 +114,7 @@ class CWL2(Attack):
             margin = objective(attacked.image)  # (N,)
         attacked.note_finite(margin, f"the objective of {self.name}")
         attacked.require_finite()  # before all steps are taken
-        smallest = Smallest(attacked.image, self.confidence)
+        smallest = Smallest(attacked.image, self.confidence, attacked.norm)
         smallest.look(attacked.image, margin)
         constant = torch.full_like(margin, self.initial_constant)
         too_small, enough = torch.zeros_like(margin), torch.full_like(margin, torch.inf)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
-from lit_knn.attacks.gradient import Step, direction, gradient, is_flat, require_step
+from lit_knn.attacks.gradient import gradient, is_flat, require_step
 from lit_knn.attacks.gradient_descent import GradientDescent
 from lit_knn.attacks.objectives import Objective, Score
-from lit_knn.attacks.perturbation import column
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.norms import L2, LINF, Step, column
 
 
 class FGSM(Attack):
@@ -24,7 +24,7 @@ class FGSM(Attack):
         random_start: Whether to start uniformly in the ball instead; images where the objective has no gradient do so
             in any case.
         step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
-            budget).
+            budget); by default what is steepest in the budget's norm, ``l2`` in L2 and ``sign`` in L∞.
         objective: What the attack maximizes; by default the cross-entropy.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
 
@@ -32,11 +32,18 @@ class FGSM(Attack):
         Goodfellow et al. 2015, Section 4; Dubey et al. 2019, Appendix A, first equation.
     """
 
+    norms = (L2, LINF)
+
     def __init__(
-        self, *, step: Step = "l2", random_start: bool = False, objective: Objective | None = None, name: str = ""
+        self,
+        *,
+        step: Step | None = None,
+        random_start: bool = False,
+        objective: Objective | None = None,
+        name: str = "",
     ) -> None:
         super().__init__(objective=objective, name=name)
-        self.step: Step = require_step(step)
+        self.step = require_step(step)
         self.random_start = random_start
 
     @property
@@ -51,7 +58,7 @@ class FGSM(Attack):
         if self.starts_aside:
             return aside
         _, ascent = gradient(attacked, objective, attacked.image)
-        unit, flat = direction(ascent, self.step), is_flat(ascent)  # (N, 3, H, W), (N,)
+        unit, flat = attacked.norm.direction(ascent, self.step), is_flat(ascent)  # (N, 3, H, W), (N,)
         anywhere = bool(flat.any())
 
         def perturb(radius: Tensor) -> Tensor:

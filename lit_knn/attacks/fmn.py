@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
-from lit_knn.attacks.gradient import direction, gradient
+from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.minimum_norm import Smallest, require_signed
 from lit_knn.attacks.objectives import Margin, Objective, Score
-from lit_knn.attacks.perturbation import norm, project
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.norms import L2, LINF
 
 LAST_STEP = 0.01  # as a share of the first one
 LAST_GAMMA = 0.001
@@ -53,6 +53,7 @@ class FMN(Attack):
     """
 
     one_search = True
+    norms = (L2, LINF)
 
     def __init__(
         self,
@@ -82,13 +83,13 @@ class FMN(Attack):
         """Do the whole search."""
         del randomness
         found = self._smallest(attacked, objective)
-        return lambda radius: project(found, attacked.image, radius)
+        return lambda radius: attacked.norm.project(found, attacked.image, radius)
 
     def _smallest(self, attacked: AttackTarget, objective: Score) -> Tensor:
         """Return each image with the smallest perturbation that is enough, or else the one with the highest margin."""
-        image, point = attacked.image, attacked.image
-        smallest = Smallest(image, self.confidence)
-        farthest = norm(torch.maximum(image, 1 - image))  # (N,), of any point in [0, 1]
+        image, point, norm = attacked.image, attacked.image, attacked.norm
+        smallest = Smallest(image, self.confidence, norm)
+        farthest = norm.length(torch.maximum(image, 1 - image))  # (N,), of any point in [0, 1]
         tiny = torch.finfo(image.dtype).tiny
         radius = torch.zeros_like(farthest)
         for number in range(self.steps):
@@ -99,10 +100,10 @@ class FMN(Attack):
             if number == 0:
                 attacked.require_finite()  # before all other steps are taken
             enough = smallest.look(point, margin)
-            ahead = (self.confidence - margin).abs() / norm(ascent).clamp_min(tiny)  # (N,), if the margin were linear
-            least = torch.where(smallest.length.isinf(), norm(point - image) + ahead, 0)
+            ahead = (self.confidence - margin).abs() / norm.dual(ascent).clamp_min(tiny)  # (N,), if it were linear
+            least = torch.where(smallest.length.isinf(), norm.length(point - image) + ahead, 0)
             missed = torch.maximum(radius * (1 + gamma), least)
             radius = torch.where(enough, torch.minimum(radius * (1 - gamma), smallest.length), missed)
             radius = torch.minimum(radius, farthest)
-            point = project(point + length * direction(ascent, "l2"), image, radius)
+            point = norm.project(point + length * L2.direction(ascent), image, radius)
         return smallest.found

@@ -1,20 +1,16 @@
-"""One gradient of the pixels, and one direction made from it."""
+"""One gradient of the pixels."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lit_knn.attacks.objectives import Score
-from lit_knn.attacks.perturbation import column, norm
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
-
-Step = Literal["sign", "l2"]
+from lit_knn.threat_models.norms import LINF, Step, column
 
 
 def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +29,7 @@ def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[T
     if ascent is None:
         raise UserError(f"{attacked.described} has no gradient; take an attack that needs none, such as Square")
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
-    largest = _maximum(ascent)
+    largest = LINF.length(ascent)
     finite = attacked.note_finite(largest, "the gradient of the attacked model")
     attacked.flat.append((largest == 0) & (value.detach() < attacked.highest))
     return value.detach(), torch.where(column(finite), ascent, 0)
@@ -66,33 +62,13 @@ def start(
     return point, torch.where(flat, beside, value), torch.where(column(flat), slope, ascent)
 
 
-def direction(gradient: Tensor, step: Step) -> Tensor:
-    """Return the direction of one step, ``(N, 3, H, W)``, of L2 norm 1 (of at most 1 for signs, as sign(0) = 0).
-
-    Args:
-        gradient: ``(N, 3, H, W)`` finite. A gradient of zero stays zero.
-        step: ``l2`` for G/‖G‖₂, ``sign`` for sign(G)/√D.
-    """
-    if step == "sign":
-        return gradient.sign() / math.sqrt(gradient[0].numel())
-    tiny = torch.finfo(gradient.dtype).tiny
-    # A confident network's gradient may be so small that its squares vanish: scale it to a largest value of 1 first.
-    scaled = gradient / column(_maximum(gradient).clamp_min(tiny))
-    return scaled / column(norm(scaled).clamp_min(tiny))
-
-
 def is_flat(gradient: Tensor) -> Tensor:
     """Return ``(N,)`` bool: has an image a gradient ``(N, 3, H, W)`` of zero, which leads nowhere?"""
-    return _maximum(gradient) == 0
+    return LINF.length(gradient) == 0
 
 
-def _maximum(gradient: Tensor) -> Tensor:
-    pixels = gradient.flatten(1)
-    return torch.maximum(pixels.amax(dim=1), -pixels.amin(dim=1))  # (N,); no copy of absolute values
-
-
-def require_step(step: Step) -> Step:
+def require_step(step: Step | None) -> Step | None:
     """Return ``step``, or raise a UserError if there is no such step."""
-    if step not in ("sign", "l2"):
-        raise UserError(f"step: {step!r} is unknown; sign and l2 are accepted")
+    if step not in ("sign", "l2", None):
+        raise UserError(f"step: {step!r} is unknown; sign, l2 and null are accepted")
     return step

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.diversity import diverse
-from lit_knn.attacks.gradient import Step, direction, gradient, require_step, start
+from lit_knn.attacks.gradient import gradient, require_step, start
 from lit_knn.attacks.objectives import Objective, Score
-from lit_knn.attacks.perturbation import column, project
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.norms import L2, LINF, Step, column
 
 
 class GradientDescent(Attack):
@@ -26,7 +26,7 @@ class GradientDescent(Attack):
     Args:
         steps: Number of steps, at least 1.
         step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
-            budget).
+            budget); by default what is steepest in the budget's norm, ``l2`` in L2 and ``sign`` in L∞.
         step_size: Length of all steps of a run together, in radii; above 0.
         random_start: Whether the first run, too, starts uniformly in the ball; by default it starts at the image, which
             with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient
@@ -47,11 +47,13 @@ class GradientDescent(Attack):
         (momentum); Xie et al. 2019, Section 3 (diversity).
     """
 
+    norms = (L2, LINF)
+
     def __init__(
         self,
         *,
         steps: int = 10,
-        step: Step = "l2",
+        step: Step | None = None,
         step_size: float = 2.5,
         random_start: bool = False,
         momentum: float = 0.0,
@@ -72,7 +74,7 @@ class GradientDescent(Attack):
                 "momentum from 0 and diversity in [0, 1] are accepted"
             )
         self.steps = steps
-        self.step: Step = require_step(step)
+        self.step = require_step(step)
         self.step_size = step_size
         self.random_start = random_start
         self.momentum, self.diversity = momentum, diversity
@@ -84,8 +86,8 @@ class GradientDescent(Attack):
 
     def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
         """Return the loop; all Δ share the random start and the draws of diverse inputs."""
-        image, at_image = attacked.image, self.starts_at_image(randomness)
-        unit = cache(partial(ball, randomness, image))  # drawn when a run, or an image of it, starts at random
+        image, norm, at_image = attacked.image, attacked.norm, self.starts_at_image(randomness)
+        unit = cache(partial(norm.ball, randomness, image))  # drawn when a run, or an image of it, starts at random
         scores = [objective] * self.steps  # of each step
         if self.diversity:
             draws = randomness.of("diversity", randomness.draw).uniform(image, self.steps, 4)  # (N, steps, 4)
@@ -94,7 +96,7 @@ class GradientDescent(Attack):
         def perturb(radius: Tensor) -> Tensor:
             def aside() -> Tensor:
                 distance, towards = unit()
-                return project(image + column(radius * distance) * towards, image, radius)
+                return norm.project(image + column(radius * distance) * towards, image, radius)
 
             length = column(self.step_size / self.steps * radius)
             adversarial, _, ascent = start(attacked, scores[0], aside, at_image=at_image)
@@ -104,7 +106,7 @@ class GradientDescent(Attack):
                     _, ascent = gradient(attacked, score, adversarial)
                 if self.momentum:
                     ascent = gathered = self.momentum * gathered + _of_mass_one(ascent)
-                adversarial = project(adversarial + length * direction(ascent, self.step), image, radius)
+                adversarial = norm.project(adversarial + length * norm.direction(ascent, self.step), image, radius)
             return adversarial
 
         return perturb
@@ -114,11 +116,3 @@ def _of_mass_one(ascent: Tensor) -> Tensor:
     """Return gradients ``(N, 3, H, W)`` of L1 norm 1; one of zero stays zero."""
     mass = ascent.abs().sum(dim=(1, 2, 3), keepdim=True)
     return ascent / mass.clamp_min(torch.finfo(mass.dtype).tiny)
-
-
-def ball(randomness: Randomness, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return distances ``(N,)`` and unit directions ``(N, 3, H, W)`` that are uniform in the unit ball of D dimensions.
-
-    The distances are D-th roots of uniform numbers, which spreads them as the volume grows.
-    """
-    return randomness.uniform(image) ** (1 / image[0].numel()), randomness.direction(image)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lit_knn.attacks.gradient import Step
 from lit_knn.attacks.gradient_descent import GradientDescent
 from lit_knn.attacks.objectives import Objective
+from lit_knn.threat_models.norms import Step
 
 
 class IFGSM(GradientDescent):
@@ -16,7 +16,7 @@ class IFGSM(GradientDescent):
     Args:
         steps: Number of steps, at least 1.
         step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
-            budget).
+            budget); by default what is steepest in the budget's norm, ``l2`` in L2 and ``sign`` in L∞.
         random_start: Whether to start uniformly in the ball; by default only images where the objective has no gradient
             do.
         momentum: Decay μ, at least 0, of the earlier gradients that a step follows as well; 1 is MI-FGSM.
@@ -34,7 +34,7 @@ class IFGSM(GradientDescent):
         self,
         *,
         steps: int = 10,
-        step: Step = "l2",
+        step: Step | None = None,
         random_start: bool = False,
         momentum: float = 0.0,
         diversity: float = 0.0,

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.objectives import Objective
-from lit_knn.attacks.perturbation import column, norm
 from lit_knn.errors import UserError
+from lit_knn.threat_models.norms import Norm, column
 
 
 class Smallest:
@@ -16,15 +16,16 @@ class Smallest:
     Args:
         image: ``(N, 3, H, W)``, clean.
         confidence: Margin κ above which a perturbation is enough.
+        norm: In which perturbations are measured.
 
     Attributes:
         found: ``(N, 3, H, W)``, each image with the smallest perturbation that was enough; where none was, with the one
             of the highest margin.
-        length: ``(N,)``, L2 norms of those that were enough, infinite where none was.
+        length: ``(N,)``, sizes of those that were enough, infinite where none was.
     """
 
-    def __init__(self, image: Tensor, confidence: float) -> None:
-        self._image, self._confidence = image, confidence
+    def __init__(self, image: Tensor, confidence: float, norm: Norm) -> None:
+        self._image, self._confidence, self._norm = image, confidence, norm
         self.found = image
         self.length = torch.full_like(image[:, 0, 0, 0], torch.inf)
         self._highest = torch.full_like(self.length, -torch.inf)
@@ -32,7 +33,7 @@ class Smallest:
     def look(self, adversarial: Tensor, margin: Tensor) -> Tensor:
         """Look at images ``(N, 3, H, W)`` with margins ``(N,)``, and return ``(N,)`` bool: is it enough?"""
         enough = margin > self._confidence
-        length = norm(adversarial - self._image)
+        length = self._norm.length(adversarial - self._image)
         better = torch.where(enough, length < self.length, self.length.isinf() & (margin > self._highest))
         self.found = torch.where(column(better), adversarial, self.found)
         self.length = torch.where(enough & better, length, self.length)

@@ -18,7 +18,7 @@ class PGD(GradientDescent):
             with few steps is stronger. Restarts start in the ball in any case, and so do objectives without gradient
             at the image.
         step: Direction of a step: ``l2`` follows the gradient, ``sign`` its sign (the paper's; weak under an L2
-            budget).
+            budget); by default what is steepest in the budget's norm, ``l2`` in L2 and ``sign`` in L∞.
         step_size: Length of all steps of a run together, in radii; above 0.
         momentum: Decay μ, at least 0, of the earlier gradients that a step follows as well; 1 is MI-FGSM.
         diversity: Probability with which a step is taken at the image shrunk and moved at random; 0.5 is DI-FGSM.

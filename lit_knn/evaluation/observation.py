@@ -9,7 +9,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lit_knn.attacks import Attempt
-from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.backbones import Classifier, at_least_float32
 from lit_knn.database import StoredGallery
 from lit_knn.database.index import Neighbors
@@ -17,6 +16,7 @@ from lit_knn.defenses import Query, Seen
 from lit_knn.evaluation.cache import TOLD, BatchKey, CachedCase, Columns
 from lit_knn.evaluation.scorers import Scorer
 from lit_knn.randomness import Randomness
+from lit_knn.threat_models.budget import RELATIVE_L2
 
 
 class Observation(NamedTuple):
@@ -84,8 +84,8 @@ class Observer:
         normalize, query = self.classifier.normalize, self.query(ids, attacked)
         columns = {
             "logits": query.logits,  # of the one pass that gives the activations as well
-            "realized": normalized_l2(image, attacked),
-            "realized_normalized": normalized_l2(normalize(image), normalize(attacked)),
+            "realized": RELATIVE_L2.realized(image, attacked),
+            "realized_normalized": RELATIVE_L2.realized(normalize(image), normalize(attacked)),
         }
         columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}
         columns |= {name: scorer(query).transpose(0, 1) for name, scorer in self._looking.items()}  # (N, V, C)

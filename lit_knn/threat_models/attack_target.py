@@ -16,6 +16,8 @@ from torch import Tensor
 
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
+from lit_knn.threat_models.budget import RELATIVE_L2, Budget
+from lit_knn.threat_models.norms import Norm
 from lit_knn.threat_models.passes import Passes
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class AttackTarget:
         ids: ``(N,)`` int64, which the random numbers depend on and messages name.
         surrogate_defense: The attacker's copy of the defense; by default None, of an attacker who does not know it.
         highest: Largest value that the attack's objective can have; by default infinite.
+        budget: What limits the perturbation; by default Δ.
 
     Attributes:
         flat: For each gradient taken since :meth:`take_flat` ``(N,)`` bool: whether it was zero although the objective
@@ -47,6 +50,7 @@ class AttackTarget:
     ids: Tensor
     surrogate_defense: SurrogateDefense | None = None
     highest: float = math.inf
+    budget: Budget = RELATIVE_L2
     flat: list[Tensor] = field(default_factory=list, init=False)
     calls: int = field(default=0, init=False)
     _wrong: dict[str, Tensor] = field(default_factory=dict, init=False)  # (N,) bool of each name: not finite, ever
@@ -59,6 +63,11 @@ class AttackTarget:
     @cached_property
     def _highest_label(self) -> int:
         return int(self.label.max())
+
+    @property
+    def norm(self) -> Norm:
+        """The geometry of the ball that each image is to stay in."""
+        return self.budget.norm
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the attacked network's logits ``(N, C)``, by one forward pass.
@@ -115,6 +124,7 @@ class AttackTarget:
             self.ids[chosen.to(self.ids.device)],
             self.surrogate_defense,
             self.highest,
+            self.budget,
         )
         part._randomness, part.calls = self._randomness.among(chosen), self.calls
         part.passes = self.passes.among(chosen)

@@ -6,12 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_knn.attacks import APGD, PGD
+from lit_knn.attacks import APGD, FGSM, PGD, RandomNoise, Square
 from lit_knn.attacks.apgd import checkpoints
 from lit_knn.attacks.objectives import Margin, Objective
-from lit_knn.attacks.perturbation import norm, normalized_l2, radius
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
+from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.norms import L2
 
 
 def losses(network, image, label):
@@ -38,12 +39,35 @@ def test_from_the_same_start_it_finds_what_torchattacks_finds(steps, delta, netw
 
     start, theirs = Randomness(0, id).normal(image), []
     for row in range(len(image)):  # it takes one radius for the whole batch
-        attack = torchattacks.APGD(network, norm="L2", eps=float(radius(image, delta)[row]), steps=steps)
+        attack = torchattacks.APGD(network, norm="L2", eps=float(RELATIVE_L2.radius(image, delta)[row]), steps=steps)
         part = slice(row, row + 1)
         monkeypatch.setattr(torch, "randn", lambda *_, part=part, **__: start[part])
         theirs.append(attack.perturb(image[part], label[part], best_loss=True)[1])
     # its radii are rounded to float32
     torch.testing.assert_close(ours, torch.cat(theirs), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "size"), [("L2", 0.5), ("Linf", 8 / 255)])
+def test_in_the_units_of_others_it_finds_what_torchattacks_finds(norm, size, network, digits, monkeypatch):
+    torchattacks = pytest.importorskip("torchattacks")
+    network, (image, label, id) = in_double(network, digits, 16)
+    (ours,) = APGD(steps=30, random_start=True)(network, image, label, id, [size], norm=norm.lower())
+
+    uniform, normal = Randomness(0, id).uniform(image, 3, 8, 8), Randomness(0, id).normal(image)
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: uniform)
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: normal)
+    attack = torchattacks.APGD(network, norm=norm, eps=size, steps=30)
+    torch.testing.assert_close(ours, attack.attack_single_run(image, label)[0], rtol=0, atol=1e-6)
+    assert (network(ours).argmax(1) != label).any()
+
+
+def test_in_linf_a_stronger_attack_leaves_less(network, digits):
+    left = [
+        int((network(next(attack(network, *digits, [24 / 255], norm="linf"))).argmax(1) == digits[1]).sum())
+        for attack in (RandomNoise(), Square(queries=150, objective=Margin()), FGSM(), PGD(), APGD())
+    ]
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) == len(left)
 
 
 @pytest.mark.parametrize(("random_start", "factor"), [(True, 1.03), (False, 1.005)])
@@ -63,8 +87,8 @@ class Hill(Objective):
 
     def distance(self, image, center):
         """In radii of Δ = 0.2."""
-        size = radius(center, 0.2)
-        return norm(image - center - 0.3 * size.view(-1, 1, 1, 1) / center[0].numel() ** 0.5) / size
+        size = RELATIVE_L2.radius(center, 0.2)
+        return L2.length(image - center - 0.3 * size.view(-1, 1, 1, 1) / center[0].numel() ** 0.5) / size
 
 
 def test_steps_shorten_until_the_top_is_reached(network, digits):
@@ -101,7 +125,7 @@ def test_the_best_iterate_of_each_image_is_returned_and_steps_are_gradients(netw
     assert len(best.unique()) > 5
     expected = torch.stack(objective.images)[best, torch.arange(len(best))]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert (normalized_l2(digits[0], objective.images[0]) <= 0.1 + 1e-6).all()
+    assert (RELATIVE_L2.realized(digits[0], objective.images[0]) <= 0.1 + 1e-6).all()
 
 
 def test_batches_of_one_and_of_all_give_the_same(network, digits):
@@ -121,8 +145,8 @@ def test_a_random_start_is_on_the_sphere_and_the_budget_is_kept(network, digits)
         return network(x)
 
     list(APGD(steps=5, random_start=True)(model, image, *digits[1:], [0.1]))
-    torch.testing.assert_close(normalized_l2(image, seen[0]), torch.full((len(image),), 0.1))
-    assert torch.stack([normalized_l2(image, x) for x in seen]).max() <= 0.1 * (1 + 1e-5)
+    torch.testing.assert_close(RELATIVE_L2.realized(image, seen[0]), torch.full((len(image),), 0.1))
+    assert torch.stack([RELATIVE_L2.realized(image, x) for x in seen]).max() <= 0.1 * (1 + 1e-5)
     (found,) = APGD(steps=20)(network, *digits, [0.3])
     difference = (found.double() - digits[0].double()).flatten(1).norm(dim=1)
     assert (difference <= 0.3 * digits[0].double().flatten(1).norm(dim=1) * (1 + 1e-6)).all()

@@ -8,6 +8,7 @@ from torch import nn
 from lit_knn.attacks import APGD, FGSM, PGD, Attack, RandomNoise
 from lit_knn.attacks.objectives import Margin
 from lit_knn.randomness import Randomness
+from lit_knn.threat_models.budget import BUDGETS
 from tests.conformance import examples
 
 SMALL = {
@@ -31,6 +32,16 @@ ATTACKS = {
 }
 DELTAS = [1e-3, 0.02, 0.06, 0.25, 0.7, 1.0]
 each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+SIZES = {"l2": [0.01, 0.5, 3.0], "linf": [1 / 255, 8 / 255, 0.5]}
+each_attack_in_other_norms = pytest.mark.parametrize(
+    ("attack", "norm"),
+    [
+        pytest.param(attack, norm, id=f"{name}-{norm}")
+        for name, attack in ATTACKS.items()
+        for norm in SIZES
+        if BUDGETS[norm].norm in attack.norms
+    ],
+)
 
 
 @each_attack
@@ -45,6 +56,28 @@ def test_every_image_keeps_its_budget_and_its_range(attack, network, digits):
         realized = np.sqrt((difference**2).sum((1, 2, 3)) / (image**2).sum((1, 2, 3)))
         assert (realized <= delta * (1 + 1e-5)).all()
         assert (realized > 0).all()
+
+
+@each_attack_in_other_norms
+def test_every_image_keeps_a_budget_in_another_norm(attack, norm, network, digits):
+    digits[0][3] = 0  # of which no Δ is a share
+    image = digits[0].double().numpy()
+    for size, found in zip(SIZES[norm], attack(network, *digits, SIZES[norm], norm=norm), strict=True):
+        assert found.min() >= 0
+        assert found.max() <= 1
+        difference = (found.double().numpy() - image).reshape(len(image), -1)
+        realized = np.linalg.norm(difference, 2 if norm == "l2" else np.inf, axis=1)
+        assert (realized <= size * (1 + 1e-6) + 2**-24).all()  # half a digit of a pixel of 1
+        assert (np.delete(realized, 3) > 0).all()
+
+
+@each_attack_in_other_norms
+def test_batches_of_one_and_of_all_give_the_same_in_another_norm(attack, norm, network, digits):
+    some, network = [part[:8] for part in (digits[0].double(), *digits[1:])], _Double(network).eval()
+    (together,) = attack(network, *some, SIZES[norm][1:2], norm=norm)
+    each = zip(*(part.split(1) for part in some), strict=True)
+    apart = torch.cat([next(attack(network, *one, SIZES[norm][1:2], norm=norm)) for one in each])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-11)
 
 
 @each_attack

@@ -7,8 +7,9 @@ import torch
 
 from lit_knn.attacks import CWL2
 from lit_knn.attacks.objectives import EOT, CrossEntropy, Margin, margin
-from lit_knn.attacks.perturbation import norm, normalized_l2
 from lit_knn.errors import UserError
+from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.norms import L2
 
 QUICK = {"steps": 40, "binary_search_steps": 5, "step_size": 0.05, "initial_constant": 0.01}
 DELTAS = [0.02, 0.05, 0.08, 0.1, 0.12, 1.0]
@@ -45,7 +46,7 @@ def test_the_nearest_point_beyond_a_plane(plane):
     model, image, label, distance = plane
     attack = CWL2(steps=100, binary_search_steps=6, initial_constant=1)
     (adversarial,) = attack(model, image, label, torch.arange(6), [1.0])
-    ratio = norm(adversarial - image) / distance
+    ratio = L2.length(adversarial - image) / distance
     assert ratio.min() >= 1
     assert ratio.max() < 1.01
 
@@ -73,13 +74,13 @@ def test_it_succeeds_with_the_margin_asked_for(confidence, network, some):
 
 
 def test_confidence_costs_norm(network, some):
-    plain, sure = (norm(found(network, some, 1.0, confidence=kappa)[0] - some[0]) for kappa in (0, 3))
+    plain, sure = (L2.length(found(network, some, 1.0, confidence=kappa)[0] - some[0]) for kappa in (0, 3))
     assert (sure > plain).all()
 
 
 def test_more_steps_and_constants_find_smaller_ones(network, some):
     few, many = (
-        norm(found(network, some, 1.0, steps=steps, binary_search_steps=constants)[0] - some[0])
+        L2.length(found(network, some, 1.0, steps=steps, binary_search_steps=constants)[0] - some[0])
         for steps, constants in ((30, 4), (90, 6))
     )
     assert (many <= few).double().mean() > 0.9
@@ -94,7 +95,7 @@ def test_no_worse_than_foolbox(network, some):
     attack = foolbox.attacks.L2CarliniWagnerAttack(**options)
     theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
     assert success.all()
-    assert norm(adversarial - image).median() <= 1.001 * norm(theirs - image).median()
+    assert L2.length(adversarial - image).median() <= 1.001 * L2.length(theirs - image).median()
 
 
 # ---------------------------------------------------------------- what becomes of it under a budget
@@ -105,7 +106,7 @@ def test_one_search_gives_the_whole_curve(network, some):
     recorder = Recorder(network, label)
     *below, whole = found(recorder, (image, *some[1:]), *DELTAS)
     assert len(recorder.images) == 1 + 40 * 5
-    needed = normalized_l2(image, whole)
+    needed = RELATIVE_L2.realized(image, whole)
     right = [network(adversarial).argmax(1) == label for adversarial in below]
     accuracy = [part.double().mean() for part in right]
     assert accuracy == sorted(accuracy, reverse=True)
@@ -115,7 +116,7 @@ def test_one_search_gives_the_whole_curve(network, some):
         assert not still[unchanged].any()
         assert still[needed > 1.05 * delta].all()  # between the two, what was found was not quite the smallest
         torch.testing.assert_close(adversarial[unchanged], whole[unchanged], rtol=0, atol=1e-12)
-        realized = normalized_l2(image, adversarial)
+        realized = RELATIVE_L2.realized(image, adversarial)
         torch.testing.assert_close(realized, needed.clamp_max(delta), rtol=1e-9, atol=0)
         cosine = torch.cosine_similarity((adversarial - image).flatten(1), (whole - image).flatten(1))
         torch.testing.assert_close(cosine, torch.ones_like(cosine))
@@ -126,7 +127,7 @@ def test_every_image_keeps_its_budget_and_its_range(mode, network, some):
     for delta, adversarial in zip(DELTAS, found(network, some, *DELTAS, mode=mode), strict=True):
         assert adversarial.dtype == torch.float32
         assert 0 <= adversarial.min() <= adversarial.max() <= 1
-        assert (normalized_l2(some[0], adversarial) <= delta * (1 + 1e-5)).all()
+        assert (RELATIVE_L2.realized(some[0], adversarial) <= delta * (1 + 1e-5)).all()
 
 
 def test_paper_has_the_direction_of_min_norm_and_the_length_of_the_budget(network, some):
@@ -136,9 +137,9 @@ def test_paper_has_the_direction_of_min_norm_and_the_length_of_the_budget(networ
         next(CWL2(**QUICK, mode=mode)(network, image, label, some[2], [delta]))
         for mode, delta in (("min_norm", 1.0), ("paper", 0.01), ("paper", 0.2))
     )
-    direction = (whole - image) / norm(whole - image).view(-1, 1, 1, 1)
+    direction = (whole - image) / L2.length(whole - image).view(-1, 1, 1, 1)
     for delta, adversarial in ((0.01, near), (0.2, far)):
-        expected = image + delta * norm(image).view(-1, 1, 1, 1) * direction
+        expected = image + delta * L2.length(image).view(-1, 1, 1, 1) * direction
         inside = ((expected >= 0) & (expected <= 1)).flatten(1).all(1)
         assert inside.any()
         torch.testing.assert_close(adversarial[inside], expected[inside], rtol=0, atol=1e-5)

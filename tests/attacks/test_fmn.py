@@ -7,8 +7,9 @@ import torch
 
 from lit_knn.attacks import CWL2, FMN
 from lit_knn.attacks.objectives import CrossEntropy, Margin, TargetedDLR, margin
-from lit_knn.attacks.perturbation import norm, normalized_l2
 from lit_knn.errors import UserError
+from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.norms import L2
 
 DELTAS = [0.02, 0.05, 0.08, 0.1, 0.12, 1.0]
 
@@ -22,7 +23,7 @@ def lengths(attack, network, some):
     """Return L2 norms of what an attack finds, all of which has to succeed."""
     (adversarial,) = attack(network, *some, [1.0])
     assert (network(adversarial).argmax(1) != some[1]).all()
-    return norm(adversarial - some[0])
+    return L2.length(adversarial - some[0])
 
 
 def test_the_nearest_point_beyond_a_plane(plane):
@@ -46,7 +47,7 @@ def test_more_steps_find_smaller_ones(network, some):
 def test_confidence_is_a_margin_and_costs_norm(network, some):
     plain, sure = (next(FMN(confidence=kappa)(network, *some, [1.0])) for kappa in (0, 3))
     assert (margin(network(sure), some[1]) > 3 - 1e-4).all()
-    assert (norm(sure - some[0]) > norm(plain - some[0])).all()
+    assert (L2.length(sure - some[0]) > L2.length(plain - some[0])).all()
 
 
 def test_one_search_gives_the_whole_curve(network, some):
@@ -59,7 +60,7 @@ def test_one_search_gives_the_whole_curve(network, some):
 
     *below, whole = FMN(steps=60)(model, image, *some[1:], DELTAS)
     assert len(calls) == 60
-    needed = normalized_l2(image, whole)
+    needed = RELATIVE_L2.realized(image, whole)
     right = [network(adversarial).argmax(1) == label for adversarial in below]
     assert 0 < right[-1].sum() < right[0].sum()
     for delta, adversarial, still in zip(DELTAS, below, right, strict=False):
@@ -67,7 +68,7 @@ def test_one_search_gives_the_whole_curve(network, some):
         assert not still[unchanged].any()
         assert still[needed > 1.02 * delta].all()  # between the two, what was found was not quite the smallest
         torch.testing.assert_close(adversarial[unchanged], whole[unchanged], rtol=0, atol=1e-12)
-        torch.testing.assert_close(normalized_l2(image, adversarial), needed.clamp_max(delta), rtol=1e-9, atol=0)
+        torch.testing.assert_close(RELATIVE_L2.realized(image, adversarial), needed.clamp_max(delta), rtol=1e-9, atol=0)
 
 
 def test_an_image_that_is_wrong_already_is_left_as_it_is(network, some):

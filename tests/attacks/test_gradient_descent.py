@@ -11,11 +11,13 @@ from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 
-def reference(weight, bias, image, label, delta, *, start, steps, step, step_size, momentum=0):
+def reference(weight, bias, image, label, delta, *, start, steps, step, step_size, momentum=0, norm="relative_l2"):
     """Attack one flat image ``(D,)`` in float64."""
-    radius = delta * np.linalg.norm(image)
+    radius = delta * (np.linalg.norm(image) if norm == "relative_l2" else 1)
 
     def project(x):
+        if norm == "linf":
+            return np.clip(x, np.maximum(image - radius, 0), np.minimum(image + radius, 1))
         length = np.linalg.norm(x - image)
         return np.clip(image + (x - image) * (radius / length if length > radius else 1), 0, 1)
 
@@ -25,7 +27,10 @@ def reference(weight, bias, image, label, delta, *, start, steps, step, step_siz
         softmax = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         gradient = weight.T @ (softmax - np.eye(len(bias))[label])
         gradient = gathered = momentum * gathered + gradient / np.abs(gradient).sum()
-        move = np.sign(gradient) / np.sqrt(len(x)) if step == "sign" else gradient / np.linalg.norm(gradient)
+        if norm == "linf":
+            move = np.sign(gradient) if step == "sign" else gradient / np.abs(gradient).max()
+        else:
+            move = np.sign(gradient) / np.sqrt(len(x)) if step == "sign" else gradient / np.linalg.norm(gradient)
         x = project(x + step_size * radius / steps * move)
     return x
 
@@ -53,6 +58,32 @@ def test_against_numpy(delta, step, random_start, momentum, digits):
             step=step,
             step_size=2.5,
             momentum=momentum,
+        )
+        np.testing.assert_allclose(found[row].flatten().numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("step", [None, "sign", "l2"])
+@pytest.mark.parametrize(("norm", "size"), [("l2", 0.5), ("linf", 8 / 255)])
+def test_other_norms_against_numpy(norm, size, step, digits):
+    image, label, id = digits[0][:4].double(), *(part[:4] for part in digits[1:])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10, dtype=torch.float64)).requires_grad_(False).eval()
+    model[1].weight.copy_(torch.randn(10, 192, generator=torch.Generator().manual_seed(0)))
+    attack = GradientDescent(steps=5, step=step, random_start=True)
+    (found,) = attack(model, image, label, id, [size], norm=norm)
+
+    noise = Randomness(0, id)
+    level = noise.uniform(image).pow(1 / 192).view(-1, 1, 1, 1)
+    towards = noise.direction(image) if norm == "l2" else 2 * noise.uniform(image, 3, 8, 8) - 1
+    start = level * towards / (towards.abs().amax((1, 2, 3), keepdim=True) if norm == "linf" else 1)
+    for row in range(4):
+        expected = reference(
+            *(model[1].weight.numpy(), model[1].bias.numpy()),
+            *(image[row].flatten().numpy(), int(label[row]), size),
+            start=start[row].flatten().numpy(),
+            steps=5,
+            step=step or ("l2" if norm == "l2" else "sign"),
+            step_size=2.5,
+            norm=norm,
         )
         np.testing.assert_allclose(found[row].flatten().numpy(), expected, rtol=0, atol=1e-10)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lit_knn.attacks import FGSM, PGD
+from lit_knn.attacks import CWL2, FGSM, PGD, Attack
 from lit_knn.errors import UserError
 
 
@@ -25,6 +25,18 @@ def test_zero_images_are_refused(network, digits):
 def test_budgets_outside_0_to_1_are_refused(delta, network, digits):
     with pytest.raises(UserError, match=r"outside \(0, 1\]"):
         PGD()(network, *digits, [0.06, delta])
+
+
+def test_an_attack_is_made_for_l2_unless_it_says_otherwise(network, digits):
+    class Mine(Attack):
+        def prepare(self, attacked, objective, randomness):
+            return lambda radius: attacked.image
+
+    for attack in (CWL2(), Mine()):
+        with pytest.raises(UserError, match=rf"^{attack.name} has no steps for norm: linf$"):
+            attack(network, *digits, [8 / 255], norm="linf")
+    with pytest.raises(UserError, match="norm: 'Linf' is unknown"):
+        PGD()(network, *digits, [8 / 255], norm="Linf")
 
 
 def test_inference_mode_is_refused(network, digits):

@@ -7,6 +7,7 @@ import torch
 from lit_knn.attacks.minimum_norm import Smallest, require_signed
 from lit_knn.attacks.objectives import EOT, CrossEntropy, FeatureSpace, Margin, SoftKNN, TargetedDLR
 from lit_knn.errors import UserError
+from lit_knn.threat_models.norms import L2
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0])
@@ -15,7 +16,7 @@ def test_the_smallest_that_is_enough_and_otherwise_the_most_promising(confidence
     clean = random.random((40, 3, 2, 2))
     seen = clean + random.normal(size=(5, 40, 3, 2, 2))
     margins = random.normal(size=(5, 40))
-    smallest = Smallest(torch.from_numpy(clean), confidence)
+    smallest = Smallest(torch.from_numpy(clean), confidence, L2)
     for image, margin in zip(torch.from_numpy(seen), torch.from_numpy(margins), strict=True):
         assert torch.equal(smallest.look(image, margin), margin > confidence)
 

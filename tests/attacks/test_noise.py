@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import RandomNoise
-from lit_knn.attacks.perturbation import normalized_l2
+from lit_knn.threat_models.budget import RELATIVE_L2
 
 
 def model(image):
@@ -13,7 +13,7 @@ def model(image):
 def test_it_is_exactly_at_the_budget_where_nothing_is_clipped(delta):
     image = torch.full((8, 3, 16, 16), 0.5)
     (found,) = RandomNoise()(model, image, torch.zeros(8, dtype=torch.int64), torch.arange(8), [delta])
-    torch.testing.assert_close(normalized_l2(image, found), torch.full((8,), delta), rtol=1e-5, atol=0)
+    torch.testing.assert_close(RELATIVE_L2.realized(image, found), torch.full((8,), delta), rtol=1e-5, atol=0)
     assert not torch.equal(found[0], found[1])
 
 
@@ -21,7 +21,7 @@ def test_clipping_only_takes_away():
     image = torch.zeros(8, 3, 16, 16)
     image[:, 0] = 1
     (found,) = RandomNoise()(model, image, torch.zeros(8, dtype=torch.int64), torch.arange(8), [0.06])
-    assert (normalized_l2(image, found) < 0.06 * 0.8).all()  # about half of the pixels would leave [0, 1]
+    assert (RELATIVE_L2.realized(image, found) < 0.06 * 0.8).all()  # about half of the pixels would leave [0, 1]
 
 
 def test_directions_differ_with_the_seed_and_are_unbiased():

@@ -5,7 +5,8 @@ import torch
 
 from lit_knn.attacks import APGD, FGSM, IFGSM, PGD
 from lit_knn.attacks.objectives import EOT, CrossEntropy, FeatureSpace, Objective
-from lit_knn.attacks.perturbation import norm, normalized_l2
+from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.norms import L2
 
 ATTACKS = [FGSM, IFGSM, PGD, APGD]
 
@@ -41,7 +42,7 @@ def test_the_first_run_starts_at_the_image_unless_told_otherwise(attack, network
     for random_start in (False, True):
         objective = Recording()
         next(attack(objective=objective, random_start=random_start)(network, *digits, [0.1]))
-        moved = normalized_l2(digits[0], objective.points[0])
+        moved = RELATIVE_L2.realized(digits[0], objective.points[0])
         assert (moved > 0).all() if random_start else (moved == 0).all()
         assert (moved <= 0.1 * (1 + 1e-5)).all()
 
@@ -60,8 +61,8 @@ def test_further_restarts_start_at_random_for_every_target(attack, network, digi
     next(attack(steps=4, restarts=2, objective=objective)(network, *digits, [0.1]))
     for points in (climbed[0], climbed[1]):
         runs = len(points) // 2
-        assert normalized_l2(digits[0], points[0]).max() == 0
-        assert normalized_l2(digits[0], points[runs]).min() > 0
+        assert RELATIVE_L2.realized(digits[0], points[0]).max() == 0
+        assert RELATIVE_L2.realized(digits[0], points[runs]).min() > 0
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -69,7 +70,7 @@ def test_images_where_the_objective_is_flat_move_and_the_others_do_not_notice(at
     image, label, id = digits
     (found,) = attack(objective=Away())(network, image, label, id, [0.1])
     even = id % 2 == 0
-    assert norm(found - image)[even].min() > 0.05 * norm(image)[even].min()
+    assert L2.length(found - image)[even].min() > 0.05 * L2.length(image)[even].min()
     (alone,) = attack(objective=CrossEntropy())(network, image[~even], label[~even], id[~even], [0.1])
     torch.testing.assert_close(found[~even], alone, rtol=0, atol=1e-5)
 
@@ -90,4 +91,4 @@ def test_an_objective_that_is_flat_at_the_image_says_so_and_no_run_starts_there(
     assert EOT(objective=Flat()).flat_at_image
     objective = Flat()
     next(attack(objective=objective)(network, *digits, [0.1]))
-    assert all(normalized_l2(digits[0], point).min() > 0 for point in objective.points)
+    assert all(RELATIVE_L2.realized(digits[0], point).min() > 0 for point in objective.points)

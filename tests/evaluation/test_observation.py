@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier, most_needed
 from lit_knn.evaluation.observation import Observer
 from lit_knn.evaluation.scorers import scorers
+from lit_knn.threat_models.budget import RELATIVE_L2
 from tests.conftest import TAPS
 
 IDS = torch.arange(7)
@@ -36,7 +36,7 @@ def test_the_columns_are_those_of_the_network_and_of_defenses_that_look(observer
     columns = observer.columns(IDS, image, attacked, told)
     assert set(columns) == observer.wanted
     assert all(torch.equal(columns[name], value) for name, value in told.items())
-    assert torch.equal(columns["realized"], normalized_l2(image, attacked))
+    assert torch.equal(columns["realized"], RELATIVE_L2.realized(image, attacked))
     logits, activations = classifier.tapped(attacked, [views[-1].tap(tap["name"]) for tap in TAPS])
     assert torch.equal(columns["logits"], logits)
     assert all(torch.equal(columns[observer.taps[tap]], activations[tap]) for tap in activations)

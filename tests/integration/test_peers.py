@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from lit_knn.attacks import CWL2, FGSM, FMN, IFGSM, GradientDescent
-from lit_knn.attacks.perturbation import norm, radius
 from lit_knn.backbones import Classifier
+from lit_knn.threat_models.budget import BUDGETS, RELATIVE_L2
+from lit_knn.threat_models.norms import L2
 
 foolbox = pytest.importorskip("foolbox")
 torchattacks = pytest.importorskip("torchattacks")
@@ -96,11 +97,44 @@ PROJECTED = foolbox.attacks.L2ProjectedGradientDescentAttack(rel_stepsize=2.5 / 
 def test_the_same_image_with_a_radius_of_its_own(attack, peer, case):
     network, image, label = case
     (ours,) = attack(network, image, label, torch.arange(20), [DELTA])
-    radii = radius(image, DELTA).tolist()
+    radii = RELATIVE_L2.radius(image, DELTA).tolist()
     assert max(radii) > 1.5 * min(radii)
     theirs = torch.cat([peer(network, image[i : i + 1], label[i : i + 1], radii[i]) for i in range(20)])
-    assert (norm(theirs - image) > 0.25 * torch.tensor(radii)).all()
+    assert (L2.length(theirs - image) > 0.25 * torch.tensor(radii)).all()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def clamped(network, image, label, radius):
+    options = {"alpha": 2.5 * radius / STEPS, "steps": STEPS, "random_start": False}
+    return torchattacks.PGD(network, eps=radius, **options)(image, label)
+
+
+def fast(network, image, label, radius):
+    return torchattacks.FGSM(network, eps=radius)(image, label)
+
+
+LINF_BASIC = foolbox.attacks.LinfBasicIterativeAttack(rel_stepsize=1 / STEPS, steps=STEPS)
+LINF_PROJECTED = foolbox.attacks.LinfPGD(rel_stepsize=2.5 / STEPS, steps=STEPS, random_start=False)
+
+
+@pytest.mark.parametrize("case", ["imagenet-float64"], indirect=True)
+@pytest.mark.parametrize(
+    ("norm", "size", "attack", "peer"),
+    [
+        pytest.param("l2", 0.5, GradientDescent(steps=STEPS), of_foolbox(PROJECTED), id="PGD-L2-foolbox"),
+        pytest.param("l2", 3.0, GradientDescent(steps=STEPS), projected, id="PGD-L2-torchattacks"),
+        pytest.param("linf", 8 / 255, FGSM(), fast, id="FGSM-Linf-torchattacks"),
+        pytest.param("linf", 4 / 255, IFGSM(steps=STEPS), of_foolbox(LINF_BASIC), id="IFGSM-Linf-foolbox"),
+        pytest.param("linf", 4 / 255, GradientDescent(steps=STEPS), of_foolbox(LINF_PROJECTED), id="PGD-Linf-foolbox"),
+        pytest.param("linf", 8 / 255, GradientDescent(steps=STEPS), clamped, id="PGD-Linf-torchattacks"),
+    ],
+)
+def test_the_same_images_at_the_radii_that_others_report(norm, size, attack, peer, case):
+    network, image, label = (part[:6] if isinstance(part, torch.Tensor) else part for part in case)
+    (ours,) = attack(network, image, label, torch.arange(6), [size], norm=norm)
+    theirs = peer(network, image, label, size)
+    assert (BUDGETS[norm].realized(image, theirs) > 0.5 * size).all()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("case", [f"{name}-float64" for name in CASES], indirect=True)
@@ -112,14 +146,11 @@ def test_carlini_wagner_finds_norms_no_larger(case):
     theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
     assert success.all()
     assert (network(ours).argmax(1) != label).all()
-    assert norm(ours - image).median() <= 1.02 * norm(theirs - image).median()
+    assert L2.length(ours - image).median() <= 1.02 * L2.length(theirs - image).median()
 
 
-class ProjectedFMN(foolbox.attacks.L2FMNAttack):
-    """Foolbox's, with the paper's projection: its own, which divides norms by themselves, leaves all where it is.
-
-    And its balls grow, as ours, until an image is fooled.
-    """
+class Growing:
+    """Foolbox's, whose balls grow, as ours, until an image is fooled."""
 
     def __call__(self, model, image, label, **options):
         self.number, self.last, self.found = 0, torch.zeros_like(image[:, 0, 0, 0]), torch.zeros_like(label).bool()
@@ -130,8 +161,20 @@ class ProjectedFMN(foolbox.attacks.L2FMNAttack):
         grown = torch.maximum(epsilon.raw, self.last * (1 + gamma))
         epsilon.raw.copy_(torch.where(self.found, epsilon.raw, grown))  # the loop's own
         self.number, self.last = self.number + 1, epsilon.raw
+        return self.pulled(x, x0, epsilon)
+
+
+class ProjectedFMN(Growing, foolbox.attacks.L2FMNAttack):
+    """With the paper's projection: its own, which divides norms by themselves, leaves all where it is."""
+
+    def pulled(self, x, x0, epsilon):
         change = x.raw - x0.raw
-        return x0 + type(x)(change * (epsilon.raw / norm(change)).clamp_max(1).view(-1, 1, 1, 1))
+        return x0 + type(x)(change * (epsilon.raw / L2.length(change)).clamp_max(1).view(-1, 1, 1, 1))
+
+
+class ClampedFMN(Growing, foolbox.attacks.LInfFMNAttack):
+    def pulled(self, x, x0, epsilon):
+        return foolbox.attacks.LInfFMNAttack.project(self, x, x0, epsilon)
 
 
 class Watched(foolbox.Misclassification):
@@ -148,11 +191,12 @@ class Watched(foolbox.Misclassification):
 
 
 @pytest.mark.parametrize("case", [f"{name}-float64" for name in CASES], indirect=True)
-def test_the_same_smallest_perturbations_step_by_step(case):
+@pytest.mark.parametrize(("norm", "peer"), [("relative_l2", ProjectedFMN), ("linf", ClampedFMN)])
+def test_the_same_smallest_perturbations_step_by_step(norm, peer, case):
     network, image, label = (part[:6] if isinstance(part, torch.Tensor) else part for part in case)
     for steps in (1, 2, 9):
-        (ours,) = FMN(steps=steps, step_size=0.5)(network, image, label, torch.arange(6), [1.0])
-        attack = ProjectedFMN(steps=steps, max_stepsize=0.5)
+        (ours,) = FMN(steps=steps, step_size=0.5)(network, image, label, torch.arange(6), [1.0], norm=norm)
+        attack = peer(steps=steps, max_stepsize=0.5)
         theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
         assert torch.equal(success, network(ours).argmax(1) != label)
         torch.testing.assert_close(ours[success], theirs[success], rtol=0, atol=1e-8)
@@ -166,5 +210,5 @@ def test_fmn_finds_norms_no_larger_than_ddn_or_their_fmn_in_as_many_passes(case)
     assert (network(ours).argmax(1) != label).all()
     for attack in (foolbox.attacks.DDNAttack(steps=15), foolbox.attacks.L2FMNAttack(steps=15)):
         theirs, _, success = attack(foolbox.PyTorchModel(network, (0, 1)), image, label, epsilons=None)
-        found = torch.where(success, norm(theirs - image), torch.inf)
-        assert norm(ours - image).median() <= 1.02 * found.median()
+        found = torch.where(success, L2.length(theirs - image), torch.inf)
+        assert L2.length(ours - image).median() <= 1.02 * found.median()

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.objectives.dlr import TargetedDLR
-from lit_knn.attacks.perturbation import norm
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -14,7 +13,7 @@ from lit_knn.threat_models.attack_target import AttackTarget
 class MALT(TargetedDLR):
     """Raise the same ratio as `TargetedDLR`, of the classes whose boundary is nearest if the logits are linear.
 
-    That distance is (z_y − z_t) / ‖∇(z_y − z_t)‖₂ at the clean image. A class with a low logit may be the nearest one,
+    That distance is (z_y − z_t) / ‖∇(z_y − z_t)‖ at the clean image. A class with a low logit may be the nearest one,
     if its logit is steep.
 
     Cost:
@@ -27,7 +26,7 @@ class MALT(TargetedDLR):
 
     References:
         Melamed et al. 2024, "MALT powers up adversarial attacks", arXiv:2407.02240, Section 3, which tries 9 of 100
-        candidates with APGD; the norm is the dual one of the budget's, L2.
+        candidates with APGD; the norm is the dual one of the budget's: L2 of L2, L1 of L∞.
 
     Differences from the paper:
         A class whose gradient is zero comes last; in the authors' code it comes first.
@@ -51,7 +50,7 @@ class MALT(TargetedDLR):
                 return likely  # the attack says that there is no gradient
             gaps = logits.gather(1, attacked.label[:, None]) - logits.gather(1, likely)  # (N, n)
             slopes = [
-                norm(torch.autograd.grad(gap.sum(), image, retain_graph=True, materialize_grads=True)[0])
+                attacked.norm.dual(torch.autograd.grad(gap.sum(), image, retain_graph=True, materialize_grads=True)[0])
                 for gap in gaps.unbind(dim=1)
             ]
         distance = gaps.detach() / torch.stack(slopes, dim=1)

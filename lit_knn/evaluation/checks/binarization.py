@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lit_knn.attacks import Attack
 from lit_knn.attacks.objectives.classifier import without_true
-from lit_knn.attacks.perturbation import column, normalized_l2, project, radius
 from lit_knn.defenses import KNN
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
@@ -19,6 +18,8 @@ from lit_knn.evaluation.checks.rows import percent
 from lit_knn.randomness import Randomness
 from lit_knn.report.results import Finding, Verdict
 from lit_knn.threat_models import Threat
+from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.norms import column
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 CONTROLS = 8  # random images asked for each query
@@ -107,7 +108,7 @@ class BinarizationTest(Check):
                 (adversarial,) = attack(model, image, label, ids, [delta], planted.surrogate_defense)
                 found[row, n] = bool(_is_wrong(planted.surrogate_defense, adversarial, label))
             control.append(_is_wrong(planted.surrogate_defense, planted.control, label).float().mean())
-            realized.append(normalized_l2(image, planted.point))
+            realized.append(RELATIVE_L2.realized(image, planted.point))
         return Trial(
             threat.name,
             float(found.any(dim=0).float().mean()),
@@ -119,7 +120,7 @@ class BinarizationTest(Check):
     @torch.no_grad()
     def _plant(self, original: SurrogateDefense, image: Tensor, label: Tensor, ids: Tensor, delta: float) -> Plot:
         """Return a defense of one image ``(1, 3, H, W)`` in which one row is wrong."""
-        randomness, length = Randomness(self.seed, ids, draw=OWN_STREAM), radius(image, delta)
+        randomness, length = Randomness(self.seed, ids, draw=OWN_STREAM), RELATIVE_L2.radius(image, delta)
         sphere = torch.cat([_point(image, length, randomness) for _ in range(1 + self.inner + CONTROLS)])
         points, control = sphere[: 1 + self.inner], sphere[1 + self.inner :]
         rows = torch.cat([points, image])  # the planted one first
@@ -161,7 +162,8 @@ class Trial(NamedTuple):
 
 
 def _point(image: Tensor, length: Tensor, randomness: Randomness) -> Tensor:
-    return project(image + column(length) * randomness.direction(image), image, length)
+    norm = RELATIVE_L2.norm
+    return norm.project(image + column(length) * norm.surface(randomness, image), image, length)
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """The order of targets by brute force over the whole Jacobian, and what it is for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,14 +10,15 @@ from lit_knn.attacks.objectives import MALT, TargetedDLR
 from lit_knn.attacks.objectives.dlr import targeted_ratio
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.budget import BUDGETS
 
 
-def by_jacobian(model, image, label, candidates):
+def by_jacobian(model, image, label, candidates, order=2):
     """Return the candidates of one image by distance to their boundary."""
     logits = model(image[None])[0]
     jacobian = torch.autograd.functional.jacobian(lambda x: model(x[None])[0], image).flatten(1)  # (C, D)
     wrong = sorted((c for c in range(len(logits)) if c != label), key=lambda c: -logits[c])[:candidates]
-    return sorted(wrong, key=lambda c: (logits[label] - logits[c]) / (jacobian[label] - jacobian[c]).norm())
+    return sorted(wrong, key=lambda c: (logits[label] - logits[c]) / (jacobian[label] - jacobian[c]).norm(order))
 
 
 @pytest.mark.parametrize("candidates", [100, 4])
@@ -33,6 +36,14 @@ def test_targets_are_the_nearest_of_the_likely_classes(candidates, attack_target
         score, aim = objective.bind(attack_target, target), expected[:, target]
         ratio = targeted_ratio(attack_target.model(attack_target.image), attack_target.label, aim)
         torch.testing.assert_close(score(attack_target.image), ratio)
+
+
+def test_distances_are_those_of_the_budgets_norm(attack_target):
+    linf = replace(attack_target, budget=BUDGETS["linf"])
+    each = list(zip(linf.image, linf.label.tolist(), strict=True))
+    by_l1, by_l2 = (torch.tensor([by_jacobian(linf.model, *one, 100, order) for one in each]) for order in (1, 2))
+    assert torch.equal(MALT().ranked(linf), by_l1)
+    assert not torch.equal(by_l1, by_l2)
 
 
 def steep(image):

@@ -5,7 +5,6 @@ from PIL import Image
 from pytorch_lightning import Trainer
 
 from lit_knn.attacks import PGD
-from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.data import Arrays, Digits, ImageData, ImageFolder
 from lit_knn.data.classes import IMAGENET
 from lit_knn.database import StoredGallery
@@ -14,6 +13,7 @@ from lit_knn.engine.callbacks import NeighborPictures
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.report.figures.neighbor_pictures import LONGEST
+from lit_knn.threat_models.budget import RELATIVE_L2
 
 
 class Run(Trainer):
@@ -138,7 +138,7 @@ def test_deltas_may_be_chosen(draw, data):
     (row,) = draw(NeighborPictures(deltas=[0.2]))["neighbors-early.png"]
     assert row.title.endswith(", PGD, Δ = 0.2")
     clean = data.first_queries()["image"].float() / 255
-    realized = normalized_l2(clean, torch.from_numpy(row.image)[None].float() / 255).min()
+    realized = RELATIVE_L2.realized(clean, torch.from_numpy(row.image)[None].float() / 255).min()
     assert 0.15 < float(realized) < 0.202  # clipping takes some of it, rounding to bytes may give a little
 
 

@@ -4,9 +4,9 @@ import h5py
 import pytest
 import torch
 
-from lit_knn.attacks.perturbation import norm
 from lit_knn.errors import UserError
 from lit_knn.evaluation.cache.batch import PERTURBATION, BatchFile, BatchKey, halve, move
+from lit_knn.threat_models.norms import L2
 
 ORIGIN = {"attack": "PGD", "delta": "0.1"}
 
@@ -52,9 +52,9 @@ def test_moved_images_stay_in_the_ball_and_the_cube(image):
     adversarial = (image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
     moved = move(image, halve(adversarial - image))
     assert ((moved >= 0) & (moved <= 1)).all()
-    length = norm(adversarial - image)
-    assert (norm(moved - image) <= length * (1 + 1e-7)).all()
-    assert (norm(moved - adversarial) <= length * 2**-10).all()
+    length = L2.length(adversarial - image)
+    assert (L2.length(moved - image) <= length * (1 + 1e-7)).all()
+    assert (L2.length(moved - adversarial) <= length * 2**-10).all()
 
 
 # ---------------------------------------------------------------- files

@@ -5,11 +5,11 @@ import torch
 
 from lit_knn.attacks import PGD, RandomNoise, Square
 from lit_knn.attacks.objectives import DefenseMargin, FeatureSpace, SoftKNN, TargetCentroid
-from lit_knn.attacks.perturbation import normalized_l2
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import BinarizationTest
 from lit_knn.evaluation.checks.binarization import _is_wrong
 from lit_knn.threat_models import WhiteBox
+from lit_knn.threat_models.budget import RELATIVE_L2
 
 WHITE = [WhiteBox()]
 
@@ -47,7 +47,7 @@ def test_an_attack_that_cannot_find_it_fails(attacked, attack):
 def test_the_planted_point_is_wrong_within_the_budget_and_the_image_is_right(attacked):
     evidence = attacked([PGD(objective=SoftKNN())], WHITE)
     for (image, label, _), plot in plots(evidence, BinarizationTest()):
-        assert 0.05 < float(normalized_l2(image, plot.point)) <= 0.1 * (1 + 1e-5)
+        assert 0.05 < float(RELATIVE_L2.realized(image, plot.point)) <= 0.1 * (1 + 1e-5)
         assert 0 <= float(plot.point.min()) <= float(plot.point.max()) <= 1
         assert _is_wrong(plot.surrogate_defense, plot.point, label)
         assert not _is_wrong(plot.surrogate_defense, image, label)
