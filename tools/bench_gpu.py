@@ -95,7 +95,7 @@ def search(options: argparse.Namespace) -> list[Line]:
     """Compare the queries per second of exact searches."""
     device = torch.device(options.device)
     rows = features(options.rows + options.queries, options.dimension)
-    queries = rows[options.rows :].copy()
+    queries = torch.from_numpy(rows[options.rows :]).to(device)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = store_of(Path(folder) / "store", rows[: options.rows])
         held = Resident(device=options.device).open(store, "tap", Path(folder))
@@ -108,8 +108,7 @@ def search(options: argparse.Namespace) -> list[Line]:
             peer = _by_product(torch.from_numpy(rows[: options.rows]).to(device))
 
         def run(find: Callable[..., object]) -> Callable[[], object]:
-            starts = range(0, len(queries), options.batch)
-            return lambda: [find(queries[start : start + options.batch], K) for start in starts]
+            return lambda: [find(part, K) for part in queries.split(options.batch)]
 
         taken = in_turn(options, run(held.search), run(peer))
     rates = [[len(queries) / second for second in seconds] for seconds in taken]
@@ -167,13 +166,12 @@ def _as_convolutions() -> Iterator[None]:
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def _by_product(rows: Tensor) -> Callable[[Any, int], object]:
+def _by_product(rows: Tensor) -> Callable[[Tensor, int], object]:
     """Return an exact search of rows ``(M, D)``, as a few lines of PyTorch do it."""
     squares = rows.square().sum(dim=1)
 
-    def find(queries: Any, k: int) -> object:
-        query = torch.from_numpy(queries).to(rows.device)
-        return torch.addmm(squares, query, rows.T, alpha=-2).topk(k, largest=False).indices.cpu()
+    def find(queries: Tensor, k: int) -> object:
+        return torch.addmm(squares, queries, rows.T, alpha=-2).topk(k, largest=False).indices
 
     return find
 

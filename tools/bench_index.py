@@ -87,7 +87,7 @@ def tuned(index: Index, store: Store, folder: Path, truth: Truth) -> tuple[Index
 def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
     """Compare the queries per second of searches with those of Flat."""
     rows = features(options.rows + options.queries, options.dimension)
-    queries, store = rows[options.rows :], store_of(folder / "floats", rows[: options.rows])
+    queries, store = torch.from_numpy(rows[options.rows :]), store_of(folder / "floats", rows[: options.rows])
     truth = Truth(store, "tap", K)
     flat = Faiss(device=options.device)
     flat.build(store, "tap", folder / "flat")
@@ -101,9 +101,7 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
     }
 
     def search(index: Index) -> Callable[[], object]:
-        return lambda: [
-            index.search(queries[start : start + options.batch], K) for start in range(0, len(queries), options.batch)
-        ]
+        return lambda: [index.search(part, K) for part in queries.split(options.batch)]
 
     taken = in_turn(options, *map(search, opened.values()))
     rates = {name: [len(queries) / second for second in seconds] for name, seconds in zip(opened, taken, strict=True)}
@@ -124,7 +122,7 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
 def resident(options: argparse.Namespace, folder: Path) -> list[Line]:
     """Compare the seconds of exact searches in memory with those of Flat, and the memory with that of the features."""
     rows = features(options.rows + options.queries, options.dimension)
-    queries, store = rows[options.rows :].copy(), store_of(folder / "floats", rows[: options.rows])
+    queries, store = torch.from_numpy(rows[options.rows :].copy()), store_of(folder / "floats", rows[: options.rows])
     del rows
     flat = Faiss(device=options.device)
     flat.build(store, "tap", folder / "flat")
@@ -135,8 +133,7 @@ def resident(options: argparse.Namespace, folder: Path) -> list[Line]:
     taken = _anonymous() - before
 
     def search(index: OpenIndex, among: Selection | None = None) -> Callable[[], object]:
-        starts = range(0, len(queries), options.batch)
-        return lambda: [index.search(queries[start : start + options.batch], K, among) for start in starts]
+        return lambda: [index.search(part, K, among) for part in queries.split(options.batch)]
 
     base, every, part = in_turn(options, search(found), search(held), search(held, half))
     size = options.rows * options.dimension * 2 / 2**20
@@ -198,8 +195,7 @@ def _search(rank: int, processes: int, port: int, folder: Path, batch: int) -> N
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes, timeout=patience
     )
     index = Sharded(index=Faiss(device="cpu"), parts=2).open(Store(folder / "floats"), "tap", folder / "index")
-    queries = np.load(folder / "queries.npy")
-    batches = [queries[start : start + batch] for start in range(0, len(queries), batch)][rank::processes]
+    batches = torch.from_numpy(np.load(folder / "queries.npy")).split(batch)[rank::processes]
     index.search(batches[0], K)  # the pages of the file
     dist.barrier()
     start = time.perf_counter()

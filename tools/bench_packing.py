@@ -55,7 +55,7 @@ def others(features: Tensor, k: int) -> Tensor:
     """Return the nearest rows ``(n, k)`` of each row besides itself."""
     running = Running(features, k + 1)
     running.compare(0, features.numpy())
-    ids = torch.from_numpy(running.neighbors().ids)
+    ids = running.neighbors().ids
     own = ids == torch.arange(len(ids))[:, None]
     own[:, -1] |= ~own.any(dim=1)  # a twin may have taken its place
     return ids[~own].view(-1, k)

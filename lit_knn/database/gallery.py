@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Tap
@@ -17,7 +13,10 @@ from lit_knn.storage.fingerprint import Fingerprint
 
 
 class Gallery(ABC):
-    """Rows that a query may find, and what is known of each; a row goes by its id, int64."""
+    """Rows that a query may find, and what is known of each; a row goes by its id, int64.
+
+    What is known of rows is returned where their ids lie.
+    """
 
     @abstractmethod
     def __len__(self) -> int:
@@ -25,8 +24,8 @@ class Gallery(ABC):
 
     @property
     @abstractmethod
-    def ids(self) -> NDArray[np.int64]:
-        """The rows that may be found, ascending."""
+    def ids(self) -> Tensor:
+        """The rows that may be found, ascending, on the CPU."""
 
     @property
     @abstractmethod
@@ -51,30 +50,30 @@ class Gallery(ABC):
 
     @abstractmethod
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
-        """Return the k nearest rows of ``(N, D)`` features."""
+        """Return the k nearest rows of ``(N, D)`` features, where these lie."""
 
     @abstractmethod
-    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features ``(..., D)`` of rows of any shape."""
+    def vectors(self, tap: str, ids: Tensor) -> Tensor:
+        """Return the features ``(..., D)`` of rows of any shape, float32."""
 
     @abstractmethod
-    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+    def predictions(self, ids: Tensor) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
 
     @abstractmethod
-    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the classes that rows ``(...)`` predict, integers; two bytes of each are read."""
+    def votes(self, ids: Tensor) -> Tensor:
+        """Return the classes that rows ``(...)`` predict, int64; two bytes of each are read."""
 
     @abstractmethod
-    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def labels(self, ids: Tensor) -> Tensor:
         """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""
 
     @abstractmethod
-    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def weights(self, name: str, ids: Tensor) -> Tensor:
         """Return a weight of rows ``(N, K)``, float32."""
 
     @abstractmethod
-    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def images(self, ids: Tensor) -> Tensor:
         """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` float32 in [0, 1].
 
         Raises:

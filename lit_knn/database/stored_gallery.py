@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Projection, Tap
@@ -91,9 +89,9 @@ class StoredGallery(Gallery):
         return len(self.store) if self.among is None else len(self.among)
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """The rows that may be found, ascending."""
-        return np.arange(len(self.store)) if self.among is None else self.among.ids()
+    def ids(self) -> Tensor:
+        """The rows that may be found, ascending, on the CPU."""
+        return torch.arange(len(self.store)) if self.among is None else torch.from_numpy(self.among.ids())
 
     @property
     def num_classes(self) -> int:
@@ -112,8 +110,8 @@ class StoredGallery(Gallery):
         return features
 
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
-        """Return the k nearest rows of ``(N, D)`` features."""
-        return self.indexes[tap].search(features.detach().float().cpu().numpy(), k, self.among)
+        """Return the k nearest rows of ``(N, D)`` features, where these lie."""
+        return self.indexes[tap].search(features, k, self.among)
 
     @property
     def reads_everything(self) -> bool:
@@ -121,7 +119,7 @@ class StoredGallery(Gallery):
         return any(index.exhaustive for index in self.indexes.values())
 
     def part(
-        self, tap: str, part: Partition, features: NDArray[np.float32], k: int, among: Sequence[Selection | None]
+        self, tap: str, part: Partition, features: Tensor, k: int, among: Sequence[Selection | None]
     ) -> list[Neighbors]:
         """Return what features ``(N, D)`` find in a part, for each selection of rows: see `OpenIndex.partials`."""
         return self.indexes[tap].share(part).partials(features, k, among)
@@ -131,31 +129,31 @@ class StoredGallery(Gallery):
         for index in self.indexes.values():
             index.finish()
 
-    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the stored features ``(..., D)``."""
-        return self.store.features(tap, ids)
+    def vectors(self, tap: str, ids: Tensor) -> Tensor:
+        """Return the stored features ``(..., D)``, float32."""
+        return self.indexes[tap].vectors(ids)
 
-    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+    def predictions(self, ids: Tensor) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
-        return self.store.predictions(ids, device)
+        return self.store.predictions(ids.cpu().numpy(), ids.device)
 
-    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the classes that rows ``(...)`` predict, unsigned."""
-        return self.store.votes(ids)
+    def votes(self, ids: Tensor) -> Tensor:
+        """Return the classes that rows ``(...)`` predict, int64."""
+        return torch.from_numpy(self.store.votes(ids.cpu().numpy()).astype(np.int64)).to(ids.device)
 
-    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def labels(self, ids: Tensor) -> Tensor:
         """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""
-        return torch.from_numpy(self.store.labels(ids)).to(device)
+        return torch.from_numpy(self.store.labels(ids.cpu().numpy())).to(ids.device)
 
-    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def weights(self, name: str, ids: Tensor) -> Tensor:
         """Return a weight column of rows ``(N, K)``, float32."""
-        return torch.from_numpy(self.store.weights(name, ids)).to(device)
+        return torch.from_numpy(self.store.weights(name, ids.cpu().numpy())).to(ids.device)
 
-    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def images(self, ids: Tensor) -> Tensor:
         """Read the images of rows ``(N, K)`` again: ``(N, K, 3, H, W)`` float32 in [0, 1]."""
-        shards, rows = (part.ravel().tolist() for part in self.store.locate(ids))
+        shards, rows = (part.ravel().tolist() for part in self.store.locate(ids.cpu().numpy()))
         images = [self.data.image("database", shard, row) for shard, row in zip(shards, rows, strict=True)]
         if len(sizes := {tuple(image.shape) for image in images}) > 1:
             raise UserError(f"images of the database differ in size, {sorted(sizes)[:2]}: set data.preprocessing")
-        pixels = unit(torch.stack(images).to(device))
+        pixels = unit(torch.stack(images).to(ids.device))
         return pixels.view(*ids.shape, *pixels.shape[1:])  # (N, K, 3, H, W)

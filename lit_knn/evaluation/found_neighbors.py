@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
 from lit_knn.database.index import Neighbors, nearest
 from lit_knn.storage.atomic import atomic_write, undamaged
@@ -45,13 +46,13 @@ class FoundNeighbors:
                 file.create_dataset(name, self._shape, dtype, chunks=chunks, fletcher32=True)
             start = 0
             for more in found:
-                ids, distances = (np.stack(parts) for parts in zip(*more, strict=True))  # (R, n, K)
+                ids, distances = (torch.stack(parts).cpu() for parts in zip(*more, strict=True))  # (R, n, K)
                 for first in range(0, ids.shape[1], CHUNK):  # merging takes some times as much memory
                     part = slice(first, first + CHUNK)
                     added = Neighbors(ids[:, part], distances[:, part])
                     queries = slice(start, start := start + added.ids.shape[1])
                     merged = nearest([self.read(queries), added], self._shape[2]) if len(units) > 1 else added
-                    file["ids"][:, queries], file["distances"][:, queries] = merged
+                    file["ids"][:, queries], file["distances"][:, queries] = (part.numpy() for part in merged)
 
     @property
     def units(self) -> list[int]:
@@ -73,7 +74,7 @@ class FoundNeighbors:
             UserError: If the file is damaged.
         """
         with self._opened() as file:
-            return Neighbors(file["ids"][:, queries], file["distances"][:, queries])
+            return Neighbors(*(torch.from_numpy(file[name][:, queries]) for name in Neighbors._fields))
 
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:

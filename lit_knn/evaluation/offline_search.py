@@ -140,7 +140,7 @@ class OfflineSearch:
         dimension = self._store.schema.dimensions[tap]
         file.seek(0)
         while len(features := np.fromfile(file, np.float32, GROUP * dimension)):
-            queries = features.reshape(-1, dimension)
+            queries = torch.from_numpy(features).view(-1, dimension)
             yield self._views[-1].part(tap, unit, queries, self._needed[tap], self._increments)
 
     def __iter__(self) -> Iterator[tuple[BatchKey, Tensor, Iterable[Observation]]]:
@@ -175,7 +175,7 @@ class OfflineSearch:
         k = self._needed[tap]
         added = map(Neighbors, *nearest([part.read(rows) for part in parts], k))
         views = accumulate(added, lambda smaller, increment: nearest([smaller, increment], k))
-        return Neighbors(*map(np.stack, zip(*views, strict=True)))
+        return Neighbors(*map(torch.stack, zip(*views, strict=True))).to(self._device)
 
     def _files(self, batch: BatchKey) -> Iterator[BatchFile]:
         return (case.file(batch, delta) for case, delta in self._cells)

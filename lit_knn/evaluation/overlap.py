@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +34,11 @@ def in_database(query: Query, taps: Iterable[str]) -> Tensor:
 
 def _has_copy(query: Query, gallery: Gallery, tap: str) -> Tensor:
     ids = query.neighbors(tap).ids[:, :CANDIDATES]  # (N, k)
-    features = query.features(tap).float().cpu().numpy()  # (N, D)
-    distance = np.linalg.norm(gallery.vectors(tap, ids) - features[:, None], axis=2)  # (N, k)
-    copies = torch.from_numpy(distance <= CLOSE * np.linalg.norm(features, axis=1, keepdims=True)).to(query.device)
+    features = query.features(tap).float()  # (N, D)
+    distance = (gallery.vectors(tap, ids) - features[:, None]).norm(dim=2)  # (N, k)
+    copies: Tensor = distance <= CLOSE * features.norm(dim=1, keepdim=True)
     if gallery.tap(tap).bits:
-        probability, label, _ = gallery.predictions(ids, query.device)  # (N, k, R)
+        probability, label, _ = gallery.predictions(ids)  # (N, k, R)
         own = query.logits.softmax(dim=1)[:, None].expand(*ids.shape, -1)  # (N, k, C)
         own = own if label is None else own.gather(2, label)
         copies &= ((own - probability).abs().amax(dim=2) <= CLOSE) & (features.shape[1] >= CODE)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lit_knn.database import Resource, StoredGallery
 from lit_knn.defenses import Requirements, most_needed
 from lit_knn.errors import UserError
@@ -72,4 +70,4 @@ def open_database(
 def has_labels(gallery: StoredGallery) -> bool:
     """Return whether any of up to 100,000 rows, evenly spread, has one."""
     rows = gallery.ids
-    return bool(np.any(gallery.store.labels(rows[:: max(1, len(rows) // TRIED)]) >= 0))
+    return bool((gallery.labels(rows[:: max(1, len(rows) // TRIED)]) >= 0).any())

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.errors import UserError
@@ -139,8 +137,8 @@ class AttackTarget:
         """Return the copy's features ``(N, D)``, by one forward pass up to the tap."""
         return self.passes.through(self.defense.features(image))
 
-    def neighbors(self, k: int, *, exclude_self: bool) -> NDArray[np.int64]:
-        """Return the rows ``(N, k)`` nearest to the clean images, by one such pass and a search."""
+    def neighbors(self, k: int, *, exclude_self: bool) -> Tensor:
+        """Return the rows ``(N, k)`` int64 nearest to the clean images, by one such pass and a search."""
         ids = self.defense.neighbors(self.image, k, exclude_self=exclude_self)
         self.passes.add()
         return ids

@@ -54,20 +54,19 @@ class ClassExemplars:
 
     def __init__(self, gallery: Gallery, tap: str, *, most: int = MOST, seed: int = 0) -> None:
         rows, classes = gallery.ids, gallery.num_classes
-        vote = np.concatenate([gallery.votes(part) for part in np.array_split(rows, 1 + len(rows) // BLOCK)])  # (M,)
-        counts = np.bincount(vote, minlength=classes)
+        vote = torch.cat([gallery.votes(part) for part in rows.split(BLOCK)])  # (M,)
+        counts = vote.bincount(minlength=classes)
         if (counts > 0).sum() < 2:
             raise UserError("all rows of the attacker's database vote for one class: there is no other to be drawn to")
         each = max(min(int(counts.max()), most // classes), 1)
-        chosen = np.full((classes, each), -1, np.int64)
+        chosen = torch.full((classes, each), -1)
         random = np.random.RandomState(seed)  # NumPy froze this generator
-        by_class = np.split(rows[np.argsort(vote, kind="stable")], counts.cumsum()[:-1])
+        by_class = rows[vote.argsort(stable=True)].split(counts.tolist())
         for number, members in enumerate(by_class):
-            mine = random.permutation(members)[:each]
-            chosen[number, : len(mine)] = np.sort(mine)
-        self.ids = torch.from_numpy(chosen.clip(min=0))
-        self.present = torch.from_numpy(chosen >= 0)
-        self.vectors = torch.from_numpy(gallery.vectors(tap, self.ids.numpy()))
+            mine = random.permutation(len(members))[:each]
+            chosen[number, : len(mine)] = members[mine].sort().values
+        self.ids, self.present = chosen.clamp_min(0), chosen >= 0
+        self.vectors = gallery.vectors(tap, self.ids)
 
     def around(self, features: Tensor) -> Around:
         """Measure the distances of all rows to features ``(N, D)`` once, and return them to be asked many times."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
@@ -92,11 +90,11 @@ class SurrogateDefense:
         pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
         return self.gallery.project(self.tap, pooled[self.tap])
 
-    def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
-        """Return the rows ``(N, k)`` nearest to features ``(N, D)``, nearest first, by one search.
+    def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> Tensor:
+        """Return the rows ``(N, k)`` int64 nearest to features ``(N, D)``, nearest first, by one search.
 
         Args:
-            features: ``(N, D)`` float.
+            features: ``(N, D)`` float, on any device: so are the rows.
             k: Number of rows, at least 1.
             exclude_self: Leave out a row whose feature is the query's own, to the rounding of the store, as a distance
                 has no gradient there.
@@ -104,21 +102,21 @@ class SurrogateDefense:
         if not exclude_self:
             return self.gallery.search(self.tap, features, k).ids
         found = self.gallery.search(self.tap, features, k + 1)
-        query = features.detach().float().cpu().numpy()
+        query = features.detach().float()
         first = self.gallery.vectors(self.tap, found.ids[:, 0])  # an index may round distances of copies away from 0
-        itself = np.linalg.norm(query - first, axis=1) <= ROUNDING * np.linalg.norm(query, axis=1)  # (N,)
-        return np.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
+        itself = (query - first).norm(dim=1) <= ROUNDING * query.norm(dim=1)  # (N,)
+        return torch.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
 
-    def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> NDArray[np.int64]:
+    def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> Tensor:
         """Return the rows ``(N, k)`` nearest to images, by a forward pass up to the tap; see :meth:`nearest`."""
         with torch.no_grad():
             return self.nearest(self.features(image), k, exclude_self=exclude_self)
 
-    def vectors(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
+    def vectors(self, ids: Tensor, like: Tensor) -> Tensor:
         """Return the stored features of rows ``(N, K)``: ``(N, K, D)`` on the device and in the dtype of ``like``."""
-        return torch.from_numpy(self.gallery.vectors(self.tap, ids)).to(like)
+        return self.gallery.vectors(self.tap, ids).to(like)
 
-    def images(self, ids: NDArray[np.int64], like: Tensor) -> Tensor:
+    def images(self, ids: Tensor, like: Tensor) -> Tensor:
         """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` on the device and in the dtype of ``like``.
 
         Args:
@@ -128,23 +126,23 @@ class SurrogateDefense:
         Raises:
             UserError: If an image has another size, or cannot be read.
         """
-        images = self.gallery.images(ids, like.device).to(like)
+        images = self.gallery.images(ids).to(like)
         if images.shape[2:] != like.shape[1:]:
             sizes = " and ".join("×".join(map(str, part.shape[-2:])) for part in (like, images))
             raise UserError(f"queries and database differ in size, {sizes} pixels: set data.preprocessing")
         return images
 
-    def vote(self, ids: NDArray[np.int64], membership: Tensor) -> Tensor:
+    def vote(self, ids: Tensor, membership: Tensor) -> Tensor:
         """Return the scores ``(N, C)`` that the defense would give if rows were neighbors to a degree.
 
         Args:
             ids: ``(N, J)`` int64, the rows that vote.
-            membership: ``(N, J)`` float, at least 0, the degree to which each of them is a neighbor: 1 for the K
-                nearest and 0 for the others is the defense itself. The scores have its gradients.
+            membership: ``(N, J)`` float on the same device, at least 0, the degree to which each of them is a neighbor:
+                1 for the K nearest and 0 for the others is the defense itself. The scores have its gradients.
         """
-        predictions = self.gallery.predictions(ids, membership.device)
+        predictions = self.gallery.predictions(ids)
         predictions = predictions._replace(probability=predictions.probability.to(membership))
-        stored = partial(self.gallery.weights, ids=ids, device=membership.device)
+        stored = partial(self.gallery.weights, ids=ids)
         weights = self.retrieval.weightings[0](predictions, stored).to(membership)
         shares = coefficients((membership * weights)[None], [ids.shape[1]])  # (1, N, J)
         return COMBINE[self.retrieval.combinations[0]](shares, predictions)[0]

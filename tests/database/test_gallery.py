@@ -6,8 +6,6 @@ import torch
 
 from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 
-CPU = torch.device("cpu")
-
 
 @pytest.fixture(params=["stored", "view", "planted"])
 def any_gallery(request, gallery):
@@ -19,9 +17,9 @@ def any_gallery(request, gallery):
 
 
 def test_ids_are_real_rows_in_order(any_gallery):
-    assert any_gallery.ids.dtype == np.int64
+    assert any_gallery.ids.dtype == torch.int64
     assert len(any_gallery.ids) == len(any_gallery)
-    assert (np.diff(any_gallery.ids) > 0).all()
+    assert (any_gallery.ids.diff() > 0).all()
 
 
 def test_only_rows_of_the_gallery_are_found_nearest_first(any_gallery):
@@ -30,21 +28,23 @@ def test_only_rows_of_the_gallery_are_found_nearest_first(any_gallery):
     assert found.ids.shape == found.distances.shape == (6, 20)
     assert np.isin(found.ids, any_gallery.ids).all()
     vectors = any_gallery.vectors("late", found.ids)
-    distance = np.linalg.norm(asked.numpy()[:, None] - vectors, axis=2)
+    assert vectors.dtype == torch.float32
+    distance = np.linalg.norm(asked.numpy()[:, None] - vectors.numpy(), axis=2)
     np.testing.assert_allclose(found.distances, distance, rtol=1e-3)
-    assert (np.diff(found.distances, axis=1) >= 0).all()
+    assert (found.distances.diff(dim=1) >= 0).all()
 
 
 def test_what_is_known_of_a_row(any_gallery):
     ids = any_gallery.ids[:6].reshape(2, 3)
-    predictions = any_gallery.predictions(ids, CPU)
+    predictions = any_gallery.predictions(ids)
     assert predictions.probability.shape == (2, 3, any_gallery.num_classes)
     torch.testing.assert_close(predictions.probability.sum(2), torch.ones(2, 3), atol=2e-3, rtol=0)
-    assert any_gallery.weights("cbw_e", ids=ids, device=CPU).shape == (2, 3)
-    labels = any_gallery.labels(ids, CPU)
+    assert any_gallery.weights("cbw_e", ids).shape == (2, 3)
+    labels = any_gallery.labels(ids)
     assert labels.dtype == torch.int64
+    assert torch.equal(any_gallery.votes(ids), predictions.classes())
     assert (labels == predictions.classes()).double().mean() > 0.8  # the network is mostly right
-    images = any_gallery.images(ids, CPU)
+    images = any_gallery.images(ids)
     assert images.shape == (2, 3, 3, 8, 8)
     assert 0 <= images.min() <= images.max() <= 1
 

@@ -5,8 +5,8 @@ import signal
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 
 from lit_knn.database.index import Neighbors
@@ -31,7 +31,7 @@ class Share:
     """A share of an index in which nothing is near."""
 
     def partial(self, features, k, among):
-        return Neighbors(np.zeros((len(features), k), np.int64), np.zeros((len(features), k), np.float32))
+        return Neighbors(torch.zeros(len(features), k, dtype=torch.int64), torch.zeros(len(features), k))
 
 
 def ask(rank):
@@ -39,7 +39,7 @@ def ask(rank):
     exchange = Exchange()
     number = exchange.join(Share())
     while True:
-        exchange.ask(number, np.zeros((2, 4), np.float32), 1, None)
+        exchange.ask(number, torch.zeros(2, 4), 1, None)
         yield
 
 

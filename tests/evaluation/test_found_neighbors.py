@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Neighbors, nearest
 from lit_knn.errors import UserError
@@ -12,7 +13,7 @@ SHAPE = (2, 1500, 3)
 def neighbors(seed):
     generator = np.random.default_rng(seed)
     distances = np.sort(generator.random(SHAPE, dtype=np.float32), axis=2)
-    return Neighbors(generator.integers(0, 10**9, SHAPE), distances)
+    return Neighbors(torch.from_numpy(generator.integers(0, 10**9, SHAPE)), torch.from_numpy(distances))
 
 
 def each(found, queries=slice(None)):
@@ -60,7 +61,7 @@ def test_no_flipped_bit_of_an_answer_goes_unnoticed(file, tmp_path):
     path = tmp_path / "found.h5"
     raw = path.read_bytes()
     for value in (neighbors(0).ids[1, 1400], neighbors(0).distances[0, 7]):
-        place = raw.find(value.tobytes())
+        place = raw.find(value.numpy().tobytes())
         assert place > 0
         path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
         with pytest.raises(UserError, match=r"found\.h5 is damaged .*; delete it, and the same test searches"):

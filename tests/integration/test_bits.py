@@ -55,8 +55,7 @@ def test_a_row_takes_a_bit_for_each_dimension(gallery):
 
 
 def test_bits_are_the_signs_of_the_same_features(gallery):
-    ids = np.arange(len(gallery))
-    floats, signs = (gallery.vectors(tap, ids) for tap in ("floats", "codes"))
+    floats, signs = (gallery.vectors(tap, gallery.ids).numpy() for tap in ("floats", "codes"))
     clear = np.abs(floats) > 1e-3  # float16 may have rounded others to zero
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(signs[clear], np.sign(floats[clear]))
@@ -73,7 +72,7 @@ def test_votes_are_those_of_the_rows_that_differ_in_the_fewest_bits(gallery, cla
     distance = hamming(features > 0, np.unpackbits(gallery.store.codes(tap, ids), axis=-1) > 0)
     nearest = np.sort(distance, axis=1)
     np.testing.assert_allclose(found.distances**2, 4 * nearest[:, :K], rtol=1e-6)
-    np.testing.assert_array_equal(np.take_along_axis(distance, found.ids, 1), nearest[:, :K])
+    np.testing.assert_array_equal(np.take_along_axis(distance, found.ids.numpy(), 1), nearest[:, :K])
     assert (nearest[:, K - 1] == nearest[:, K]).any()  # several sets of K rows are the nearest
     rows = np.argsort(distance, axis=1, kind="stable")[:, :K]  # that of the lowest ids
     np.testing.assert_array_equal(found.ids, rows)

@@ -27,7 +27,7 @@ class MeanImage(Resource):
         return {"images": self.images}
 
     def write(self, folder, classifier, gallery):
-        images = gallery.images(gallery.ids[None, : self.images], "cpu")[0]
+        images = gallery.images(gallery.ids[None, : self.images])[0]
         np.save(folder / "mean.npy", images.mean(0).numpy())
 
     def read(self, folder):

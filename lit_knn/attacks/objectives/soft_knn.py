@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,9 +65,8 @@ class SoftKNN(StandIn):
         around = surrogate_defense.exemplars.around(features)
         exemplars = around.nearest(around.wrong(attacked.label, WRONG_CLASSES, each), each)  # (N, G, m)
         exemplar_ids = exemplars.ids.flatten(1)  # (N, G·m)
-        pool = torch.from_numpy(near).to(exemplar_ids)
-        twice = (exemplar_ids[:, :, None] == pool[:, None]).any(dim=2)  # (N, G·m)
-        counts = torch.cat([torch.ones_like(pool, dtype=torch.bool), exemplars.present.flatten(1) & ~twice], dim=1)
+        twice = (exemplar_ids[:, :, None] == near[:, None]).any(dim=2)  # (N, G·m)
+        counts = torch.cat([torch.ones_like(near, dtype=torch.bool), exemplars.present.flatten(1) & ~twice], dim=1)
 
         vectors = torch.cat(
             [surrogate_defense.vectors(near, features), exemplars.vectors.flatten(1, 2)], dim=1
@@ -77,7 +75,7 @@ class SoftKNN(StandIn):
         with torch.no_grad():
             border, width = self._border(squared, near.shape[1], k, exemplars.present.flatten(1))
         membership = torch.sigmoid((border - squared) / width) * counts
-        scores = surrogate_defense.vote(np.concatenate([near, exemplar_ids.cpu().numpy()], axis=1), membership)
+        scores = surrogate_defense.vote(torch.cat([near, exemplar_ids], dim=1), membership)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny)
 
     def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.faiss_files import (
     TRAINING_ROWS_PER_LIST,
@@ -123,14 +125,14 @@ class BitFile(FileSearcher):
     index: faiss.IndexBinary
     factory: str
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the rows that differ from the signs of ``(N, D)`` features in the fewest places."""
         parameters = None if among is None else restricted_binary(self.index, among)
         try:
-            hamming, ids = self.index.search(pack_signs(features), k, params=parameters)
+            hamming, ids = self.index.search(pack_signs(features.numpy()), k, params=parameters)
         except RuntimeError as error:
             raise UserError(
                 f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} "
                 f"({reason(error)}); use BFlat, or no index at all"
             ) from error
-        return Neighbors(ids, np.sqrt(4 * hamming.astype(np.float32)))
+        return Neighbors(torch.from_numpy(ids), (4 * torch.from_numpy(hamming).double()).sqrt().float())

@@ -46,11 +46,11 @@ class CodedRows:
         self.ids = torch.empty(len(store), dtype=torch.int64, device=device)
         self._codes = torch.empty(len(store), width, dtype=torch.int8, device=device)
         self._squares = torch.empty(len(store), dtype=torch.int32, device=device)
-        self._holds_features = device.type in HOLDING
-        held = len(store) if self._holds_features else 0
+        held = len(store) if device.type in HOLDING else 0
         self._features = torch.empty(held, store.schema.dimensions[tap], dtype=torch.float16, device=device)
         far = [(self.ids[:0], torch.empty(0, store.schema.dimensions[tap], device=device))]
         count, self._error = 0, 0.0  # the largest of a row, in steps
+        self._start, read = 0, 0  # of the share, whose rows are consecutive
         for first, rows in store.feature_blocks(tap, share=share, rows=TILE):
             block, ids = torch.from_numpy(rows).to(device), torch.arange(first, first + len(rows), device=device)
             codes, errors, beyond = self.grid.encode(block)
@@ -59,10 +59,14 @@ class CodedRows:
             part = slice(count, count := count + int(near.count_nonzero()))
             self.ids[part], self._codes[part] = ids[near], codes[near]
             self._squares[part] = squares(self._codes[part])
-            if self._holds_features:
-                self._features[part] = block[near].half()
             self._error = max(self._error, float((errors * near).amax()))
+            self._start, place, read = first - read, read, read + len(rows)
+            if held:
+                self._features[place:read] = block
+        if read < held:
+            self._features = self._features[:read].clone()
         self.far, self.far_vectors = (torch.cat(part) for part in zip(*far, strict=True))
+        self._far_among: dict[str, Tensor] = {}
         self._arrangement = Arrangement(count)
         self._move(self._squares[:count].argsort())
 
@@ -81,9 +85,25 @@ class CodedRows:
 
     def vectors(self, row: Tensor) -> Tensor:
         """Return features ``(P, D)`` float32, by where their rows are in `ids`."""
-        if self._holds_features:
-            return self._features[row].float()
-        return torch.from_numpy(self._store.features(self._tap, self.ids[row].numpy()))
+        ids = self.ids.index_select(0, row)
+        held = self.held(ids)
+        return torch.from_numpy(self._store.features(self._tap, ids.numpy())) if held is None else held
+
+    def held(self, ids: Tensor) -> Tensor | None:
+        """Return features ``(..., D)`` float32 of rows of the store of any shape; None where ids lie elsewhere."""
+        if not len(self._features) or ids.device != self._features.device:
+            return None
+        found = self._features.index_select(0, ids.flatten() - self._start)
+        return found.float().view(*ids.shape, found.shape[1])
+
+    def far_among(self, among: Selection | None) -> Tensor:
+        """Return which of `far` a selection has, ``(L',)`` int64."""
+        if among is None or not len(self.far):
+            return torch.arange(len(self.far), device=self._device)
+        if among.digest not in self._far_among:
+            here = torch.from_numpy(among.includes(self.far.cpu().numpy()))
+            self._far_among[among.digest] = here.nonzero()[:, 0].to(self._device)
+        return self._far_among[among.digest]
 
     def _tiles(self, among: Selection | None) -> list[range]:
         """Return the rows of a selection in parts, a small one first, which says about how near the nearest are."""
@@ -99,5 +119,3 @@ class CodedRows:
     def _move(self, order: Tensor) -> None:
         """Put rows where an arrangement wants them."""
         self.ids, self._codes, self._squares = self.ids[order], self._codes[order], self._squares[order]
-        if self._holds_features:
-            self._features = self._features[order]

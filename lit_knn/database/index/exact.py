@@ -24,36 +24,52 @@ TILE = 256  # queries at a time: with 16,384 rows, 16 MiB of scores, which the n
 GPU_TILE = 4096
 PAIRS = 1 << 21  # of a query and a row that are looked at a second time at once
 CROWD = 4  # times k rows for each query are more than a new limit costs
-ELEMENTS = 1 << 16  # of float64, which a processor's cache holds
+ELEMENTS = 1 << 17  # of float64, which a processor's cache holds
 UNIT = 2.0**-23  # twice the unit roundoff of float32
+UNIT_DOUBLE = 2.0**-52  # and of float64
 LONGEST_WHOLE = 2.0**10  # of query and row together: float32 then holds their product and the square of their distance
 
 
-def euclidean(queries: Tensor, query: Tensor, rows: Tensor, row: Tensor) -> Tensor:
+def euclidean(queries: Tensor, query: Tensor, rows: Tensor, row: Tensor | None = None) -> Tensor:
     """Return the distances between pairs of a query and a row: float64, summed in a fixed order, rounded once.
+
+    A norm has another order on each device and for each shape. It is taken where that cannot change the last bit.
 
     Args:
         queries: ``(N, D)`` float32.
         query: ``(P,)`` int64, the query of each pair.
         rows: ``(n, D)`` float32.
-        row: ``(P,)`` int64, the row of each pair.
+        row: ``(P,)`` int64, the row of each pair; by default each has its own.
 
     Returns:
         ``(P,)`` float32, the same bits on every device and for every P.
     """
-    found = torch.empty(len(row), device=rows.device)
+
+    def apart(pairs: slice | Tensor) -> Tensor:
+        terms = queries.index_select(0, query[pairs]).double()
+        return terms.sub_(rows[pairs] if row is None else rows.index_select(0, row[pairs]))  # (P', D)
+
     step = max(1, ELEMENTS // rows.shape[1])
-    for start in range(0, len(row), step):
+    norms = torch.empty(len(query), dtype=torch.float64, device=rows.device)
+    for start in range(0, len(query), step):
         part = slice(start, start + step)
-        terms = queries.index_select(0, query[part]).double()  # (P, D)
-        terms.sub_(rows.index_select(0, row[part])).square_()
-        width = terms.shape[1]
-        while width > 1:  # `sum` has another order on each device, and for each shape
-            half = width // 2
-            terms[:, :half] += terms[:, width - half : width]
-            width -= half
-        found[part] = terms[:, 0].sqrt()
+        torch.linalg.vector_norm(apart(part), dim=1, out=norms[part])
+    error = norms * ((rows.shape[1] + 16) * UNIT_DOUBLE)  # at most, whatever the order
+    found = norms.float()
+    unsure = ((norms - error).float() != (norms + error).float()).nonzero()[:, 0]
+    for some in unsure.split(step):
+        found[some] = _in_order(apart(some).square_()).sqrt().float()
     return found
+
+
+def _in_order(terms: Tensor) -> Tensor:
+    """Return the sums ``(P,)`` of numbers ``(P, D)``, which it overwrites, in the same order on every device."""
+    width = terms.shape[1]
+    while width > 1:
+        half = width // 2
+        terms[:, :half] += terms[:, width - half : width]
+        width -= half
+    return terms[:, 0]
 
 
 def margin(dimension: int, lengths: Any) -> Any:
@@ -75,7 +91,7 @@ def compared_on(device: str) -> torch.device:
 
 def scan(
     blocks: Iterable[tuple[int, npt.NDArray[np.float32]]],
-    features: npt.NDArray[np.float32],
+    features: Tensor,
     k: int,
     among: Sequence[Selection | None],
     device: str = "auto",
@@ -89,12 +105,12 @@ def scan(
         among: The rows that may be found, for each answer; None for all.
         device: Where they are compared; ``auto`` takes a GPU if there is one.
     """
-    queries = torch.from_numpy(features).to(compared_on(device))
+    queries = features.to(compared_on(device))
     running = [Running(queries, k) for _ in among]
     for first, rows in blocks:
         for found, part in zip(running, among, strict=True):
             found.compare(first, rows, part)
-    return [found.neighbors() for found in running]
+    return [found.neighbors().to(features.device) for found in running]
 
 
 class Running:
@@ -181,7 +197,7 @@ class Running:
 
     def neighbors(self) -> Neighbors:
         """Return the nearest rows, ids −1 where there were fewer than k."""
-        return Neighbors(self.ids.cpu().numpy(), self.distances.cpu().numpy())
+        return Neighbors(self.ids, self.distances)
 
 
 def _are_whole(features: Tensor) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import weakref
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -20,7 +18,7 @@ from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.selection import Selection
 from lit_knn.distributed.gloo_groups import patient_group
 
-Question = tuple[int, npt.NDArray[np.float32], int, "Selection | None"]  # index, features (N, D), k, among
+Question = tuple[int, Tensor, int, "Selection | None"]  # index, features (N, D), k, among
 SILENCE = (0, 0, 0, 0, 0, 0, 0)  # the header of who does not ask
 
 
@@ -53,11 +51,11 @@ class Exchange:
         self._shares.append(share)
         return len(self._shares) - 1
 
-    def ask(self, number: int, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def ask(self, number: int, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return what all processes together find."""
         if self._group is None:
             return self._shares[number].partial(features, k, among)
-        return nearest(self._round((number, features, k, among)) or [], k)
+        return nearest(self._round((number, features.cpu(), k, among)) or [], k).to(features.device)
 
     def finish(self) -> None:
         """Answer until no process asks; every process has to call it."""
@@ -81,13 +79,13 @@ class Exchange:
             if not asks:
                 continue
             own = question if asker == dist.get_rank() else None
-            features = torch.from_numpy(own[1]) if own else torch.empty(n, size)
+            features = own[1] if own else torch.empty(n, size)
             dist.broadcast(features, asker, group=self._group)
             among = self._selection(key, length, own, asker) if length else None
-            answer = self._shares[number].partial(features.numpy(), k, among)
-            gathered = [self._gather(torch.from_numpy(part), asker) for part in answer]
+            answer = self._shares[number].partial(features, k, among)
+            gathered = [self._gather(part, asker) for part in answer]
             if own:
-                mine = [Neighbors(*(part.numpy() for part in parts)) for parts in zip(*gathered, strict=True)]
+                mine = [Neighbors(*parts) for parts in zip(*gathered, strict=True)]
         return mine
 
     def _selection(self, key: int, length: int, own: Question | None, asker: int) -> Selection:

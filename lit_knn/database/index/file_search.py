@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.exact import scan
 from lit_knn.database.index.neighbors import Neighbors, nearest
@@ -19,7 +19,7 @@ from lit_knn.storage.fingerprint import Fingerprint
 
 
 class FileSearcher(Searcher):
-    """An opened file, whose rows count from 0."""
+    """An opened file, whose rows count from 0; it takes queries, and gives its answers, on the CPU."""
 
     @property
     def exact(self) -> bool:
@@ -51,21 +51,22 @@ class Files(Searcher):
         """Whether all files are."""
         return all(searcher.exact for searcher, _ in self.opened)
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the nearest of what each file finds."""
-        found = [self._found(searcher, rows, features, k, among) for searcher, rows in self.opened]
-        return nearest([Neighbors.none(len(features), k), *found], k)
+        found = [self._found(searcher, rows, features.cpu(), k, among) for searcher, rows in self.opened]
+        alone = len(found) == 1 and self.exact  # and so in order
+        return (found[0] if alone else nearest([Neighbors.none(len(features), k), *found], k)).to(features.device)
 
     def _found(
-        self, searcher: FileSearcher, rows: range, features: npt.NDArray[np.float32], k: int, among: Selection | None
+        self, searcher: FileSearcher, rows: range, features: Tensor, k: int, among: Selection | None
     ) -> Neighbors:
         """Return what one file finds, as rows of the store."""
         part = None if among is None else among.cut(rows)
 
-        def find(features: npt.NDArray[np.float32], k: int) -> Neighbors:
+        def find(features: Tensor, k: int) -> Neighbors:
             ids, distances = searcher.find(features, k, part)
             missing = ids < 0
-            return Neighbors(np.where(missing, -1, ids + rows.start), np.where(missing, np.inf, distances))
+            return Neighbors(torch.where(missing, -1, ids + rows.start), distances.masked_fill(missing, torch.inf))
 
         if not searcher.exact:
             return find(features, k)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.faiss_library import reads_all, reason
 from lit_knn.database.index.file_search import FileSearcher
@@ -47,11 +49,11 @@ class FloatFile(FileSearcher):
         """The search parameters, some of which may have been measured."""
         return {"search_parameters": dict(self.parameters)}
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the nearest rows."""
         parameters = None if among is None else restricted(self.index, among)
         try:
-            return _euclidean(*self.index.search(features, k, params=parameters))
+            return _euclidean(*self.index.search(features.numpy(), k, params=parameters))
         except RuntimeError as error:
             if among is None:
                 raise UserError(f"index {self.factory!r} cannot find k = {k} neighbors ({reason(error)})") from error
@@ -92,19 +94,19 @@ class FloatFileOnGPU(FileSearcher):
         """The file on the CPU."""
         return self._on_cpu()
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the nearest rows, from the GPU if any may be found."""
         if among is not None:
             return self.on_cpu.find(features, k, among)
         try:
-            return _euclidean(*self.index.search(features, k))
+            return _euclidean(*self.index.search(features.numpy(), k))
         except RuntimeError as error:
             raise UserError(f"index {self._factory!r} cannot find k = {k} neighbors ({reason(error)})") from error
 
 
 def _euclidean(squared: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Neighbors:
     """Return what FAISS finds with distances, which rounding may take below 0 where a row is a copy."""
-    return Neighbors(ids, np.sqrt(np.maximum(squared, 0)))
+    return Neighbors(torch.from_numpy(ids), torch.from_numpy(np.sqrt(np.maximum(squared, 0))))
 
 
 def set_parameters(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.milvus_library import refusals
 from lit_knn.database.index.neighbors import Neighbors, nearest
@@ -40,15 +40,15 @@ class Collection(Searcher):
     parameters: Mapping[str, Any]
     timeout: float
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return what the server finds."""
         ids, squared = Neighbors.none(len(features), k)
-        expression = _expression(among)
-        for start in range(0, len(features), QUERIES):
+        queries, expression = features.cpu().numpy(), _expression(among)
+        for start in range(0, len(queries), QUERIES):
             with refusals(self.uri, f"search collection {self.name}"):
                 answer = self.client.search(
                     self.name,
-                    list(features[start : start + QUERIES]),
+                    list(queries[start : start + QUERIES]),
                     anns_field="vector",
                     filter=expression,
                     limit=k,
@@ -57,9 +57,9 @@ class Collection(Searcher):
                     timeout=self.timeout,
                 )
             for row, hits in enumerate(answer, start):
-                ids[row, : len(hits)] = [hit["id"] for hit in hits]
-                squared[row, : len(hits)] = [hit["distance"] for hit in hits]
-        return nearest([Neighbors(ids, np.sqrt(np.maximum(squared, 0)))], k)
+                ids[row, : len(hits)] = torch.tensor([hit["id"] for hit in hits])
+                squared[row, : len(hits)] = torch.tensor([hit["distance"] for hit in hits])
+        return nearest([Neighbors(ids, squared.double().clamp_min(0).sqrt().float())], k).to(features.device)
 
 
 def _expression(among: Selection | None) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 
 class Neighbors(NamedTuple):
     """The K nearest rows of N queries, nearest first; of equally near ones the lower id goes first.
+
+    Both lie where the queries do.
 
     Attributes:
         ids: ``(N, K)`` int64, rows of the store; −1 where a share of them has fewer than K.
@@ -18,13 +20,17 @@ class Neighbors(NamedTuple):
             are correctly rounded; of any other they are approximate, and near 0 a copy may be 1e-3 of its length away.
     """
 
-    ids: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.float32]
+    ids: Tensor
+    distances: Tensor
 
     @classmethod
-    def none(cls, queries: int, k: int) -> Neighbors:
+    def none(cls, queries: int, k: int, device: torch.device | str = "cpu") -> Neighbors:
         """Return what ``queries`` know before any row has been compared: −1 and infinity, ``(queries, k)``."""
-        return cls(np.full((queries, k), -1), np.full((queries, k), np.inf, np.float32))
+        return cls(torch.full((queries, k), -1, device=device), torch.full((queries, k), torch.inf, device=device))
+
+    def to(self, device: torch.device | str) -> Neighbors:
+        """Return them on a device; themselves if they are there."""
+        return Neighbors(self.ids.to(device), self.distances.to(device))
 
 
 def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
@@ -32,6 +38,8 @@ def nearest(found: Sequence[Neighbors], k: int) -> Neighbors:
 
     So neither the order of ``found`` nor how the rows were shared out matters.
     """
-    ids, distances = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
-    order = np.lexsort((ids, distances), axis=-1)[..., :k]
-    return Neighbors(np.take_along_axis(ids, order, -1), np.take_along_axis(distances, order, -1))
+    ids, distances = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+    by_id = ids.argsort(dim=-1)
+    order = distances.gather(-1, by_id).sort(dim=-1, stable=True).indices[..., :k]
+    order = by_id.gather(-1, order)
+    return Neighbors(ids.gather(-1, order), distances.gather(-1, order))

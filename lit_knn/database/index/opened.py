@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.exact import scan
 from lit_knn.database.index.neighbors import Neighbors
@@ -37,9 +37,11 @@ class Searcher(ABC):
 
     Attributes:
         device: Where it is to search, ``cpu`` or ``cuda``; ``auto`` takes a GPU if there is one.
+        is_foreign: Whether what it finds has to be checked: files may be damaged, and a library may ignore a selection.
     """
 
     device: str = "auto"
+    is_foreign = True
 
     @property
     def exact(self) -> bool:
@@ -47,14 +49,23 @@ class Searcher(ABC):
         return False
 
     @abstractmethod
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
-        """Return the k nearest rows of ``(N, D)`` float32, of those that ``among`` allows, ids −1 beyond them."""
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
+        """Return the k nearest rows of those that ``among`` allows, ids −1 beyond them.
 
-    def find_each(
-        self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
-    ) -> list[Neighbors]:
+        Args:
+            features: ``(N, D)`` float32, contiguous, on any device: what is found lies there too.
+            k: How many.
+            among: The rows that may be found; None for all.
+        """
+
+    def find_each(self, features: Tensor, k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
         """Find them for each selection; what reads all rows overrides it to read them once."""
         return [self.find(features, k, part) for part in among]
+
+    def held(self, ids: Tensor) -> Tensor | None:
+        """Return the features ``(..., D)`` float32 of rows of any shape, if they are held where ``ids`` lie."""
+        del ids
+        return None
 
 
 class OpenIndex:
@@ -103,13 +114,13 @@ class OpenIndex:
         """Return a share of the same index, opened."""
         return self.index.open(self.store, self.tap, self.folder, share)
 
-    def search(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
+    def search(self, features: Tensor, k: int, among: Selection | None = None) -> Neighbors:
         """Return the k nearest rows of each query.
 
         A query of which an approximate search finds fewer than k is searched exactly, which reads the whole store.
 
         Args:
-            features: ``(N, D)`` float32, finite, below 1e15.
+            features: ``(N, D)`` float, finite, below 1e15, on any device; compared as float32.
             k: From 1 to the number of rows.
             among: The rows that may be found; all by default.
 
@@ -117,10 +128,10 @@ class OpenIndex:
             UserError: If a feature is NaN, infinite or too large, there are fewer than k rows, or what was built is
                 damaged.
         """
-        neighbors = self.partial(features, k, among)
-        short = np.flatnonzero((neighbors.ids < 0).any(axis=1))
+        found = self.partial(features, k, among)
+        short = (found.ids < 0).any(dim=1).nonzero()[:, 0]
         if not len(short):
-            return neighbors
+            return found
         if not self._said:
             self._said = True
             log.warning(
@@ -129,12 +140,10 @@ class OpenIndex:
                 self.name,
                 k,
             )
-        (exact,) = scan(self.store.feature_blocks(self.tap), np.asarray(features[short], np.float32), k, [among])
-        found = Neighbors(neighbors.ids.copy(), neighbors.distances.copy())
-        found.ids[short], found.distances[short] = exact
-        return found
+        (exact,) = scan(self.store.feature_blocks(self.tap), features.detach()[short].float(), k, [among])
+        return Neighbors(*(part.index_copy(0, short, better) for part, better in zip(found, exact, strict=True)))
 
-    def partial(self, features: npt.NDArray[np.float32], k: int, among: Selection | None = None) -> Neighbors:
+    def partial(self, features: Tensor, k: int, among: Selection | None = None) -> Neighbors:
         """Search only the share that was opened: as `search`, but ids are −1 where it has fewer than k rows to give."""
         rows = len(self.store) if among is None else len(among)
         if not 1 <= k <= rows:
@@ -142,27 +151,39 @@ class OpenIndex:
         (neighbors,) = self.partials(features, k, [among])
         return neighbors
 
-    def partials(self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
+    def partials(self, features: Tensor, k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
         """Do what `partial` does for each of several selections that share no row, of any size."""
-        features = np.ascontiguousarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != self.dimension:
-            raise UserError(f"{self.name} takes features (N, {self.dimension}), not {features.shape}")
-        if not (usable := (np.abs(features) < LARGEST).all(axis=1)).all():
+            raise UserError(f"{self.name} takes features (N, {self.dimension}), not {tuple(features.shape)}")
+        features = features.detach().float().contiguous()
+        usable = (features.abs() < LARGEST).all(dim=1)
+        if not usable.all():
             raise UserError(
-                f"features of query {usable.argmin()} of {len(features)} are NaN or infinite, or exceed {LARGEST:g}"
+                f"features of query {int(usable.long().argmin())} of {len(features)} are NaN or infinite, or exceed "
+                f"{LARGEST:g}"
             )
         found = self.searcher.find_each(features, k, among)
-        for (ids, _), part in zip(found, among, strict=True):
-            if ids.size and ids.max() >= len(self.store):
-                raise UserError(
-                    f"{self.name} found row {ids.max()} of {len(self.store)} rows: it is damaged; {REMEDY} again"
-                )
-            if part is not None and len(outside := part.outside(ids)):
-                raise UserError(
-                    f"{self.name} found row {outside[0]}, which is none of the {len(part)} rows that may be found: it "
-                    "does not keep to them; search it on the CPU, or use the index Scan"
-                )
+        if self.searcher.is_foreign:
+            for neighbors, part in zip(found, among, strict=True):
+                self._check(neighbors.ids, part)
         return found
+
+    def _check(self, ids: Tensor, among: Selection | None) -> None:
+        """Refuse rows that are not there, or may not be found."""
+        if ids.numel() and (last := int(ids.max())) >= len(self.store):
+            raise UserError(f"{self.name} found row {last} of {len(self.store)} rows: it is damaged; {REMEDY} again")
+        if among is not None and len(outside := among.outside(ids.cpu().numpy())):
+            raise UserError(
+                f"{self.name} found row {outside[0]}, which is none of the {len(among)} rows that may be found: it "
+                "does not keep to them; search it on the CPU, or use the index Scan"
+            )
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Return the stored features ``(..., D)`` float32 of rows ``(...)`` int64, where these lie."""
+        held = self.searcher.held(ids)
+        if held is not None:
+            return held
+        return torch.from_numpy(self.store.features(self.tap, ids.cpu().numpy())).to(ids.device)
 
     def rehearse(self, among: Selection) -> None:
         """Search some rows once, unless that would read everything.
@@ -171,7 +192,7 @@ class OpenIndex:
             UserError: If it cannot, as far as that is known without the other processes.
         """
         if not self.exhaustive:
-            self.partial(np.zeros((1, self.dimension), np.float32), 1, among)
+            self.partial(torch.zeros(1, self.dimension), 1, among)
 
     def finish(self) -> None:
         """Say that this process has nothing left to ask; indexes over several processes answer until none has."""

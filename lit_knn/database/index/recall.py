@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.scan import Scan
@@ -31,8 +32,8 @@ class Truth:
 
     def __init__(self, store: Store, tap: str, k: int, *, queries: int = QUERIES, seed: int = 0) -> None:
         self.k = min(k, len(store) - 1)
-        rows = np.random.default_rng(seed).choice(len(store), min(queries, len(store)), replace=False)
-        self._rows, self._features = np.sort(rows), store.features(tap, np.sort(rows))
+        rows = np.sort(np.random.default_rng(seed).choice(len(store), min(queries, len(store)), replace=False))
+        self._rows, self._features = torch.from_numpy(rows), torch.from_numpy(store.features(tap, rows))
         self._vectors = partial(store.features, tap)
         self._farthest = self._distances(Scan().open(store, tap, store.folder))[:, -1:]  # (N, 1)
 
@@ -42,11 +43,11 @@ class Truth:
 
     def recall(self, index: OpenIndex) -> float:
         """Return the share of k rows that an opened index finds no farther than the k-th true neighbor, 0 to 1."""
-        return float((self._distances(index) <= self._farthest).mean())
+        return float((self._distances(index) <= self._farthest).double().mean())
 
-    def _distances(self, index: OpenIndex) -> npt.NDArray[np.float32]:
+    def _distances(self, index: OpenIndex) -> Tensor:
         """Return how far the k rows ``(N, k)`` found besides the query itself are, infinite where fewer are."""
         ids = index.partial(self._features, self.k + 1).ids  # (N, k + 1)
-        others = ids != self._rows[:, None]
-        ids = np.take_along_axis(ids, np.argsort(~others, axis=1, kind="stable")[:, : self.k], axis=1)
-        return np.sort(measured(self._features, ids, self._vectors).distances, axis=1)
+        itself = (ids == self._rows[:, None]).byte()
+        ids = ids.gather(1, itself.argsort(dim=1, stable=True)[:, : self.k])
+        return measured(self._features, ids, self._vectors).distances.sort(dim=1).values

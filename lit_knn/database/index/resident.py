@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -89,6 +87,7 @@ class ResidentRows(Searcher):
     """
 
     exact = True
+    is_foreign = False
 
     def __init__(self, store: Store, tap: str, share: Partition = WHOLE, device: str = "auto") -> None:
         self._store, self._tap, self._share, self._device = store, tap, share, compared_on(device)
@@ -97,20 +96,24 @@ class ResidentRows(Searcher):
     def _rows(self) -> CodedRows:
         return CodedRows(self._store, self._tap, self._share, self._device)
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows."""
-        queries = torch.from_numpy(features).to(self._device)
-        ids, distances = Neighbors.none(len(features), k)
-        crowded = np.zeros(len(features), bool)
+        queries = features.to(self._device)
+        ids, distances = Neighbors.none(len(queries), k, self._device)
+        crowded = torch.zeros(len(queries), dtype=torch.bool, device=self._device)
         for start in range(0, len(queries), QUERIES):
             part = slice(start, start + QUERIES)
             sieve = self._rows.sift(queries[part], k, among)
             ids[part], distances[part] = self._second_look(queries[part], k, sieve, among)
-            crowded[part] = sieve.crowded.cpu().numpy()
+            crowded[part] = sieve.crowded
         if crowded.any():
             blocks = self._store.feature_blocks(self._tap, share=self._share)
-            ((ids[crowded], distances[crowded]),) = scan(blocks, features[crowded], k, [among], self._device.type)
-        return Neighbors(ids, distances)
+            ((ids[crowded], distances[crowded]),) = scan(blocks, queries[crowded], k, [among], self._device.type)
+        return Neighbors(ids, distances).to(features.device)
+
+    def held(self, ids: Tensor) -> Tensor | None:
+        """Return the features of rows on a GPU; a CPU has them mapped."""
+        return self._rows.held(ids)
 
     def _second_look(self, queries: Tensor, k: int, sieve: Sieve, among: Selection | None) -> Neighbors:
         """Return the k nearest rows by their true distances."""
@@ -126,11 +129,9 @@ class ResidentRows(Searcher):
         distances[further] = self._measured(queries, query[further], row[further])
         kept = distances.isfinite()
         query, distances, ids = query[kept], distances[kept], self._rows.ids[row[kept]]
-        far = self._rows.far
-        here = torch.from_numpy(np.ones(len(far), bool) if among is None else among.includes(far.cpu().numpy()))
-        there, other = torch.cartesian_prod(every, here.nonzero()[:, 0].to(every)).unbind(1)
+        there, other = torch.cartesian_prod(every, self._rows.far_among(among)).unbind(1)
         distances = torch.cat([distances, euclidean(queries, there, self._rows.far_vectors, other)])
-        query, ids = torch.cat([query, there]), torch.cat([ids, far[other]])
+        query, ids = torch.cat([query, there]), torch.cat([ids, self._rows.far[other]])
         order = ids.argsort()
         running = Running(queries, k)
         running.take(slice(0, len(queries)), query[order], distances[order], ids[order])
@@ -139,7 +140,4 @@ class ResidentRows(Searcher):
     def _measured(self, queries: Tensor, query: Tensor, row: Tensor) -> Tensor:
         """Return the distances of pairs."""
         parts = zip(query.split(PAIRS), row.split(PAIRS), strict=True)
-        every = torch.arange(PAIRS, device=row.device)
-        return torch.cat(
-            [euclidean(queries, one, self._rows.vectors(other), every[: len(one)]) for one, other in parts]
-        )
+        return torch.cat([euclidean(queries, one, self._rows.vectors(other)) for one, other in parts])

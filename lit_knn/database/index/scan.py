@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
+from torch import Tensor
 
 from lit_knn.database.index.exact import scan
 from lit_knn.database.index.neighbors import Neighbors
@@ -62,15 +61,14 @@ class StoredRows(Searcher):
     block_rows: int
     device: str
     exact = True
+    is_foreign = False
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return the k nearest rows."""
         (neighbors,) = self.find_each(features, k, [among])
         return neighbors
 
-    def find_each(
-        self, features: npt.NDArray[np.float32], k: int, among: Sequence[Selection | None]
-    ) -> list[Neighbors]:
+    def find_each(self, features: Tensor, k: int, among: Sequence[Selection | None]) -> list[Neighbors]:
         """Return the k nearest rows of each selection, in one reading."""
         blocks = self.store.feature_blocks(self.tap, share=self.share, rows=self.block_rows)
         return scan(blocks, features, k, among, self.device)

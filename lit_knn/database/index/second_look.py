@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lit_knn.database.index.exact import euclidean, margin
 from lit_knn.database.index.neighbors import Neighbors, nearest
@@ -19,28 +20,29 @@ SPARE = 8  # rows beyond the k that are wanted
 MOST = 2048  # rows that FAISS gives on a GPU
 PAIRS = 1 << 16  # of a query and a row at a time
 
-Find = Callable[[npt.NDArray[np.float32], int], Neighbors]  # features (N, D) and k to what is found, −1 beyond
+Find = Callable[[Tensor, int], Neighbors]  # features (N, D) and k to what is found, −1 beyond
+Vectors = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]  # rows (P,) of a store to their features (P, D)
 
 
 def second_look(
-    features: npt.NDArray[np.float32],
+    features: Tensor,
     k: int,
     *,
     find: Find,
-    vectors: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]],
+    vectors: Vectors,
     scan: Find,
 ) -> Neighbors:
     """Return the k nearest rows of ``(N, D)`` features.
 
     Args:
-        features: float32.
+        features: float32, on the CPU.
         k: How many.
         find: Asks the library, which looks at all rows and rounds as it likes.
-        vectors: Returns the features ``(N, K, D)`` of rows ``(N, K)``.
+        vectors: Reads the features of rows.
         scan: Searches exactly.
     """
     ids, distances = Neighbors.none(len(features), k)
-    left = np.arange(len(features))
+    left = torch.arange(len(features))
     for wanted in sorted({k + SPARE, max(k + SPARE, MOST)}):
         queries = features[left]
         rough = find(queries, wanted)
@@ -53,33 +55,23 @@ def second_look(
     return Neighbors(ids, distances)
 
 
-def measured(
-    queries: npt.NDArray[np.float32],
-    ids: npt.NDArray[np.int64],
-    vectors: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]],
-) -> Neighbors:
+def measured(queries: Tensor, ids: Tensor, vectors: Vectors) -> Neighbors:
     """Return the same rows with their true distances, infinite beside −1."""
-    query, column = np.nonzero(ids >= 0)
-    distances = np.full(ids.shape, np.inf, np.float32)
-    for start in range(0, len(query), PAIRS):
-        part = query[start : start + PAIRS], column[start : start + PAIRS]
-        rows = vectors(ids[part])  # (P, D)
-        pairs = (torch.from_numpy(one) for one in (queries, part[0], rows, np.arange(len(rows))))
-        distances[part] = euclidean(*pairs).numpy()
-    return Neighbors(ids, distances)
+    flat, distances = ids.flatten(), torch.full((ids.numel(),), torch.inf)
+    for there in (flat >= 0).nonzero()[:, 0].split(PAIRS):
+        rows = torch.from_numpy(vectors(flat[there].numpy()))
+        distances[there] = euclidean(queries, there // ids.shape[1], rows)
+    return Neighbors(ids, distances.view(ids.shape))
 
 
-def _may_miss(
-    queries: npt.NDArray[np.float32], rough: Neighbors, exact: Neighbors, farthest: npt.NDArray[np.float32]
-) -> npt.NDArray[np.bool_]:
-    """Return whether a row as near as the k-th may not have been given, ``(N,)``."""
+def _may_miss(queries: Tensor, rough: Neighbors, exact: Neighbors, farthest: Tensor) -> Tensor:
+    """Return whether a row as near as the k-th may not have been given, ``(N,)`` bool."""
     there = rough.ids >= 0
-    squared, true = (np.square(np.where(there, part.distances, 0), dtype=np.float64) for part in (rough, exact))
-    error = np.abs(squared - true)
-    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+    squared, true = (part.distances.masked_fill(~there, 0).double().square() for part in (rough, exact))
+    error = (squared - true).abs()
+    lengths = queries.double().norm(dim=1)
+    farthest = farthest.double()
     expected = margin(queries.shape[1], 2 * lengths + farthest)  # a row as near is no longer than ‖q‖ and its distance
-    seen = 4 * error.max(axis=1)  # where the library multiplies in less than float32
-    missing: npt.NDArray[np.bool_] = squared[:, -1] - np.maximum(expected, seen) <= np.square(
-        farthest, dtype=np.float64
-    )
-    return missing & there.all(axis=1)
+    seen = 4 * error.amax(dim=1)  # where the library multiplies in less than float32
+    missing = squared[:, -1] - torch.maximum(expected, seen) <= farthest.square()
+    return missing & there.all(dim=1)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch.distributed as dist
+from torch import Tensor
 
 from lit_knn.database.index.base import Index
 from lit_knn.database.index.exchange import Exchange
@@ -113,6 +112,6 @@ class AllShares(Searcher):
     exchange: Exchange
     number: int
 
-    def find(self, features: npt.NDArray[np.float32], k: int, among: Selection | None) -> Neighbors:
+    def find(self, features: Tensor, k: int, among: Selection | None) -> Neighbors:
         """Return what all processes together find."""
         return self.exchange.ask(self.number, features, k, among)

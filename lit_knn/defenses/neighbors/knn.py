@@ -70,8 +70,8 @@ class KNN(Defense):
 
     def _vote(self, query: Query, tap: str) -> Tensor:
         ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
-        predictions = query.gallery.predictions(ids, query.device)
-        stored = partial(query.gallery.weights, ids=ids, device=query.device)
+        predictions = query.gallery.predictions(ids)
+        stored = partial(query.gallery.weights, ids=ids)
         weights = torch.stack([weighting(predictions, stored) for weighting in self.weightings])  # (W, N, K)
         shares = coefficients(weights, self.k)  # (k·W, N, K)
         return torch.cat([COMBINE[combination](shares, predictions) for combination in self.combinations])

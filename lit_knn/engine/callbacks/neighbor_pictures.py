@@ -65,14 +65,14 @@ class NeighborPictures(Callback):
         with torch.no_grad():
             probability = query.logits[row].softmax(dim=-1)  # (C,)
             ids = query.neighbors(tap).ids[row, : self.neighbors]  # (K,)
-        predictions = gallery.predictions(ids[None], image.device)
+        predictions = gallery.predictions(ids[None])
         names = evaluation.data.class_names
         neighbors = [
             _picture(
                 evaluation.data.image("database", int(shard), int(place)), int(vote), float(confidence), label, names
             )
             for shard, place, vote, confidence in zip(
-                *gallery.store.locate(ids),
+                *gallery.store.locate(ids.cpu().numpy()),
                 predictions.classes()[0],
                 predictions.probability[0].amax(dim=-1),
                 strict=True,

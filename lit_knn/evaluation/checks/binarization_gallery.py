@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.backbones import Tap
@@ -40,9 +36,9 @@ class BinarizationGallery(Gallery):
         return len(self._vote)
 
     @property
-    def ids(self) -> NDArray[np.int64]:
+    def ids(self) -> Tensor:
         """All of them."""
-        return np.arange(len(self))
+        return torch.arange(len(self))
 
     @property
     def num_classes(self) -> int:
@@ -61,10 +57,10 @@ class BinarizationGallery(Gallery):
         """Return the features ``(N, D)`` of pooled activations, in their dtype."""
         return self._real.project(tap, pooled)
 
-    def vectors(self, tap: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features ``(..., D)``."""
+    def vectors(self, tap: str, ids: Tensor) -> Tensor:
+        """Return the features ``(..., D)``, float32."""
         del tap
-        return self._features.numpy()[ids]
+        return self._features[ids.cpu()].to(ids.device)
 
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, the lower id of equally near ones first."""
@@ -76,26 +72,25 @@ class BinarizationGallery(Gallery):
         asked = features.detach().cpu().double()
         distance = torch.cdist(asked, self._features.double(), compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
         near = distance.sort(dim=1, stable=True)
-        return Neighbors(near.indices[:, :k].numpy(), near.values[:, :k].float().numpy())
+        return Neighbors(near.indices[:, :k], near.values[:, :k].float()).to(features.device)
 
-    def images(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def images(self, ids: Tensor) -> Tensor:
         """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)``."""
-        return self._image[torch.from_numpy(ids).to(self._image.device)].to(device)
+        return self._image[ids.to(self._image.device)].to(ids.device)
 
-    def predictions(self, ids: NDArray[np.int64], device: torch.device) -> NeighborPredictions:
+    def predictions(self, ids: Tensor) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict, as complete one-hot rows."""
-        one_hot = F.one_hot(self._vote[torch.from_numpy(ids)], self.num_classes)  # (N, K, C)
-        return NeighborPredictions(one_hot.float().to(device), None, self.num_classes)
+        return NeighborPredictions(F.one_hot(self.votes(ids), self.num_classes).float(), None, self.num_classes)
 
-    def votes(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+    def votes(self, ids: Tensor) -> Tensor:
         """Return what rows ``(...)`` predict, int64."""
-        return self._vote.numpy()[ids]
+        return self._vote[ids.cpu()].to(ids.device)
 
-    def labels(self, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def labels(self, ids: Tensor) -> Tensor:
         """Return what rows ``(N, K)`` predict, int64."""
-        return self._vote[torch.from_numpy(ids)].to(device)
+        return self.votes(ids)
 
-    def weights(self, name: str, *, ids: NDArray[np.int64], device: torch.device) -> Tensor:
+    def weights(self, name: str, ids: Tensor) -> Tensor:
         """Return 1 for each of the rows ``(N, K)``, float32."""
         del name
-        return torch.ones(ids.shape, device=device)
+        return torch.ones(ids.shape, device=ids.device)

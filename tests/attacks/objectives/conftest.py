@@ -104,13 +104,13 @@ class Rows:
 
     def __init__(self, image, predictions, weights):
         self._image, self._ballots, self._weights = image, predictions, weights
-        self.num_classes, self.ids = predictions.num_classes, np.arange(len(image))
+        self.num_classes, self.ids = predictions.num_classes, torch.arange(len(image))
 
     def __len__(self):
         return len(self._image)
 
     def vectors(self, tap, ids):
-        return self._image.flatten(1).float().numpy()[ids]
+        return self._image.flatten(1).float()[ids]
 
     def tap(self, name):
         return name
@@ -119,22 +119,22 @@ class Rows:
         return pooled
 
     def search(self, tap, features, k):
-        rows = self.vectors(tap, self.ids)
+        rows = self.vectors(tap, self.ids).numpy()
         distance = np.linalg.norm(features.detach().double().numpy()[:, None] - rows, axis=2)
         ids = np.argsort(distance, axis=1, kind="stable")[:, :k]
-        return Neighbors(ids, np.take_along_axis(distance, ids, 1).astype(np.float32))
+        return Neighbors(*map(torch.from_numpy, (ids, np.take_along_axis(distance, ids, 1).astype(np.float32))))
 
-    def images(self, ids, device):
+    def images(self, ids):
         return self._image[ids]
 
-    def predictions(self, ids, device):
+    def predictions(self, ids):
         probability, label, classes = self._ballots
         return NeighborPredictions(probability[ids], None if label is None else label[ids], classes)
 
     def votes(self, ids):
-        return self._ballots.classes().numpy()[ids]
+        return self._ballots.classes()[ids]
 
-    def weights(self, name, *, ids, device):
+    def weights(self, name, ids):
         return self._weights[ids]
 
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from lit_knn.database.index import Neighbors
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 
 
@@ -39,6 +41,11 @@ def clustered(rows, dimension=64, seed=0):
     return (centers[rng.integers(0, 100, rows)] + 0.3 * rng.normal(size=(rows, dimension))).astype(np.float32)
 
 
+def found(ids, distances):
+    """What a searcher answers, from arrays."""
+    return Neighbors(torch.from_numpy(ids), torch.from_numpy(distances.astype(np.float32)))
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """10,000 rows of 64 dimensions."""
@@ -54,4 +61,4 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="session")
 def queries():
     """40 queries near the rows of `store`."""
-    return clustered(10_040)[10_000:]
+    return torch.from_numpy(clustered(10_040)[10_000:])

@@ -1,5 +1,5 @@
-import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Index
 from lit_knn.distributed.partition import WHOLE
@@ -56,7 +56,7 @@ def test_opening_leaves_the_configuration_as_it_is(small, tmp_path):
     configuration = Numpy()
     before = dict(vars(configuration))
     opened = configuration.open(small, "late", tmp_path)
-    assert opened.search(np.zeros((2, 8), np.float32), 1).ids.shape == (2, 1)
+    assert opened.search(torch.zeros(2, 8), 1).ids.shape == (2, 1)
     assert vars(configuration) == before
     assert opened.index is configuration
     assert not hasattr(configuration, "search")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Binary, Faiss, Scan, Selection, nearest
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
@@ -52,42 +53,43 @@ def built(index, store, folder, count):
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("factory", ["BFlat", "BIVF8"])
 def test_distances_are_those_of_the_nearest_codes(factory, count, bits, signs, hamming, tmp_path):
-    found = built(Binary(factory=factory, nprobe=8), bits, tmp_path, count).search(signs[3000:], K)
+    found = built(Binary(factory=factory, nprobe=8), bits, tmp_path, count).search(torch.from_numpy(signs[3000:]), K)
     np.testing.assert_array_equal(found.distances, np.sqrt(4 * np.sort(hamming, axis=1)[:, :K].astype(np.float32)))
     np.testing.assert_array_equal(
-        np.sqrt(4 * np.take_along_axis(hamming, found.ids, 1).astype(np.float32)), found.distances
+        np.sqrt(4 * np.take_along_axis(hamming, found.ids.numpy(), 1).astype(np.float32)), found.distances
     )
     assert all(len(set(row)) == K for row in found.ids.tolist())
 
 
 def test_floats_find_the_same_distances(bits, signs, tmp_path):
-    expected = built(Binary(), bits, tmp_path / "binary", 1).search(signs[3000:], K).distances
+    expected = built(Binary(), bits, tmp_path / "binary", 1).search(torch.from_numpy(signs[3000:]), K).distances
     for index in (Scan(device="cpu"), Faiss(device="cpu")):
-        found = built(index, bits, tmp_path / type(index).__name__, 1).search(signs[3000:], K).distances
+        opened = built(index, bits, tmp_path / type(index).__name__, 1)
+        found = opened.search(torch.from_numpy(signs[3000:]), K).distances
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_shares_find_what_the_whole_finds(bits, signs, tmp_path):
     index = Binary(factory="BIVF8", nprobe=8)
-    expected = built(index, bits, tmp_path / "whole", 1).search(signs[3000:], K)
+    expected = built(index, bits, tmp_path / "whole", 1).search(torch.from_numpy(signs[3000:]), K)
     index.train(bits, "late", tmp_path / "parts")
     for number in (1, 2, 3):
         index.add(bits, "late", tmp_path / "parts", Partition(number, 3))
     shares = [index.open(bits, "late", tmp_path / "parts", Partition(number, 2)) for number in (1, 2)]
-    found = nearest([share.partial(signs[3000:], K) for share in shares], K)
+    found = nearest([share.partial(torch.from_numpy(signs[3000:]), K) for share in shares], K)
     np.testing.assert_array_equal(found.distances, expected.distances)
 
 
 def test_only_some_rows(bits, signs, hamming, tmp_path):
     allowed = np.random.default_rng(1).permutation(3000)[:500]
     among = Selection.of(allowed, 3000)
-    found = built(Binary(), bits, tmp_path / "flat", 1).search(signs[3000:], K, among)
+    found = built(Binary(), bits, tmp_path / "flat", 1).search(torch.from_numpy(signs[3000:]), K, among)
     assert np.isin(found.ids, allowed).all()
     np.testing.assert_array_equal(
         found.distances, np.sqrt(4 * np.sort(hamming[:, allowed], axis=1)[:, :K]).astype(np.float32)
     )
     with pytest.raises(UserError, match=r"'BIVF8' cannot search a part of its rows \(.*\); use BFlat"):
-        built(Binary(factory="BIVF8"), bits, tmp_path / "ivf", 1).search(signs[3000:], K, among)
+        built(Binary(factory="BIVF8"), bits, tmp_path / "ivf", 1).search(torch.from_numpy(signs[3000:]), K, among)
 
 
 def test_a_row_of_an_ivf_takes_its_code_and_its_id(bits, tmp_path):

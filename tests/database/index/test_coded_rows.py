@@ -14,9 +14,9 @@ def test_what_is_sifted_out_is_not_among_the_nearest(store, queries, monkeypatch
     rows = store.features("late", np.arange(len(store)))
     assert 0 < len(coded.far) < 1000
     assert np.array_equal(coded.far_vectors.numpy(), rows[coded.far])
-    distances = np.linalg.norm(queries[:, None].astype(np.float64) - rows, axis=2)
+    distances = np.linalg.norm(queries.numpy()[:, None].astype(np.float64) - rows, axis=2)
     for among in (None, Selection.of(np.random.default_rng(0).permutation(len(store))[:3000], len(store))):
-        sieve = coded.sift(torch.from_numpy(queries), 10, among)
+        sieve = coded.sift(queries, 10, among)
         allowed = np.arange(len(store)) if among is None else among.ids()
         near = allowed[distances[:, allowed].argsort(axis=1)[:, :10]]  # (N, K)
         found = [set(coded.ids[sieve.row[sieve.query == number]].tolist()) for number in range(len(queries))]
@@ -28,4 +28,17 @@ def test_what_is_sifted_out_is_not_among_the_nearest(store, queries, monkeypatch
 
 def test_a_share_may_have_no_rows(store, queries):
     coded = CodedRows(store, "late", Partition(1, 30), CPU)
-    assert len(coded.ids) == len(coded.far) == len(coded.sift(torch.from_numpy(queries), 10, None).row) == 0
+    assert len(coded.ids) == len(coded.far) == len(coded.sift(queries, 10, None).row) == 0
+
+
+def test_what_is_held_is_what_the_store_has(store, monkeypatch):
+    """Also of rows beyond the grid, and after rows have moved; a CPU has it mapped."""
+    monkeypatch.setattr("lit_knn.database.index.coded_rows.SAMPLE", 200)
+    assert CodedRows(store, "late", WHOLE, CPU).held(torch.arange(3)) is None
+    monkeypatch.setattr("lit_knn.database.index.coded_rows.HOLDING", ("cpu",))
+    for share in (WHOLE, Partition(2, 3)):
+        coded = CodedRows(store, "late", share, CPU)
+        assert len(coded.far)
+        coded.sift(torch.zeros(1, 64), 10, Selection.of(np.arange(0, len(store), 3), len(store)))
+        ids = torch.cat([coded.far, coded.ids])[:1000].view(10, 100)
+        assert np.array_equal(coded.held(ids), store.features("late", ids.numpy()))

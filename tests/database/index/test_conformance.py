@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Binary, Faiss, Milvus, Resident, Scan, Selection, Sharded
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
@@ -84,7 +85,7 @@ class Case:
         self.index.build(store, self.tap, self.folder)
         self.opened = self.open(store)
         kept = (vectors.astype(np.float16) if self.tap == "floats" else signs(vectors)).astype(np.float64)
-        self.queries = kept[ROWS:].astype(np.float32)
+        self.queries = torch.from_numpy(kept[ROWS:]).float()
         self.distances = np.linalg.norm(kept[ROWS:, None] - kept[None, :ROWS], axis=2)  # (N, M)
 
     def open(self, store):
@@ -92,7 +93,7 @@ class Case:
 
     def check(self, found, among, recall):
         """Every promise of `search`, for an answer and the ids that were allowed."""
-        ids, distances = found
+        ids, distances = (part.numpy() for part in found)
         assert (ids.shape, ids.dtype) == ((len(self.queries), K), np.int64)
         assert (distances.shape, distances.dtype) == ((len(self.queries), K), np.float32)
         here = ids >= 0
@@ -129,7 +130,7 @@ def test_building_and_opening_again_change_nothing(case):
 
 
 def test_what_is_missing_comes_last_and_never_out_of_a_search(case):
-    ids, distances = case.opened.partial(case.queries[:10], ROWS)
+    ids, distances = (part.numpy() for part in case.opened.partial(case.queries[:10], ROWS))
     missing = ids < 0
     assert (ids[missing] == -1).all()
     assert np.array_equal(missing, np.isinf(distances))
@@ -137,7 +138,7 @@ def test_what_is_missing_comes_last_and_never_out_of_a_search(case):
     assert all(len(set(row)) == len(row) for row in (row[row >= 0].tolist() for row in ids))
     assert not (missing.any() and case.recall == 1)
     found = case.opened.search(case.queries[:10], ROWS)  # the others are searched exactly
-    assert (np.sort(found.ids) == np.arange(ROWS)).all()
+    assert (np.sort(found.ids.numpy()) == np.arange(ROWS)).all()
     exact = np.sort(case.distances[:10])[missing.any(axis=1)]
     np.testing.assert_allclose(found.distances[missing.any(axis=1)], exact, rtol=1e-6)
 
@@ -149,7 +150,7 @@ def test_k_has_bounds(case, k):
 
 
 def test_queries_are_checked(case):
-    queries = case.queries.copy()
+    queries = case.queries.clone()
     queries[7, 3] = np.nan
     with pytest.raises(UserError, match="query 7 of 60 are NaN or infinite"):
         case.opened.search(queries, K)
@@ -211,7 +212,7 @@ def test_exact_search_is_one_function(name, tied, tmp_path):
         for k in (1, 7, 33):
             order = np.argsort(distances[:, allowed], axis=1, kind="stable")[:, :k]  # allowed ids ascend
             for many in (1, 20):
-                batches = [opened.search(queries[start : start + many], k, among) for start in range(0, 20, many)]
-                ids, found = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+                batches = [opened.search(part, k, among) for part in torch.from_numpy(queries).split(many)]
+                ids, found = (torch.cat(parts) for parts in zip(*batches, strict=True))
                 np.testing.assert_array_equal(ids, allowed[order])
                 np.testing.assert_array_equal(found, np.take_along_axis(distances[:, allowed], order, axis=1))

@@ -26,6 +26,9 @@ def test_a_distance_does_not_depend_on_how_many_are_asked_for(monkeypatch):
     for elements in (1, 1000, 1 << 30):
         monkeypatch.setattr("lit_knn.database.index.exact.ELEMENTS", elements)
         assert torch.equal(euclidean(queries, query, rows, row), expected)
+    assert torch.equal(euclidean(queries, query, rows[row]), expected)
+    monkeypatch.setattr("lit_knn.database.index.exact.UNIT_DOUBLE", 1.0)  # any norm may be wrong, and is taken again
+    assert torch.equal(euclidean(queries, query, rows, row), expected)
 
 
 def search(queries, rows, k, block):

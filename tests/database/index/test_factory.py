@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Faiss
 from lit_knn.database.index.recall import Truth
@@ -20,13 +21,13 @@ FACTORIES = {  # factory: (search parameters, least mean share of the true 50 ne
 
 
 def recall(found, expected):
-    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)])
+    return np.mean([len({*a} & {*b}) / len(b) for a, b in zip(found.tolist(), expected.tolist(), strict=True)])
 
 
 def nearest(store, queries):
     """Brute force in float64."""
     rows = store.features("late", np.arange(len(store))).astype(np.float64)
-    squared = (queries.astype(np.float64)[:, None] - rows) ** 2  # (N, M, D)
+    squared = (queries.numpy().astype(np.float64)[:, None] - rows) ** 2  # (N, M, D)
     distances = np.sqrt(squared.sum(axis=2))
     ids = np.argsort(distances, axis=1)[:, :K]
     return ids, np.take_along_axis(distances, ids, axis=1)
@@ -55,9 +56,9 @@ def opened(built, store, factory, **options):
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_finds_what_brute_force_finds(factory, built, store, queries, truth):
     neighbors = opened(built, store, factory).search(queries, K)
-    assert (neighbors.ids.shape, neighbors.ids.dtype) == ((40, K), np.int64)
-    assert (neighbors.distances.shape, neighbors.distances.dtype) == ((40, K), np.float32)
-    assert (np.diff(neighbors.distances, axis=1) >= 0).all()
+    assert (neighbors.ids.shape, neighbors.ids.dtype) == ((40, K), torch.int64)
+    assert (neighbors.distances.shape, neighbors.distances.dtype) == ((40, K), torch.float32)
+    assert (neighbors.distances.diff(dim=1) >= 0).all()
     assert ((neighbors.ids >= 0) & (neighbors.ids < len(store))).all()
     assert all(len(set(row)) == K for row in neighbors.ids.tolist())
     assert recall(neighbors.ids, truth[0]) >= FACTORIES[factory][1]
@@ -66,13 +67,13 @@ def test_finds_what_brute_force_finds(factory, built, store, queries, truth):
 def test_flat_is_exact(built, store, queries, truth):
     ids, distances = opened(built, store, "Flat").search(queries, K)
     np.testing.assert_allclose(distances, truth[1], rtol=1e-4)
-    rows = store.features("late", ids).astype(np.float64)  # (N, K, D): the distances are those of the ids
-    np.testing.assert_allclose(np.sqrt(((queries[:, None] - rows) ** 2).sum(axis=2)), truth[1], rtol=1e-4)
+    rows = store.features("late", ids.numpy()).astype(np.float64)  # (N, K, D): the distances are those of the ids
+    np.testing.assert_allclose(np.sqrt(((queries.numpy()[:, None] - rows) ** 2).sum(axis=2)), truth[1], rtol=1e-4)
 
 
 def test_a_row_of_the_store_is_its_own_nearest_neighbor(built, store):
     ids = np.array([0, 3333, 3334, 6667, 9999])  # both sides of the shard boundaries
-    found, distances = opened(built, store, "Flat").search(store.features("late", ids), 1)
+    found, distances = opened(built, store, "Flat").search(torch.from_numpy(store.features("late", ids)), 1)
     assert found.ravel().tolist() == ids.tolist()
     np.testing.assert_allclose(distances, 0, atol=0.01)
 

@@ -2,6 +2,7 @@ import resource
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Binary, Faiss
 from lit_knn.database.index.binary import Bits
@@ -53,7 +54,7 @@ def in_parts(index, store, tap, folder, count=2):
 
 
 def ids(index, store, tap, folder):
-    queries = store.features(tap, np.arange(0, len(store), 31)) + np.float32(0.01)
+    queries = torch.from_numpy(store.features(tap, np.arange(0, len(store), 31)) + np.float32(0.01))
     return index.open(store, tap, folder).partial(queries, 10).ids
 
 

@@ -1,8 +1,10 @@
 import numpy as np
+import torch
 
-from lit_knn.database.index import Neighbors, Selection, nearest
+from lit_knn.database.index import Selection, nearest
 from lit_knn.database.index.file_search import Files, FileSearcher
 from lit_knn.distributed.partition import Partition
+from tests.database.index.conftest import found
 from tests.database.index.test_files import folder, in_parts, numpy
 
 __all__ = ["folder"]  # a fixture
@@ -10,7 +12,7 @@ __all__ = ["folder"]  # a fixture
 
 def test_parts_are_searched_without_merging_by_any_number_of_processes(folder, small, tmp_path):
     in_parts(numpy(), small, tmp_path / "parts", 5)
-    queries = small.features("late", np.arange(0, 300, 17)) + np.float32(0.01)
+    queries = torch.from_numpy(small.features("late", np.arange(0, 300, 17)) + np.float32(0.01))
     among = Selection.of(np.random.default_rng(0).permutation(300)[:90], 300)
     for selection in (None, among):
         expected = numpy().open(small, "late", folder).search(queries, 60, selection)
@@ -18,10 +20,10 @@ def test_parts_are_searched_without_merging_by_any_number_of_processes(folder, s
             shares = [
                 numpy().open(small, "late", tmp_path / "parts", Partition(rank + 1, world)) for rank in range(world)
             ]
-            found = [share.partial(queries, 60, selection) for share in shares]
-            assert np.array_equal(nearest(found, 60).ids, expected.ids)
-            assert np.array_equal(nearest(found, 60).distances, expected.distances)
-        assert (found[0].ids == -1).any()  # 56 rows in the first of five parts
+            answers = [share.partial(queries, 60, selection) for share in shares]
+            assert np.array_equal(nearest(answers, 60).ids, expected.ids)
+            assert np.array_equal(nearest(answers, 60).distances, expected.distances)
+        assert (answers[0].ids == -1).any()  # 56 rows in the first of five parts
 
 
 class Rough(FileSearcher):
@@ -33,9 +35,9 @@ class Rough(FileSearcher):
         self.rows = rows
 
     def find(self, features, k, among):
-        distances = np.linalg.norm(features[:, None] - self.rows, axis=2).round(1)  # (N, M)
+        distances = np.linalg.norm(features.numpy()[:, None] - self.rows, axis=2).round(1)  # (N, M)
         ids = np.argsort(distances, axis=1)[:, :k]
-        return Neighbors(ids, np.take_along_axis(distances, ids, axis=1))
+        return found(ids, np.take_along_axis(distances, ids, axis=1))
 
 
 def test_what_is_exact_but_for_rounding_is_looked_at_again(small):
@@ -43,6 +45,6 @@ def test_what_is_exact_but_for_rounding_is_looked_at_again(small):
     files = Files(small, "late", [(Rough(rows[:160]), range(160)), (Rough(rows[160:]), range(160, 300))])
     queries = rows[::50] + np.float32(0.01)
     distances = np.linalg.norm(queries[:, None].astype(np.float64) - rows, axis=2)
-    found = files.find(queries, 7, None)
-    assert np.array_equal(found.ids, distances.argsort(axis=1, kind="stable")[:, :7])
-    assert np.array_equal(found.distances, np.sort(distances, axis=1)[:, :7].astype(np.float32))
+    answer = files.find(torch.from_numpy(queries), 7, None)
+    assert np.array_equal(answer.ids, distances.argsort(axis=1, kind="stable")[:, :7])
+    assert np.array_equal(answer.distances, np.sort(distances, axis=1)[:, :7].astype(np.float32))

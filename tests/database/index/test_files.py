@@ -4,13 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
-from lit_knn.database.index import Faiss, Neighbors
+from lit_knn.database.index import Faiss
 from lit_knn.database.index.file_search import FileSearcher
 from lit_knn.database.index.files import FileFormat, FileIndex
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import from_text
+from tests.database.index.conftest import found
 
 
 class Numbers(FileFormat):
@@ -44,13 +46,13 @@ class Rows(FileSearcher):
         self.rows = rows
 
     def find(self, features, k, among):
-        distances = np.linalg.norm(features[:, None] - self.rows, axis=2)  # (N, M)
+        distances = np.linalg.norm(features.numpy()[:, None] - self.rows, axis=2)  # (N, M)
         if among is not None:
             distances[:, ~among.mask(range(len(self.rows)))] = np.inf
         ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
         distances = np.take_along_axis(distances, ids, axis=1)
         short = k - ids.shape[1]
-        return Neighbors(
+        return found(
             np.pad(np.where(np.isinf(distances), -1, ids), ((0, 0), (0, short)), constant_values=-1),
             np.pad(distances, ((0, 0), (0, short)), constant_values=np.inf),
         )
@@ -102,7 +104,7 @@ def test_what_is_left_of_a_build(folder, small):
         "chosen": {},
         "lists": {},
     }
-    rows = small.features("late", np.arange(5))
+    rows = torch.from_numpy(small.features("late", np.arange(5)))
     assert numpy().open(small, "late", folder).search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Faiss, Selection
 from lit_knn.database.index.faiss_library import load_faiss
@@ -31,7 +32,7 @@ def test_a_part_of_the_rows_is_searched_where_the_selection_holds(factory, small
     options = {"factory": factory, "search_parameters": {"nprobe": 2} if "IVF" in factory else {}}
     Faiss(**options).build(small, "late", tmp_path)
     on_gpu, on_cpu = (Faiss(**options, device=device).open(small, "late", tmp_path) for device in ("auto", "cpu"))
-    queries = small.features("late", np.arange(20)) + np.float32(0.01)
+    queries = torch.from_numpy(small.features("late", np.arange(20)) + np.float32(0.01))
     among = Selection.of(np.arange(0, 300, 3), 300)
     for selection, asked in ((None, True), (among, False)):
         before = on_gpu.searcher.opened[0][0].index.asked

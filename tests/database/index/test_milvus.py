@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Milvus
 from lit_knn.distributed.partition import Partition
@@ -35,7 +36,7 @@ def index(lite):
 
 def exact(store, tap, queries):
     rows = store.features(tap, np.arange(len(store))).astype(np.float64)
-    return np.argsort(np.linalg.norm(queries[:, None] - rows, axis=2), axis=1)[:, :K]
+    return np.argsort(np.linalg.norm(queries.numpy()[:, None] - rows, axis=2), axis=1)[:, :K]
 
 
 def built(index, store, folder, tap="late"):
@@ -101,7 +102,7 @@ def test_parts_come_in_any_order_and_twice(index, small, tmp_path):
         index.add(small, "late", tmp_path, Partition(number, 7))
     index.train(small, "late", tmp_path)
     index.merge(small, "late", tmp_path)
-    queries = clustered(310, dimension=8)[300:]
+    queries = torch.from_numpy(clustered(310, dimension=8)[300:])
     found = index.open(small, "late", tmp_path).search(queries, K)
     assert np.array_equal(found.ids, exact(small, "late", queries))
 
@@ -117,7 +118,7 @@ def test_a_part_that_is_missing_can_be_added_later(index, small, tmp_path):
     assert not index.is_built(tmp_path)
     index.add(small, "late", tmp_path, Partition(2, 2))
     index.merge(small, "late", tmp_path)
-    queries = clustered(310, dimension=8)[300:]
+    queries = torch.from_numpy(clustered(310, dimension=8)[300:])
     assert np.array_equal(index.open(small, "late", tmp_path).search(queries, K).ids, exact(small, "late", queries))
 
 
@@ -125,7 +126,7 @@ def test_a_part_that_is_missing_can_be_added_later(index, small, tmp_path):
 def test_taps_stores_and_settings_do_not_mix(index, lite, small, tmp_path):
     (tmp_path / "store").mkdir()
     other = write_features(tmp_path / "store", clustered(300, dimension=8, seed=1))
-    queries = clustered(310, dimension=8)[300:]
+    queries = torch.from_numpy(clustered(310, dimension=8)[300:])
     for store, tap in ((small, "late"), (small, "early"), (other, "late")):
         built(index, store, tmp_path / tap, tap)
     assert np.array_equal(
@@ -175,7 +176,7 @@ def test_no_server(index, lite, small, tmp_path, capfd):
 
     server_manager_instance.release_server(lite)
     with pytest.raises(UserError, match=f"Milvus at {lite} cannot search collection .*server unavailable"):
-        opened.search(np.zeros((1, 8), np.float32), K)
+        opened.search(torch.zeros(1, 8), K)
     assert index.is_built(tmp_path / "index")
     with socket.create_server(("127.0.0.1", 0)) as free:
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Selection
 from lit_knn.database.index.milvus_search import QUERIES, Collection
@@ -26,17 +27,17 @@ def collection(client):
 
 
 def test_distances_are_euclidean_nearest_first_and_nothing_comes_last():
-    found = collection(Client()).find(np.zeros((2, 1), np.float32), 4, None)
+    found = collection(Client()).find(torch.zeros(2, 1), 4, None)
     assert found.ids.tolist() == [[1, 2, 3, -1]] * 2
     assert found.distances.tolist() == [[1, 2, 3, np.inf]] * 2
 
 
 def test_many_queries_go_in_several_messages():
     client = Client()
-    queries = np.linspace(0, 4, 2 * QUERIES + 3, dtype=np.float32)[:, None]
+    queries = torch.linspace(0, 4, 2 * QUERIES + 3)[:, None]
     found = collection(client).find(queries, 3, Selection.of(np.array([1, 2, 3]), 9))
     assert [size for _, size, _ in client.asked] == [QUERIES, QUERIES, 3]
-    assert np.array_equal(found.ids[:, 0], np.clip(np.ceil(queries[:, 0] - 0.5), 1, 3))
+    assert torch.equal(found.ids[:, 0], (queries[:, 0] - 0.5).ceil().clamp(1, 3).long())
     _, _, options = client.asked[0]
     assert options["filter"] == "id in [1, 2, 3]"
     assert options["search_params"]["params"] == {"ef": 7}
@@ -45,4 +46,4 @@ def test_many_queries_go_in_several_messages():
 def test_a_filter_has_an_end():
     many = Selection.of(np.arange(10_001), 20_000)
     with pytest.raises(UserError, match="searches all rows or up to 10,000 of them, not 10,001"):
-        collection(Client()).find(np.zeros((1, 8), np.float32), 3, many)
+        collection(Client()).find(torch.zeros(1, 8), 3, many)

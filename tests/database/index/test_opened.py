@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
-from lit_knn.database.index import Faiss, Index, Neighbors, OpenIndex, Scan, Searcher, Selection, nearest
+from lit_knn.database.index import Faiss, Index, OpenIndex, Scan, Searcher, Selection, nearest
 from lit_knn.database.index.resident import ResidentRows
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
+from tests.database.index.conftest import found
 
 
 class Numpy(Index):
@@ -30,10 +32,10 @@ class Rows(Searcher):
         self.features, self.found = features, found
 
     def find(self, features, k, among):
-        distances = np.linalg.norm(features[:, None] - self.features, axis=2)  # (N, M)
+        distances = np.linalg.norm(features.numpy()[:, None] - self.features, axis=2)  # (N, M)
         ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
         ids = np.where(np.arange(k) < self.found, ids, -1)
-        return Neighbors(ids, np.take_along_axis(distances, ids, axis=1))
+        return found(ids, np.take_along_axis(distances, ids, axis=1))
 
 
 def searched_by(rows, store, folder):
@@ -48,7 +50,8 @@ def index(small, tmp_path):
 
 
 def test_a_row_is_its_own_nearest(index, small):
-    assert index.search(small.features("late", np.arange(5)), 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
+    rows = torch.from_numpy(small.features("late", np.arange(5)))
+    assert index.search(rows, 1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_unknown_tap_is_refused_with_those_there_are(small, tmp_path):
@@ -59,13 +62,13 @@ def test_an_unknown_tap_is_refused_with_those_there_are(small, tmp_path):
 @pytest.mark.parametrize("k", [0, -1, 301])
 def test_k_beyond_the_rows(index, k):
     with pytest.raises(UserError, match=f"has 300 rows and cannot find k = {k} neighbors"):
-        index.search(np.zeros((2, 8), np.float32), k)
-    assert index.search(np.zeros((2, 8), np.float32), 300).ids.shape == (2, 300)
+        index.search(torch.zeros(2, 8), k)
+    assert index.search(torch.zeros(2, 8), 300).ids.shape == (2, 300)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e16])
 def test_features_that_are_not_finite(index, value):
-    features = np.zeros((4, 8), np.float32)
+    features = torch.zeros(4, 8)
     features[2, 5] = value
     with pytest.raises(UserError, match="query 2 of 4 are NaN or infinite"):
         index.search(features, 1)
@@ -74,22 +77,22 @@ def test_features_that_are_not_finite(index, value):
 @pytest.mark.parametrize("shape", [(8,), (3, 7), (3, 8, 1)])
 def test_features_of_another_shape(index, shape):
     with pytest.raises(UserError, match=r"takes features \(N, 8\), not"):
-        index.search(np.zeros(shape, np.float32), 1)
+        index.search(torch.zeros(shape), 1)
 
 
 def test_no_queries(index):
-    assert index.search(np.empty((0, 8), np.float32), 3).ids.shape == (0, 3)
+    assert index.search(torch.empty(0, 8), 3).ids.shape == (0, 3)
 
 
 def test_a_missing_neighbor_never_leaves_the_index(small, tmp_path, caplog):
     short = Numpy(found=4).open(small, "late", tmp_path)
-    zeros = np.zeros((2, 8), np.float32)
+    zeros = torch.zeros(2, 8)
     assert (short.search(zeros, 4).ids >= 0).all()
     assert (short.partial(zeros, 5).ids[:, 4] == -1).all()  # but a share may have less
     with caplog.at_level("WARNING", "lit_knn"):
-        found = short.search(zeros, 5), short.search(zeros, 5)
+        answers = short.search(zeros, 5), short.search(zeros, 5)
     expected = Numpy().open(small, "late", tmp_path).search(zeros, 5)
-    for answer in found:
+    for answer in answers:
         assert np.array_equal(answer.ids, expected.ids)
         np.testing.assert_allclose(answer.distances, expected.distances, rtol=1e-6)
     (said,) = caplog.messages
@@ -99,24 +102,24 @@ def test_a_missing_neighbor_never_leaves_the_index(small, tmp_path, caplog):
 def test_only_those_that_are_short_are_searched_exactly(small, tmp_path):
     class Uneven(Rows):
         def find(self, features, k, among):
-            found = super().find(features, k, among)
-            found.ids[1, 2:] = -1
-            found.distances[:] = 7  # so that it can be told
-            return found
+            answer = super().find(features, k, among)
+            answer.ids[1, 2:] = -1
+            answer.distances[:] = 7  # so that it can be told
+            return answer
 
-    queries = small.features("late", np.array([5, 6, 7])) + np.float32(0.01)
-    found = searched_by(Uneven, small, tmp_path).search(queries, 4)
+    queries = torch.from_numpy(small.features("late", np.array([5, 6, 7])) + np.float32(0.01))
+    answer = searched_by(Uneven, small, tmp_path).search(queries, 4)
     expected = Numpy().open(small, "late", tmp_path).search(queries, 4)
-    assert np.array_equal(found.ids, expected.ids)
-    assert (found.distances[[0, 2]] == 7).all()
-    np.testing.assert_allclose(found.distances[1], expected.distances[1], rtol=1e-6)
+    assert np.array_equal(answer.ids, expected.ids)
+    assert (answer.distances[[0, 2]] == 7).all()
+    np.testing.assert_allclose(answer.distances[1], expected.distances[1], rtol=1e-6)
 
 
 def test_what_an_index_may_not_find_is_an_error(small, tmp_path):
     """Its answers are looked up: it may be a GPU's that ignores selections, or a damaged file."""
     deaf = Numpy().open(small, "late", tmp_path)  # it takes `among` and ignores it
-    zeros = np.zeros((2, 8), np.float32)
-    nearest_rows = deaf.search(zeros, 20).ids
+    zeros = torch.zeros(2, 8)
+    nearest_rows = deaf.search(zeros, 20).ids.numpy()
     assert np.array_equal(deaf.search(zeros, 20, Selection.of(nearest_rows[0], 300)).ids, nearest_rows)
     other = int(nearest_rows[0, 11])
     among = Selection.of(np.setdiff1d(np.arange(300), other), 300)
@@ -127,7 +130,7 @@ def test_what_an_index_may_not_find_is_an_error(small, tmp_path):
 
     class Beyond(Rows):
         def find(self, features, k, among):
-            return super().find(features, k, among)._replace(ids=np.full((len(features), k), 300))
+            return super().find(features, k, among)._replace(ids=torch.full((len(features), k), 300))
 
     with pytest.raises(UserError, match="found row 300 of 300 rows: it is damaged"):
         searched_by(Beyond, small, tmp_path).search(zeros, 1)
@@ -146,10 +149,10 @@ def test_an_opened_index_is_told_by_what_it_was_opened_from_and_what_was_built(s
 
 def test_a_share_is_opened_from_the_same(small, tmp_path):
     scan = Scan(device="cpu").open(small, "late", tmp_path)
-    rows = small.features("late", np.arange(300))
+    rows = torch.from_numpy(small.features("late", np.arange(300)))
     shares = [scan.share(Partition(number, 3)) for number in (1, 2, 3)]
-    found = [share.partial(rows[:4], 2) for share in shares]
-    assert np.array_equal(nearest(found, 2).ids, scan.search(rows[:4], 2).ids)
+    answers = [share.partial(rows[:4], 2) for share in shares]
+    assert np.array_equal(nearest(answers, 2).ids, scan.search(rows[:4], 2).ids)
 
 
 @pytest.mark.parametrize("index", [Scan(device="cpu"), Faiss(device="cpu"), Faiss(factory="SQ8", device="cpu")])
@@ -162,11 +165,11 @@ def test_for_a_loop_the_rows_of_an_exact_index_are_held_if_they_fit(index, small
     assert held is opened.resident
     assert isinstance(held.searcher, ResidentRows) == opened.searcher.exact
     assert describe(held) == describe(opened)
-    queries = small.features("late", np.arange(40)) + np.float32(0.1)
+    queries = torch.from_numpy(small.features("late", np.arange(40)) + np.float32(0.1))
     for among in (None, Selection.of(np.arange(0, 300, 3), 300)):
-        found, expected = held.search(queries, 9, among), opened.search(queries, 9, among)
-        assert np.array_equal(found.ids, expected.ids)
-        assert np.array_equal(found.distances, expected.distances)
+        answer, expected = held.search(queries, 9, among), opened.search(queries, 9, among)
+        assert np.array_equal(answer.ids, expected.ids)
+        assert np.array_equal(answer.distances, expected.distances)
     monkeypatch.setattr("lit_knn.database.index.resident.default_budget", lambda: 100)
     again = index.open(small, "late", tmp_path)
     assert again.resident is again

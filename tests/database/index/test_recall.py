@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lit_knn.database.index import Faiss, Neighbors, Scan
+from lit_knn.database.index import Faiss, Scan
 from lit_knn.database.index.recall import Truth
-from tests.database.index.conftest import write_features
+from tests.database.index.conftest import found, write_features
 
 
 @pytest.fixture
@@ -22,17 +22,17 @@ def test_it_is_the_share_of_the_true_neighbors_without_the_query_itself(truth, s
         """Finds each query's own row and every other true neighbor."""
 
         def partial(self, features, k):
-            distances = np.linalg.norm(features[:, None].astype(np.float64) - rows, axis=2)
+            distances = np.linalg.norm(features.numpy()[:, None].astype(np.float64) - rows, axis=2)
             ids = distances.argsort(axis=1)[:, :k]
             ids[:, 1::2] = -1
-            return Neighbors(ids, np.zeros(ids.shape, np.float32))
+            return found(ids, np.zeros(ids.shape))
 
     assert truth.recall(Worse()) == 0.5
 
 
 def test_an_index_that_reads_more_finds_more(truth, store, tmp_path):
     Faiss(factory="IVF256,Flat", training_rows=4000).build(store, "late", tmp_path)
-    found = [
+    recalls = [
         truth.recall(
             Faiss(factory="IVF256,Flat", training_rows=4000, search_parameters={"nprobe": n}).open(
                 store, "late", tmp_path
@@ -40,7 +40,7 @@ def test_an_index_that_reads_more_finds_more(truth, store, tmp_path):
         )
         for n in (1, 2, 256)
     ]
-    assert found[0] < found[1] < found[2] == 1
+    assert recalls[0] < recalls[1] < recalls[2] == 1
 
 
 def test_a_store_smaller_than_k(small, tmp_path):
@@ -57,10 +57,10 @@ def test_any_of_equally_far_rows_counts_and_none_that_is_farther(beyond, tmp_pat
         """Prefers the higher id, and gives the farthest rows for the last ``beyond`` of the k others."""
 
         def partial(self, features, k):
-            distances = np.linalg.norm(features[:, None] - signs[::-1], axis=2)
+            distances = np.linalg.norm(features.numpy()[:, None] - signs[::-1], axis=2)
             order = len(signs) - 1 - distances.argsort(axis=1, kind="stable")
             ids = np.concatenate([order[:, : k - beyond], order[:, len(signs) - beyond :]], axis=1)
-            return Neighbors(ids, np.zeros(ids.shape, np.float32))
+            return found(ids, np.zeros(ids.shape))
 
     truth = Truth(write_features(tmp_path, signs), "late", 20, queries=30)
     assert truth.recall(OtherChoice()) == 1 - beyond / 20

@@ -59,7 +59,7 @@ def test_it_finds_what_brute_force_finds(kind, tmp_path, small_tiles, monkeypatc
     )
     distances = np.linalg.norm(queries[:, None].astype(np.float64) - rows, axis=2).astype(np.float32)  # (N, M)
     order = np.argsort(distances, axis=1, kind="stable")[:, :K]
-    ids, found = opened(store, tmp_path).search(queries, K)
+    ids, found = opened(store, tmp_path).search(torch.from_numpy(queries), K)
     np.testing.assert_array_equal(ids, order)
     np.testing.assert_array_equal(found, np.take_along_axis(distances, order, axis=1))
 

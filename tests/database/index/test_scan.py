@@ -14,7 +14,7 @@ K = 50
 def truth(store, queries):
     """Brute force in float64."""
     rows = store.features("late", np.arange(len(store))).astype(np.float64)
-    return np.linalg.norm(queries.astype(np.float64)[:, None] - rows, axis=2)  # (N, M)
+    return np.linalg.norm(queries.numpy().astype(np.float64)[:, None] - rows, axis=2)  # (N, M)
 
 
 def opened(store, tmp_path, share=WHOLE, **options):
@@ -69,7 +69,7 @@ def test_of_equal_rows_the_earlier_block_goes_first():
 
 def test_a_store_smaller_than_k_is_refused(small, tmp_path):
     with pytest.raises(UserError, match="has 300 rows and cannot find k = 301"):
-        opened(small, tmp_path).search(np.zeros((1, 8), np.float32), 301)
+        opened(small, tmp_path).search(torch.zeros(1, 8), 301)
     with pytest.raises(UserError, match="block_rows of an index takes a number from 1, not 0"):
         Scan(block_rows=0)
 
@@ -96,4 +96,4 @@ def test_parts_that_share_no_row_are_searched_in_one_reading(store, queries, tmp
         size = min(K, len(part))
         np.testing.assert_array_equal(one.ids[:, :size], other.ids)
         assert (one.ids[:, size:] == -1).all()
-        assert np.isinf(one.distances[:, size:]).all()
+        assert one.distances[:, size:].isinf().all()

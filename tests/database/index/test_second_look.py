@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
+import torch
 
-from lit_knn.database.index import Neighbors
 from lit_knn.database.index.second_look import MOST, second_look
+from tests.database.index.conftest import found
 
 K = 10
 
 
 def nearest(queries, rows, k):
-    distances = np.linalg.norm(queries.astype(np.float64)[:, None] - rows, axis=2).astype(np.float32)
+    distances = np.linalg.norm(queries.numpy().astype(np.float64)[:, None] - rows, axis=2).astype(np.float32)
     ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return Neighbors(ids, np.take_along_axis(distances, ids, axis=1))
+    return found(ids, np.take_along_axis(distances, ids, axis=1))
 
 
 class Library:
@@ -21,12 +22,12 @@ class Library:
 
     def __call__(self, queries, k):
         self.asked.append((len(queries), k))
-        found = nearest(queries, self.rows[::-1], len(self.rows))
-        ids = len(self.rows) - 1 - found.ids
-        distances = found.distances * (1 + self.error * np.sin(ids)).astype(np.float32)
+        ids, distances = (part.numpy() for part in nearest(queries, self.rows[::-1], len(self.rows)))
+        ids = len(self.rows) - 1 - ids
+        distances = distances * (1 + self.error * np.sin(ids)).astype(np.float32)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         more = ((0, 0), (0, k - order.shape[1]))
-        return Neighbors(
+        return found(
             np.pad(np.take_along_axis(ids, order, axis=1), more, constant_values=-1),
             np.pad(np.take_along_axis(distances, order, axis=1), more, constant_values=np.inf),
         )
@@ -38,17 +39,17 @@ def test_what_a_library_finds_by_its_own_rounding_becomes_exact(copies, error, m
     monkeypatch.setattr("lit_knn.database.index.second_look.PAIRS", 100)
     rng = np.random.default_rng(0)
     rows = np.tile(rng.normal(size=(6000 // copies, 8)), (copies, 1)).astype(np.float32)
-    queries = rows[:20] + np.float32(0.01)
+    queries = torch.from_numpy(rows[:20] + np.float32(0.01))
     library, scanned = Library(rows, error), []
 
     def scan(queries, k):
         scanned.append(len(queries))
         return nearest(queries, rows, k)
 
-    found = second_look(queries, K, find=library, vectors=rows.__getitem__, scan=scan)
+    answer = second_look(queries, K, find=library, vectors=rows.__getitem__, scan=scan)
     expected = nearest(queries, rows, K)
-    assert np.array_equal(found.ids, expected.ids)
-    assert np.array_equal(found.distances, expected.distances)
+    assert np.array_equal(answer.ids, expected.ids)
+    assert np.array_equal(answer.distances, expected.distances)
     assert len(library.asked) == 2 or (len(library.asked) == 1 and copies < 10)
     assert library.asked[-1][1] <= MOST
     assert scanned == ([len(queries)] if copies > MOST else [])  # where there are more equal rows than a library gives

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.database.index import Faiss, Selection, increments
 from lit_knn.errors import UserError
@@ -41,10 +42,10 @@ def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
     among = np.random.default_rng(0).random(len(small)) < 0.4
     chosen = Selection.of(np.flatnonzero(among), len(small))
     assert (len(chosen), chosen.ids().tolist()) == (among.sum(), np.flatnonzero(among).tolist())
-    queries = features[:20] + np.float32(0.01)
-    found = index.search(queries, K, chosen).ids
+    queries = torch.from_numpy(features[:20] + np.float32(0.01))
+    found = index.search(queries, K, chosen).ids.numpy()
     assert among[found].all()
-    distances = np.linalg.norm(queries[:, None].astype(np.float64) - features, axis=2)  # (N, M)
+    distances = np.linalg.norm(queries.numpy()[:, None].astype(np.float64) - features, axis=2)  # (N, M)
     expected = np.where(among, distances, np.inf).argsort(axis=1)[:, :K]
     shared = np.mean([len(set(a) & set(b)) / K for a, b in zip(found, expected, strict=True)])
     ((searcher, _),) = index.searcher.opened
@@ -56,7 +57,8 @@ def test_only_some_rows_are_found_and_of_those_the_nearest(index, small):
 @pytest.mark.parametrize("factory", PARAMETERS)
 def test_every_search_parameter_holds_among_some_rows_as_well(factory, small, tmp_path):
     """Among all of them, what is found is what is found without a selection, and not what more effort finds."""
-    parameters, queries = PARAMETERS[factory], small.features("late", np.arange(0, 300, 3)) + np.float32(0.2)
+    parameters = PARAMETERS[factory]
+    queries = torch.from_numpy(small.features("late", np.arange(0, 300, 3)) + np.float32(0.2))
     every = Selection.of(np.arange(300), 300)
     found = {}
     Faiss(factory=factory).build(small, "late", tmp_path)
@@ -75,7 +77,7 @@ def test_fewer_rows_than_neighbors(small, tmp_path):
     index.build(small, "late", tmp_path)
     index = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="has 3 rows and cannot find k = 4"):
-        index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(3), len(small)))
+        index.search(torch.zeros(2, 8), 4, Selection.of(np.arange(3), len(small)))
 
 
 def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
@@ -83,7 +85,7 @@ def test_an_index_that_cannot_do_it_says_so(small, tmp_path):
     index.build(small, "late", tmp_path)
     index = index.open(small, "late", tmp_path)
     with pytest.raises(UserError, match="'PQ4x4' cannot search a part of its rows"):
-        index.search(small.features("late", np.arange(2)), 4, Selection.of(np.arange(30), len(small)))
+        index.search(torch.zeros(2, 8), 4, Selection.of(np.arange(30), len(small)))
 
 
 def test_what_is_outside_of_a_selection():

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
@@ -31,7 +32,7 @@ def questions(queries, rows):
     views = [None, *(Selection.of(np.arange(start, rows, 3), rows) for start in (0, 1))]
     starts = np.cumsum([0, *BATCHES])
     for number, (start, size) in enumerate(zip(starts, BATCHES, strict=False)):
-        batch = np.resize(queries, (61, queries.shape[1]))[start : start + size]
+        batch = queries.repeat(2, 1)[start : start + size]
         yield number, "late", batch, views[number % 3]
         if number != 1:
             yield number, "early", -batch, None

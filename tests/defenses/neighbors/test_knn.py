@@ -28,13 +28,13 @@ class FourPoints:
         self.searches.append((tap, k))
         distances = np.abs(features.numpy() - self.points)
         ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        return Neighbors(ids, np.take_along_axis(distances, ids, 1).astype(np.float32))
+        return Neighbors(*map(torch.from_numpy, (ids, np.take_along_axis(distances, ids, 1).astype(np.float32))))
 
-    def predictions(self, ids, device):
-        return NeighborPredictions(torch.from_numpy(self.softmax[ids]).float(), None, 2)
+    def predictions(self, ids):
+        return NeighborPredictions(torch.from_numpy(self.softmax)[ids].float(), None, 2)
 
-    def weights(self, name, *, ids, device):
-        return torch.from_numpy(self.softmax.max(1)[ids]).float()
+    def weights(self, name, ids):
+        return torch.from_numpy(self.softmax.max(1))[ids].float()
 
 
 class Line:

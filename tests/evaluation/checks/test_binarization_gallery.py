@@ -25,7 +25,7 @@ def test_the_nearest_rows_are_those_of_a_plain_search(planted):
     distance = np.linalg.norm(asked.detach().double().numpy()[:, None] - features.double().numpy(), axis=2)
     assert found.ids.tolist() == distance.argsort(axis=1)[:, :5].tolist()
     assert np.allclose(found.distances, np.sort(distance, axis=1)[:, :5], rtol=1e-6)
-    assert (found.ids.dtype, found.distances.dtype) == (np.int64, np.float32)
+    assert (found.ids.dtype, found.distances.dtype) == (torch.int64, torch.float32)
     with pytest.raises(UserError, match="asks for 13 neighbors of 12 planted rows"):
         gallery.search("late", asked, 13)
 
@@ -42,10 +42,10 @@ def test_the_defense_votes_over_the_rows(planted, classifier, weighting, combina
 def test_an_attacker_reads_rows_as_of_a_store(planted, classifier):
     gallery, features, image = planted
     surrogate_defense = SurrogateDefense(classifier, KNN(taps=["late"], k=[1], weightings=[UW()]), gallery)
-    ids = np.array([[3, 0], [5, 11]])
+    ids = torch.tensor([[3, 0], [5, 11]])
     assert len(surrogate_defense.gallery) == 12
-    assert torch.equal(surrogate_defense.vectors(ids, features), features[torch.from_numpy(ids)])
-    assert torch.equal(surrogate_defense.images(ids, image[:2]), image[torch.from_numpy(ids)])
+    assert torch.equal(surrogate_defense.vectors(ids, features), features[ids])
+    assert torch.equal(surrogate_defense.images(ids, image[:2]), image[ids])
     assert surrogate_defense.nearest(features, 1, exclude_self=True)[:, 0].tolist() != list(range(12))
     exemplars = ClassExemplars(gallery, "late")
     assert exemplars.present.sum(1).tolist() == [4, 4, 4] + [0] * 7
