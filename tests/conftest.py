@@ -151,6 +151,15 @@ def database(database_path: Path) -> Database:
 
 
 @pytest.fixture
+def holding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU hold in a loop all that a GPU holds."""
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)
+    for module in ("index.coded_rows", "store.held_columns"):
+        monkeypatch.setattr(f"lit_knn.database.{module}.HOLDING", ("cpu",))
+    monkeypatch.setattr("lit_knn.database.store.held_columns.room", lambda device: 1 << 30)
+
+
+@pytest.fixture
 def gallery(database: Database, classifier: Classifier, data: ImageData) -> StoredGallery:
     """The same, opened."""
     return database.open(classifier, data)[-1]

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from bench import Line, Target, parser, report
 from torch import Tensor
@@ -72,9 +73,10 @@ def compare(softmax: Tensor, near: Tensor) -> list[Line]:
     """Return the shares of equal answers."""
     classes = softmax.shape[1]
     exact = NeighborPredictions(softmax, None, classes)
+    records = torch.from_numpy(pack(softmax.numpy())[:, None].view(np.uint8))
     kept = {
-        "float16": NeighborPredictions.of_rows(softmax.half().numpy(), classes),
-        "packed": NeighborPredictions.of_rows(pack(softmax.numpy()), classes),
+        "float16": NeighborPredictions.of_rows(softmax.half().view(torch.uint8), classes, packed=False),
+        "packed": NeighborPredictions.of_rows(records, classes, packed=True),
     }
     weights = {"UW": torch.ones(len(softmax)), "CBW-D": stored_weights(softmax)["cbw_d"]}
     sure = softmax.amax(1)[near].mean(1)  # (n,)

@@ -32,7 +32,10 @@ class Database:
         path: Its folder.
         taps: The features kept of each image.
         index: How neighbors are found, the same for each tap; by default by an exact scan of the store, which needs no
-            index. ``auto`` is a `Faiss` index that fits the number of rows and this machine.
+            index. ``auto`` is a `Faiss` index that fits the number of rows and this machine. White-box attackers search
+            at every step, and find what the defense finds, to the bit. So the rows of an exact index (by default,
+            ``auto`` up to 20,000 rows, ``Flat``) are held for them if all taps fit: on a GPU, or in memory from 50,000
+            rows on. An index that misses some neighbors is asked itself.
         softmax: ``dense`` keeps complete rows, ``packed`` the 21 largest classes; ``auto`` packs above 64 classes.
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
         key_width: Longest name of an image that the store keeps, in bytes.

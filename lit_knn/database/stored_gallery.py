@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from lit_knn.data.pixels import unit
 from lit_knn.database.gallery import Gallery
 from lit_knn.database.index import Neighbors, OpenIndex, Selection
 from lit_knn.database.random_order import RandomOrder
-from lit_knn.database.store import NeighborPredictions, Store
+from lit_knn.database.store import HeldColumns, NeighborPredictions, Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
@@ -34,6 +33,7 @@ class StoredGallery(Gallery):
         data: Where the images are.
         order_seed: Of the random order in which views take rows.
         among: The rows that may be found; None for all.
+        held: What is known of rows on a GPU; None where nothing is.
     """
 
     store: Store
@@ -43,6 +43,7 @@ class StoredGallery(Gallery):
     data: ImageData
     order_seed: int = 0
     among: Selection | None = None
+    held: HeldColumns | None = None
 
     def view(self, start: int, stop: int) -> StoredGallery:
         """Return rows ``start`` to ``stop`` of the store in random order: smaller views are parts of larger ones.
@@ -73,8 +74,9 @@ class StoredGallery(Gallery):
         return [replace(self, among=found.get(window)) for window in windows]
 
     def resident(self) -> StoredGallery:
-        """Return the same rows for search in a loop: see `OpenIndex.resident`."""
-        return replace(self, indexes={tap: index.resident for tap, index in self.indexes.items()})
+        """Return the same rows for search and votes in a loop: see `OpenIndex.resident` and `Store.held`."""
+        indexes = {tap: index.resident for tap, index in self.indexes.items()}
+        return replace(self, indexes=indexes, held=self.store.held)
 
     def identity(self) -> Fingerprint:
         """Return what an answer depends on, besides the classifier that the store was made with."""
@@ -135,19 +137,27 @@ class StoredGallery(Gallery):
 
     def predictions(self, ids: Tensor) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""
-        return self.store.predictions(ids.cpu().numpy(), ids.device)
+        schema = self.store.schema
+        return NeighborPredictions.of_rows(self._raw("softmax", ids), schema.num_classes, packed=schema.packed)
 
     def votes(self, ids: Tensor) -> Tensor:
         """Return the classes that rows ``(...)`` predict, int64."""
-        return torch.from_numpy(self.store.votes(ids.cpu().numpy()).astype(np.int64)).to(ids.device)
+        stored = self._raw("vote", ids)
+        dtype = torch.uint16 if stored.shape[-1] == 2 else torch.uint32
+        return stored.view(dtype)[..., 0].long()
 
     def labels(self, ids: Tensor) -> Tensor:
         """Return the true classes of rows ``(N, K)``, int64, −1 where unknown."""
-        return torch.from_numpy(self.store.labels(ids.cpu().numpy())).to(ids.device)
+        return self._raw("label", ids).view(torch.int64)[..., 0]
 
     def weights(self, name: str, ids: Tensor) -> Tensor:
         """Return a weight column of rows ``(N, K)``, float32."""
-        return torch.from_numpy(self.store.weights(name, ids.cpu().numpy())).to(ids.device)
+        return self._raw(f"weight/{name}", ids).view(torch.float32)[..., 0]
+
+    def _raw(self, column: str, ids: Tensor) -> Tensor:
+        """Return rows of a column as they are stored, ``(..., B)`` uint8."""
+        held = self.held.rows(column, ids) if self.held else None
+        return torch.from_numpy(self.store.raw(column, ids.cpu().numpy())).to(ids.device) if held is None else held
 
     def images(self, ids: Tensor) -> Tensor:
         """Read the images of rows ``(N, K)`` again: ``(N, K, 3, H, W)`` float32 in [0, 1]."""

@@ -125,6 +125,22 @@ def test_images_of_rows_come_back(gallery, data):
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
+def test_what_is_held_is_what_the_store_has(holding, gallery, monkeypatch):
+    ids = torch.randint(len(gallery), (4, 5), generator=torch.Generator().manual_seed(0))
+
+    def known(gallery):
+        predictions, weights = gallery.predictions(ids), [gallery.weights(name, ids) for name in ("cbw_e", "cbw_d")]
+        vectors = [gallery.vectors(tap, ids) for tap in ("early", "late")]
+        return [predictions.probability, *weights, gallery.labels(ids), gallery.votes(ids), *vectors]
+
+    expected, held = known(gallery), gallery.view(0, 600).resident()
+    known(held)
+    monkeypatch.setattr(type(gallery.store), "_copied", None)  # nothing is read any more
+    for one, other in zip(known(held), expected, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
 def test_for_a_loop_views_share_the_rows_that_are_held(gallery, features, monkeypatch):
     """And are told from nothing else: what they find is the same."""
     monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)

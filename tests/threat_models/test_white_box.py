@@ -3,12 +3,15 @@ import pytest
 import torch
 from torch import nn
 
+from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
 from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.report.results import preferred
 from lit_knn.threat_models import WhiteBox
+from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 from tests.conftest import TAPS
 
 
@@ -123,6 +126,34 @@ def test_rows_that_do_not_exist_are_refused(views):
         views(theirs=600, rows=800, overlap=0.0)
     with pytest.raises(UserError, match=r"but it has 1,297"):
         views(overlap=0.5)  # the defense has them all
+
+
+def test_nothing_leaves_the_device_between_features_and_gradient(holding, classifier, data, gallery, monkeypatch):
+    """Where rows are held: each step of an attack on the soft vote stays tensors; only yes or no is asked of them."""
+    batch = data.on_after_batch_transfer(data.first_queries())
+    threat = WhiteBox(defense=KNN(taps=["late"], k=[5], weightings=[CBWD()]), rows=600)
+    copy = threat.surrogate_defense(classifier, gallery)
+    attacked = AttackTarget(classifier, batch["image"], batch["label"], batch["id"], copy)
+    score = SoftKNN().bind(attacked)
+
+    def gradient():
+        image = batch["image"].clone().requires_grad_()
+        return torch.autograd.grad(score(image).sum(), image)[0]
+
+    expected = gradient()  # rows are read, and put in the order of the view
+    for owner, names in (
+        (torch.Tensor, ("cpu", "numpy", "item", "tolist", "__array__", "__int__", "__float__", "__index__")),
+        (torch, ("from_numpy", "as_tensor", "tensor")),
+    ):
+        for name in names:
+            monkeypatch.setattr(owner, name, lambda *_, name=name, **__: pytest.fail(f"a tensor goes through {name}"))
+    found, scores = gradient(), copy.scores(batch["image"])
+    monkeypatch.undo()
+    assert torch.equal(found, expected)
+    assert found.flatten(1).any(dim=1).all()
+    assert torch.equal(
+        scores, SurrogateDefense(classifier, threat.defense, gallery.view(697, 1297)).scores(batch["image"])
+    )
 
 
 def test_the_attacker_searches_in_memory(classifier, gallery, monkeypatch):

@@ -10,11 +10,11 @@ from lit_knn.database.index.arrangement import Arrangement
 from lit_knn.database.index.codes import Grid, Sieve, squares
 from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
+from lit_knn.database.store.held_columns import HOLDING
 from lit_knn.distributed.partition import Partition
 
 SAMPLE = 65_536  # rows that the grid reaches as far as
 TILE, GPU_TILE = 2048, 1 << 17  # rows at a time: codes and products of fewer stay in a processor's cache
-HOLDING = ("cuda",)  # kinds of devices that hold features as well
 HEAD = 512  # rows that are compared first, to know about how near the nearest are
 TILES = 8  # that are looked through together, at most
 CROWD = 64  # times k rows, or 16,384 of them, are more than a second look is worth

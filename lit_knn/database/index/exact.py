@@ -9,6 +9,7 @@ have exact products, and need no second look.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,10 @@ class Running:
         self.distances = torch.full((len(queries), k), torch.inf, device=queries.device)
         self.ids = torch.full((len(queries), k), -1, device=queries.device)
         self._squares = self.queries.double().square_().sum(dim=1)  # ‖q‖²
-        self._whole = _are_whole(self.queries)
+
+    @cached_property
+    def _whole(self) -> bool:
+        return _are_whole(self.queries)
 
     def compare(self, first: int, rows: npt.NDArray[np.float32], among: Selection | None = None) -> None:
         """Look at rows ``(n, D)``, which follow those of earlier calls.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lit_knn.database.index.exact import scan
+from lit_knn.database.index.exact import compared_on, scan
 from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.selection import Selection
 from lit_knn.database.store import Store
@@ -102,12 +102,17 @@ class OpenIndex:
 
     @cached_property
     def resident(self) -> OpenIndex:
-        """The same index for search in a loop: many rows of an exact one are held in memory, if all taps fit."""
+        """The same index for search in a loop, which finds the same to the bit.
+
+        The rows of an exact one are held, if all taps fit: on a GPU, or in memory where there are many.
+        """
         from lit_knn.database.index.resident import ResidentRows, worth_holding
 
-        if not self.searcher.exact or not worth_holding(self.store):
+        device = compared_on(self.searcher.device)
+        is_held = isinstance(self.searcher, ResidentRows)
+        if is_held or not self.searcher.exact or not worth_holding(self.store, device):
             return self
-        rows = ResidentRows(self.store, self.tap, device=self.searcher.device)
+        rows = ResidentRows(self.store, self.tap, device=device.type)
         return OpenIndex(self.index, self.store, self.tap, self.folder, rows, self.built)
 
     def share(self, share: Partition) -> OpenIndex:

@@ -23,7 +23,7 @@ from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 
-HELD_FROM = 50_000  # rows: in a loop, fewer are compared as fast as they are
+HELD_FROM = 50_000  # rows: in a loop on a CPU, fewer are compared as fast as they are
 QUERIES = 128  # at a time
 PAIRS = 1 << 14  # of a query and a row that are looked at a second time at once
 
@@ -67,13 +67,12 @@ def needed(store: Store, taps: Iterable[str]) -> int:
     return sum(len(store) * (3 * store.schema.dimensions[tap] + 12) for tap in taps)
 
 
-def worth_holding(store: Store) -> bool:
-    """Return whether a store has many rows, and half of the memory or GPU holds all taps for each process."""
+def worth_holding(store: Store, device: torch.device) -> bool:
+    """Return whether half of a GPU holds all taps for each process; or of the memory, if there are many rows."""
     processes = dist.get_world_size() if dist.is_initialized() else 1
-    budget = default_budget()
-    if torch.cuda.is_available():
-        budget = min(budget, torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // 2)
-    return len(store) >= HELD_FROM and processes * needed(store, store.schema.dimensions) <= budget
+    on_gpu = device.type == "cuda"
+    budget = torch.cuda.get_device_properties(device).total_memory // 2 if on_gpu else default_budget()
+    return (on_gpu or len(store) >= HELD_FROM) and processes * needed(store, store.schema.dimensions) <= budget
 
 
 class ResidentRows(Searcher):

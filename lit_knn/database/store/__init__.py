@@ -2,6 +2,7 @@
 
 from .bits import pack_signs, unpack_signs
 from .confidence import stored_weights
+from .held_columns import HeldColumns
 from .manifest import read_manifest, write_manifest
 from .predictions import NeighborPredictions
 from .reader import Skipped, Store
@@ -20,6 +21,7 @@ from .writer import ShardWriter, sealed_header
 __all__ = [
     "SCHEMA_VERSION",
     "Header",
+    "HeldColumns",
     "NeighborPredictions",
     "Schema",
     "ShardWriter",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,20 +24,19 @@ class NeighborPredictions(NamedTuple):
     num_classes: int
 
     @classmethod
-    def of_rows(
-        cls, rows: npt.NDArray[Any], num_classes: int, device: torch.device | str = "cpu"
-    ) -> NeighborPredictions:
+    def of_rows(cls, rows: Tensor, num_classes: int, *, packed: bool) -> NeighborPredictions:
         """Return what rows of a store say.
 
         Args:
-            rows: As they are stored: float16 ``(N, K, C)``, or records ``(N, K)`` of :func:`pack`.
+            rows: As they are stored, ``(..., B)`` uint8: float16 for each class, or records of :func:`pack`.
             num_classes: C.
-            device: Where it shall lie.
+            packed: Whether they are records.
         """
-        packed = rows.dtype.names is not None
-        probability = torch.from_numpy(rows["probability"] if packed else rows).to(device).float()
-        label = torch.from_numpy(rows["class"].astype(np.int64)).to(device) if packed else None
-        return cls(probability, label, num_classes)
+        words = rows.view(torch.int16)  # (..., B / 2)
+        if not packed:
+            return cls(words.view(torch.float16).float(), None, num_classes)
+        label, probability = words.chunk(2, dim=-1)
+        return cls(probability.view(torch.float16).float(), label.long() & 0xFFFF, num_classes)  # uint16
 
     def ranked(self) -> Tensor:
         """Return the largest 21 (or all) probabilities of each neighbor, falling: ``(N, K, R)``."""

@@ -7,6 +7,7 @@ data, and an open HDF5 file does not survive a fork; a mapping does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from lit_knn.database.store.bits import unpack_signs
+from lit_knn.database.store.held_columns import HeldColumns
 from lit_knn.database.store.manifest import read_manifest
-from lit_knn.database.store.predictions import NeighborPredictions
 from lit_knn.database.store.schema import Header, Schema, changed_columns, decode_key, read_header
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
@@ -84,13 +85,17 @@ class Store:
 
     # ---------------------------------------------------------------- gathering; ids int64 of any shape, 0 to M − 1
 
+    def raw(self, name: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return rows of a column as they are stored, ``(..., B)`` uint8."""
+        return self._copied(name, ids).view(np.uint8).reshape(*ids.shape, self.width(name))
+
+    def width(self, name: str) -> int:
+        """Return how many bytes a row of a column takes."""
+        return self._dtype(name).itemsize
+
     def softmax_rows(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return softmax rows as stored: float16 ``(..., C)``, or packed records ``(...)``."""
         return self._gather("softmax", ids)
-
-    def predictions(self, ids: npt.NDArray[np.int64], device: torch.device | str = "cpu") -> NeighborPredictions:
-        """Return what rows ``(N, K)`` predict."""
-        return NeighborPredictions.of_rows(self.softmax_rows(ids), self.schema.num_classes, device)
 
     def votes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the classes that rows predict, ``(...)`` unsigned; the lowest of equally likely ones."""
@@ -124,24 +129,43 @@ class Store:
         return shards[np.searchsorted(self._bounds, ids, side="right") - 1], rows
 
     def _gather(self, name: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        if name not in self._columns:
-            raise UserError(f"store {self.folder} has no {name}; it has {', '.join(self._columns)}")
-        ids = np.asarray(ids)
+        ids, dtype = np.asarray(ids), self._dtype(name)
+        return self._copied(name, ids).view(dtype.base).reshape((*ids.shape, *dtype.shape))
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        if name not in self._dtypes:
+            raise UserError(f"store {self.folder} has no {name}; it has {', '.join(self._dtypes)}")
+        return self._dtypes[name]
+
+    def _copied(self, name: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return rows ``(n,)`` of a column, each an opaque string of bytes."""
+        dtype = self._dtype(name)
         if ids.dtype.kind not in "iu":
             raise IndexError(f"row ids are integers, not {ids.dtype}")
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
             raise IndexError(f"row ids from {ids.min()} to {ids.max()}, the store has 0 to {len(self) - 1}")
         order = np.argsort(ids, axis=None)  # a disk, and a page table, like to be read forwards
         ordered = ids.ravel()[order]
-        dtype = self._dtypes[name]
         gathered = np.empty(ids.size, f"V{dtype.itemsize}")
         cuts = np.searchsorted(ordered, self._bounds)
         for shard in np.flatnonzero(np.diff(cuts)):
             part = slice(cuts[shard], cuts[shard + 1])
             gathered[order[part]] = self._columns[name][shard].take(ordered[part] - self._bounds[shard])
-        return gathered.view(dtype.base).reshape((*ids.shape, *dtype.shape))
+        return gathered
 
     # ---------------------------------------------------------------- all of it
+
+    @cached_property
+    def held(self) -> HeldColumns:
+        """Columns on GPUs, shared by all views of the rows."""
+        return HeldColumns(self)
+
+    def raw_blocks(self, name: str) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """Yield the first row and bytes ``(n, B)``, mapped, of consecutive blocks of a column."""
+        first = 0
+        for rows in self._columns[name]:
+            yield first, rows.view(np.uint8).reshape(-1, self.width(name))
+            first += len(rows)
 
     def feature_blocks(
         self, tap: str, *, within: range | None = None, share: Partition = WHOLE, rows: int = 16_384

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from lit_knn.database.index import Faiss, Index, OpenIndex, Scan, Searcher, Selection, nearest
-from lit_knn.database.index.resident import ResidentRows
+from lit_knn.database.index import Faiss, Index, OpenIndex, Resident, Scan, Searcher, Selection, nearest
+from lit_knn.database.index.resident import ResidentRows, worth_holding
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
@@ -175,6 +177,29 @@ def test_for_a_loop_the_rows_of_an_exact_index_are_held_if_they_fit(index, small
     assert again.resident is again
 
 
-def test_few_rows_are_not_held(small, tmp_path):
+def test_few_rows_are_not_held_but_on_a_gpu(small, tmp_path, monkeypatch):
     opened = Scan(device="cpu").open(small, "late", tmp_path)
     assert opened.resident is opened
+    for memory, fits in ((100, False), (1 << 20, True)):
+        properties = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr("torch.cuda.get_device_properties", lambda device, properties=properties: properties)
+        assert worth_holding(small, torch.device("cuda")) == fits
+
+
+def test_rows_that_are_held_are_not_held_twice(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)
+    opened = Resident(device="cpu").open(small, "late", tmp_path)
+    assert opened.resident is opened
+
+
+@pytest.mark.parametrize(("exact_up_to", "factory"), [(300, "Flat"), (0, "IVF64,Flat")])
+def test_auto_is_held_where_it_is_exact(exact_up_to, factory, small, tmp_path, monkeypatch):
+    """Else an attacker would copy another defense: one that finds what an approximate index does not."""
+    monkeypatch.setattr("lit_knn.database.index.resident.HELD_FROM", 1)
+    monkeypatch.setattr("lit_knn.database.index.plan.EXACT_UP_TO", exact_up_to)
+    index = Faiss(factory="auto", device="cpu")
+    index.build(small, "late", tmp_path)
+    index.tune(small, "late", tmp_path, lambda opened: 1.0)  # one list is enough
+    opened = index.open(small, "late", tmp_path)
+    assert opened.searcher.opened[0][0].factory == factory
+    assert (opened.resident is not opened) == (factory == "Flat")
