@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from lit_knn.attacks.inputs import verify_inputs
-from lit_knn.attacks.objectives import CrossEntropy, Objective, Score
-from lit_knn.attacks.outputs import clipped, require_budget
+from lit_knn.attacks.objectives import Bound, CrossEntropy, Objective
+from lit_knn.attacks.outputs import Attempt, clipped, require_budget
+from lit_knn.attacks.remaining import Remaining
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.report.results.budgets import DEFAULT, NormName
@@ -23,21 +24,6 @@ from lit_knn.threat_models.norms import L2, Norm, column
 
 if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
-
-
-class Attempt(NamedTuple):
-    """Hold what an attack made of a batch at one Δ.
-
-    Attributes:
-        image: ``(N, 3, H, W)`` in [0, 1], the adversarial images.
-        flat: ``(N,)`` bool, whether each gradient that the attack took of an image was zero although the objective
-            could still rise; false where it took none.
-        passes: ``(N, 2)`` int64, forward and backward passes that each image took: at this Δ and in what all Δ share.
-    """
-
-    image: Tensor
-    flat: Tensor
-    passes: Tensor
 
 
 KEPT = 64  # runs of which what all Δ share is kept; more are prepared for each Δ again
@@ -62,6 +48,8 @@ class Attack(ABC):
             for all Δ, in as much memory as the batch, of at most 64 runs.
         seed: Seed of the random numbers, at least 0; they also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
+        enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
+            the answer becomes wrong; by default none is left. Never where the answer is not the one that counts.
 
     Attributes:
         gradient_free: Whether the attack uses values of the objective only, and never its gradient.
@@ -70,7 +58,7 @@ class Attack(ABC):
         norms: Geometries that its steps are made for; of one that does not say, L2.
 
     Raises:
-        UserError: If ``restarts`` or ``seed`` is too small.
+        UserError: If ``restarts``, ``seed`` or ``enough`` is too small, or the objective gives no answers to be enough.
     """
 
     gradient_free: bool = False
@@ -78,7 +66,15 @@ class Attack(ABC):
     one_search: bool = False
     norms: tuple[Norm, ...] = (L2,)
 
-    def __init__(self, *, objective: Objective | None = None, restarts: int = 1, seed: int = 0, name: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        objective: Objective | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+        name: str = "",
+        enough: float | None = None,
+    ) -> None:
         self.objective = objective or CrossEntropy()
         suffix = self.objective.suffix
         self.name = name or type(self).__name__ + (f"-{suffix}" if suffix else "")
@@ -86,8 +82,12 @@ class Attack(ABC):
             raise UserError(f"{self.name} has restarts: {restarts}; 1 or more are accepted")
         if seed < 0:
             raise UserError(f"{self.name} has seed: {seed}; 0 or more is accepted")
-        self.restarts = restarts
-        self.seed = seed
+        if enough is not None and not (enough >= 0 and self.objective.answers):
+            raise UserError(
+                f"{self.name} has enough: {enough}; it is 0 or more, of objectives that give answers, as SoftKNN and "
+                "CrossEntropy do"
+            )
+        self.restarts, self.seed, self.enough = restarts, seed, enough
 
     @property
     def passes(self) -> int:
@@ -109,7 +109,7 @@ class Attack(ABC):
         return randomness.draw % self.restarts == 0 and not self.starts_aside
 
     @abstractmethod
-    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Bound, randomness: Randomness) -> Perturb:
         """Do the work that all Δ of one run share, and return the function that perturbs the images, once for each Δ.
 
         Gradients are enabled in both. What the function returns is then clipped to [0, 1] and checked against Δ.
@@ -165,22 +165,27 @@ class Attack(ABC):
         deltas: Sequence[float],
         surrogate_defense: SurrogateDefense | None = None,
         norm: NormName = DEFAULT,
+        *,
+        transfer: bool = False,
     ) -> Iterator[Attempt]:
-        """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient."""
+        """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient.
+
+        With ``transfer`` the images are made for another network or database than is asked, so that none is ``enough``.
+        """
         budget = budget_in(norm)
         if budget.norm not in self.norms:
             raise UserError(f"{self.name} has no steps for norm: {norm}")
         verify_inputs(model, image, label, ids, deltas, budget)
         center = image.detach().clone()  # a copy: no variant can move it
-        attacked = AttackTarget(model, center, label, ids, surrogate_defense, self.objective.highest, budget)
+        attacked = AttackTarget(model, center, label, ids, surrogate_defense, self.objective.highest, budget, transfer)
         return self._attack(attacked, image.detach(), deltas)
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
         shared: dict[tuple[str, int], Tensor] = {}  # passes of what is made once for all Δ
 
         @cache
-        def bound(target: int) -> Score:
-            score = self.objective.bind(attacked, target)
+        def bound(target: int) -> Bound:
+            score = Bound(partial(self.objective.bind, target=target), attacked)
             shared["objective", target] = attacked.passes.take()
             return score
 
@@ -192,9 +197,9 @@ class Attack(ABC):
             return perturb, attacked.take_flat()
 
         @cache
-        def choice() -> Score:
+        def choice() -> Bound:
             attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation of the choice"))
-            score = self.objective.choice(attacked)
+            score = Bound(self.objective.choice, attacked)
             shared["choice", 0] = attacked.passes.take()
             return score
 
@@ -207,12 +212,12 @@ class Attack(ABC):
         self,
         attacked: AttackTarget,
         prepared: Callable[[int, int], tuple[Perturb, list[Tensor]]],
-        choice: Callable[[], Score],
+        choice: Callable[[], Bound],
         image: Tensor,
         delta: float,
     ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
-        budget = attacked.budget
+        budget, attacked.settled = attacked.budget, None
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
         passes = torch.zeros(len(image), 2, dtype=torch.int64)
         flat, realized = [], []  # of each gradient of this Δ, those that all Δ share included; of each run
@@ -230,12 +235,14 @@ class Attack(ABC):
                 break
             chosen_by = choice()
             attacked.draw_from(Randomness(self.seed, attacked.ids, "choice", number))
+            left = Remaining(attacked, chosen_by, self.enough)
             with torch.no_grad():
-                value = chosen_by(found)  # (N,)
-            attacked.note_finite(value, f"the objective of {self.name}")
+                value = left.value(found, f"the objective of {self.name}")  # (N,)
             passes += attacked.passes.take()
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
+            if left.settle(attacked):
+                break
         attacked.require_finite()
         require_budget(self.name, attacked, torch.stack(realized).amax(dim=0), delta)
         nowhere = torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool)

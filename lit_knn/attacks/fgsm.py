@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.gradient import gradient, is_flat, require_step
 from lit_knn.attacks.gradient_descent import GradientDescent
-from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.objectives import Bound, Objective
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
 from lit_knn.threat_models.norms import L2, LINF, Step, column
@@ -51,7 +51,7 @@ class FGSM(Attack):
         """Those of the one gradient."""
         return 2
 
-    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Bound, randomness: Randomness) -> Perturb:
         """Take the one gradient."""
         beside = GradientDescent(steps=1, step=self.step, step_size=1, random_start=True)
         aside = beside.prepare(attacked, objective, randomness)

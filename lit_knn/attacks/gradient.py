@@ -31,7 +31,7 @@ def gradient(attacked: AttackTarget, objective: Score, image: Tensor) -> tuple[T
     ascent = ascent.contiguous()  # as the images are: arithmetic between two memory layouts is slow
     largest = LINF.length(ascent)
     finite = attacked.note_finite(largest, "the gradient of the attacked model")
-    attacked.flat.append((largest == 0) & (value.detach() < attacked.highest))
+    attacked.note_flat((largest == 0) & (value.detach() < attacked.highest))
     return value.detach(), torch.where(column(finite), ascent, 0)
 
 

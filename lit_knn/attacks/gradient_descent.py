@@ -10,7 +10,8 @@ from torch import Tensor
 from lit_knn.attacks.base import Attack, Perturb
 from lit_knn.attacks.diversity import diverse
 from lit_knn.attacks.gradient import gradient, require_step, start
-from lit_knn.attacks.objectives import Objective, Score
+from lit_knn.attacks.objectives import Bound, Objective, Score
+from lit_knn.attacks.remaining import Remaining
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget
@@ -21,7 +22,7 @@ class GradientDescent(Attack):
     """Take gradient steps on the objective and project each back into the ball of its image.
 
     Cost:
-        ``steps`` forward and backward passes for each Δ and run.
+        ``steps`` forward and backward passes for each Δ and run; with ``enough`` as many as an image needs.
 
     Args:
         steps: Number of steps, at least 1.
@@ -38,6 +39,9 @@ class GradientDescent(Attack):
             better to other networks; by default none is, in DI-FGSM 0.5.
         objective: What the attack maximizes; by default the cross-entropy.
         restarts: Number of runs, at least 1; all but the first start at random, and each image keeps its best.
+        enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
+            the answer becomes wrong, that of all variants of a white box's tap; by default none is left, nor ever one
+            that is made for another network or database.
         seed: Seed of all random numbers, which also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``, after
             ``M-`` for momentum and ``DI-`` for diversity.
@@ -60,10 +64,11 @@ class GradientDescent(Attack):
         diversity: float = 0.0,
         objective: Objective | None = None,
         restarts: int = 1,
+        enough: float | None = None,
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__(objective=objective, restarts=restarts, seed=seed, name=name)
+        super().__init__(objective=objective, restarts=restarts, enough=enough, seed=seed, name=name)
         if not name:
             self.name = "M-" * (momentum > 0) + "DI-" * (diversity > 0) + self.name
         if steps < 1 or step_size <= 0:
@@ -73,6 +78,8 @@ class GradientDescent(Attack):
                 f"{self.name} has momentum: {momentum}, diversity: {diversity}; "
                 "momentum from 0 and diversity in [0, 1] are accepted"
             )
+        if enough is not None and diversity:
+            raise UserError(f"{self.name} has enough: {enough} and diversity: an answer is then to another image")
         self.steps = steps
         self.step = require_step(step)
         self.step_size = step_size
@@ -84,30 +91,38 @@ class GradientDescent(Attack):
         """Those of all steps."""
         return 2 * self.steps
 
-    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Bound, randomness: Randomness) -> Perturb:
         """Return the loop; all Δ share the random start and the draws of diverse inputs."""
-        image, norm, at_image = attacked.image, attacked.norm, self.starts_at_image(randomness)
-        unit = cache(partial(norm.ball, randomness, image))  # drawn when a run, or an image of it, starts at random
-        scores = [objective] * self.steps  # of each step
+        norm, at_image = attacked.norm, self.starts_at_image(randomness)
+        unit = cache(partial(norm.ball, randomness, attacked.image))  # drawn when an image starts at random
+        draws = None
         if self.diversity:
-            draws = randomness.of("diversity", randomness.draw).uniform(image, self.steps, 4)  # (N, steps, 4)
-            scores = [diverse(objective, self.diversity, draw) for draw in draws.unbind(dim=1)]
+            draws = randomness.of("diversity", randomness.draw).uniform(attacked.image, self.steps, 4)  # (N, steps, 4)
 
         def perturb(radius: Tensor) -> Tensor:
-            def aside() -> Tensor:
-                distance, towards = unit()
-                return norm.project(image + column(radius * distance) * towards, image, radius)
+            left = Remaining(attacked, objective, self.enough)
+            radius = left.of(radius)
 
-            length = column(self.step_size / self.steps * radius)
-            adversarial, _, ascent = start(attacked, scores[0], aside, at_image=at_image)
-            gathered: Tensor | float = 0.0
-            for number, score in enumerate(scores):
+            def aside() -> Tensor:
+                distance, towards = map(left.of, unit())
+                return norm.project(left.image + column(radius * distance) * towards, left.image, radius)
+
+            def score(number: int) -> Score:
+                return left.objective if draws is None else diverse(left.objective, self.diversity, draws[:, number])
+
+            point, _, ascent = start(left.attacked, score(0), aside, at_image=at_image)
+            gathered = torch.zeros_like(ascent)
+            for number in range(self.steps):
                 if number:
-                    _, ascent = gradient(attacked, score, adversarial)
+                    _, ascent = gradient(left.attacked, score(number), point)
+                point, ascent, gathered, radius = left.narrow(point, point, ascent, gathered, radius)
+                if not left:
+                    break
                 if self.momentum:
                     ascent = gathered = self.momentum * gathered + _of_mass_one(ascent)
-                adversarial = norm.project(adversarial + length * norm.direction(ascent, self.step), image, radius)
-            return adversarial
+                length = column(self.step_size / self.steps * radius)
+                point = norm.project(point + length * norm.direction(ascent, self.step), left.image, radius)
+            return left.whole(point)
 
         return perturb
 

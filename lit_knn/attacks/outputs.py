@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from lit_knn.threat_models.attack_target import AttackTarget, name_ids
+
+
+class Attempt(NamedTuple):
+    """Hold what an attack made of a batch at one Δ.
+
+    Attributes:
+        image: ``(N, 3, H, W)`` in [0, 1], the adversarial images.
+        flat: ``(N,)`` bool, whether each gradient that the attack took of an image was zero although the objective
+            could still rise; false where it took none.
+        passes: ``(N, 2)`` int64, forward and backward passes that each image took: at this Δ and in what all Δ share.
+    """
+
+    image: Tensor
+    flat: Tensor
+    passes: Tensor
 
 
 class BudgetError(RuntimeError):

@@ -22,6 +22,9 @@ class PGD(GradientDescent):
         step_size: Length of all steps of a run together, in radii; above 0.
         momentum: Decay μ, at least 0, of the earlier gradients that a step follows as well; 1 is MI-FGSM.
         diversity: Probability with which a step is taken at the image shrunk and moved at random; 0.5 is DI-FGSM.
+        enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
+            the answer becomes wrong, that of all variants of a white box's tap; by default none is left, nor ever one
+            that is made for another network or database.
         seed: Seed of all random numbers, which also depend on the image's id and the number of the run.
         objective: What the attack maximizes; by default the cross-entropy.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``, after

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.base import Attack, Perturb
-from lit_knn.attacks.objectives import DefenseMargin, Objective, Score
+from lit_knn.attacks.objectives import Bound, DefenseMargin, Objective
+from lit_knn.attacks.remaining import Remaining
 from lit_knn.attacks.square_moves import L2Moves, LInfMoves, Moves
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
@@ -32,8 +33,9 @@ class Square(Attack):
         queries: Number of candidates evaluated after the first one.
         p_init: Share of the image that the first windows cover, in (0, 1]; it falls in steps over the queries.
         objective: What the attack maximizes; by default the defense's margin.
-        enough: Value of the objective above which an image is left as it is, such as 0 for a margin, where the answer
-            becomes wrong; by default no value is.
+        enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
+            the answer becomes wrong, that of all variants of a white box's tap; by default none is left, nor ever one
+            that is made for another network or database.
         restarts: Number of searches, at least 1; each image keeps its best.
         seed: Seed of the windows, which also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
@@ -62,22 +64,21 @@ class Square(Attack):
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__(objective=objective or DefenseMargin(), restarts=restarts, seed=seed, name=name)
+        objective = objective or DefenseMargin()
+        super().__init__(objective=objective, restarts=restarts, enough=enough, seed=seed, name=name)
         if queries < 1 or not 0 < p_init <= 1:
             raise UserError(
                 f"{self.name} has queries: {queries}, p_init: {p_init}; "
                 "queries from 1 and p_init in (0, 1] are accepted"
             )
-        if enough is not None and self.objective.targets > 1:
-            raise UserError(f"{self.name} stops at enough: {enough}, which takes an objective without targets")
-        self.queries, self.p_init, self.enough = queries, p_init, enough
+        self.queries, self.p_init = queries, p_init
 
     @property
     def run_passes(self) -> int:
         """One for each candidate."""
         return self.queries + 1
 
-    def prepare(self, attacked: AttackTarget, objective: Score, randomness: Randomness) -> Perturb:
+    def prepare(self, attacked: AttackTarget, objective: Bound, randomness: Randomness) -> Perturb:
         """Draw the tiles and all windows, and return the search."""
         image, moves = attacked.image, MOVES[attacked.norm]
         start = moves.start(randomness, image)
@@ -85,38 +86,29 @@ class Square(Attack):
 
         @torch.no_grad()
         def perturb(radius: Tensor) -> Tensor:
-            target, score, draws, radius = attacked, objective, windows, column(radius)
-            best = (image + radius * start).clamp(0, 1)
-            highest = self._value(target, score, best)
-            target.require_finite()  # before all queries are spent
-            found, rows = best, torch.arange(len(image), device=image.device)
+            left = Remaining(attacked, objective, self.enough)
+            draws, radius = left.of(windows), column(left.of(radius))
+            best = (left.image + radius * left.of(start)).clamp(0, 1)
+            highest = self._value(left, best)
+            left.attacked.require_finite()  # before all queries are spent
             for number in range(self.queries):
-                if self.enough is not None:
-                    climbing = highest <= self.enough
-                    if not climbing.all():  # nothing is asked for those that have enough
-                        target.require_finite()
-                        found = found.index_copy(0, rows, best)
-                        rows, best, highest, radius, draws = (
-                            part[climbing] for part in (rows, best, highest, radius, draws)
-                        )
-                        target = target.among(climbing)
-                        score = self.objective.bind(target)
-                    if not len(rows):
-                        break
+                best, highest, radius, draws = left.narrow(best, best, highest, radius, draws)
+                if not left:
+                    break
                 p = self.p_init * share(number / self.queries)
-                candidate = moves.candidate(best, target.image, radius, p, draws[:, number]).clamp(0, 1)
-                reached = self._value(target, score, candidate)
-                better = reached >= highest
+                candidate = moves.candidate(best, left.image, radius, p, draws[:, number]).clamp(0, 1)
+                reached = self._value(left, candidate)
+                better = (reached >= highest) | left.broken()
                 best = torch.where(column(better), candidate, best)
                 highest = torch.where(better, reached, highest)
-            target.require_finite()
-            return found.index_copy(0, rows, best)
+            left.attacked.require_finite()
+            return left.whole(best)
 
         return perturb
 
-    def _value(self, target: AttackTarget, score: Score, candidate: Tensor) -> Tensor:
-        reached = score(candidate)
-        target.note_finite(reached, f"the objective of {self.name}")
+    def _value(self, left: Remaining, candidate: Tensor) -> Tensor:
+        reached = left.objective(candidate)
+        left.attacked.note_finite(reached, f"the objective of {self.name}")
         return reached
 
 

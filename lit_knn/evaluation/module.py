@@ -217,9 +217,9 @@ class Evaluation(pl.LightningModule):
         self, threat: Threat, attack: Attack, image: Tensor, label: Tensor, ids: Tensor, deltas: Sequence[float]
     ) -> Iterator[Attempt]:
         """Return a batch attacked in one case at each Δ."""
-        return attack.attempts(
-            threat.attacked(self.classifier), image, label, ids, deltas, self.surrogate_defense(threat)
-        )
+        network, copy = threat.attacked(self.classifier), self.surrogate_defense(threat)
+        transfer = threat.transfers(self.defenses)
+        return attack.attempts(network, image, label, ids, deltas, copy, transfer=transfer)
 
     def on_test_epoch_end(self) -> None:
         """Search for all waiting batches, prove that each query was seen exactly once, merge counts of all processes.

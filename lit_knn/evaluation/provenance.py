@@ -12,6 +12,7 @@ from torch import nn
 from lit_knn.attacks import Attack
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.data import ImageData
+from lit_knn.defenses import Defense
 from lit_knn.randomness import run_seed
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, digest
@@ -34,6 +35,7 @@ def case_origins(
     hashes: NetworkHashes,
     *,
     precision: str,
+    defenses: Sequence[Defense],
 ) -> dict[tuple[str, str], Fingerprint]:
     """Return what the images of each case, and what is observed of them, depend on besides Δ and batch.
 
@@ -49,6 +51,7 @@ def case_origins(
         data: Says what the queries are.
         hashes: Of all these networks.
         precision: Of the Trainer.
+        defenses: Those of the run, to which images may be a transfer: then no attack stops early.
 
     Returns:
         By names of threat and attack; that of the clean images, which nobody attacks, under `CLEAN`.
@@ -63,6 +66,7 @@ def case_origins(
             **shared,
             "attack": {name: value for name, value in describe(attack).items() if name != "name"},
             "attacked": hashes[threat.attacked(classifier)],
+            **({} if attack.enough is None else _end(threat, surrogate_defenses[threat.name], defenses)),
             **copies[threat.name],
         }
         for threat, attack in cases
@@ -140,6 +144,13 @@ def _copy(surrogate_defense: SurrogateDefense, hashes: NetworkHashes) -> Fingerp
     if surrogate_defense.defense.needed:
         parts |= {f"copy's {name}": value for name, value in surrogate_defense.gallery.identity().items()}
     return parts
+
+
+def _end(threat: Threat, copy: SurrogateDefense | None, defenses: Sequence[Defense]) -> Fingerprint:
+    """Return where attacks stop that an image may have enough of."""
+    if threat.transfers(defenses):
+        return {"stops": "never"}
+    return {"stops": describe([] if copy is None else copy.beside)}
 
 
 def network_hashes(

@@ -42,7 +42,13 @@ class RunFiles(NamedTuple):
         hashes = network_hashes(classifier, evaluation.threats, copies)
         run = "" if folder is None else claim_run(folder, run_origin(evaluation, hashes))
         origins = case_origins(
-            evaluation.cases, copies, classifier, evaluation.data, hashes, precision=trainer.precision
+            evaluation.cases,
+            copies,
+            classifier,
+            evaluation.data,
+            hashes,
+            precision=trainer.precision,
+            defenses=evaluation.defenses,
         )
         activations = None if folder is None else folder / "activations"
         cases = {

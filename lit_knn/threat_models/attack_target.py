@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,10 +34,15 @@ class AttackTarget:
         surrogate_defense: The attacker's copy of the defense; by default None, of an attacker who does not know it.
         highest: Largest value that the attack's objective can have; by default infinite.
         budget: What limits the perturbation; by default Δ.
+        transfer: Whether the images are made for another network or database than is asked here, whose answers say
+            nothing final then.
 
     Attributes:
         flat: For each gradient taken since :meth:`take_flat` ``(N,)`` bool: whether it was zero although the objective
-            was below ``highest``.
+            was below ``highest``; of images that a gradient was not taken of, as if it had been.
+        answer: Returns the scores ``(V, N, C)`` of the last answers to the images, once there are any: of the network,
+            or of the copy and what is beside it.
+        settled: ``(N,)`` bool, the images that no run has to attack any more; None for no image.
         calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
         passes: Counts of outputs of the network and of the copy that this target was asked for.
     """
@@ -49,14 +54,19 @@ class AttackTarget:
     surrogate_defense: SurrogateDefense | None = None
     highest: float = math.inf
     budget: Budget = RELATIVE_L2
+    transfer: bool = False
     flat: list[Tensor] = field(default_factory=list, init=False)
     calls: int = field(default=0, init=False)
+    settled: Tensor | None = field(default=None, init=False)
+    _chosen: Tensor | None = field(default=None, init=False)  # (N,) bool, of a batch that this is a part of
     _wrong: dict[str, Tensor] = field(default_factory=dict, init=False)  # (N,) bool of each name: not finite, ever
     _known: dict[Hashable, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.draw_from(Randomness(0, self.ids))
         self.passes = Passes(len(self.image))
+        self.answer: Callable[[], Tensor]
+        self._all_ids = self.ids  # of the batch that this is a part of, if it is
 
     @cached_property
     def _highest_label(self) -> int:
@@ -76,6 +86,8 @@ class AttackTarget:
         logits = self.passes.through(self.model(image))
         if self._highest_label >= logits.shape[1]:  # on a GPU a loss of it would take the process down
             raise UserError(f"label {self._highest_label} is outside the {logits.shape[1]} classes of the model")
+        detached = logits.detach()  # which holds no graph
+        self.answer = lambda: detached[None]
         return logits
 
     def cross_entropy(self, image: Tensor) -> Tensor:
@@ -123,15 +135,22 @@ class AttackTarget:
             self.surrogate_defense,
             self.highest,
             self.budget,
+            self.transfer,
         )
         part._randomness, part.calls = self._randomness.among(chosen), self.calls
-        part.passes = self.passes.among(chosen)
+        part.passes, part.flat, part._wrong = self.passes.among(chosen), self.flat, self._wrong
+        part._all_ids = self._all_ids
+        part._chosen = chosen if self._chosen is None else self._chosen.masked_scatter(self._chosen, chosen)
+        part._known = {key: known[chosen] for key, known in self._known.items()}
         return part
 
     def scores(self, image: Tensor) -> Tensor:
         """Return the copy's scores ``(N, C)``; a random copy draws new numbers at each call, never the defense's."""
         self.calls += 1
-        return self.passes.through(self.defense.scores(image, self._randomness.of("call", self.calls)))
+        query = self.defense.query(image, self._randomness.of("call", self.calls))
+        scores = self.passes.through(self.defense.defense(query)[0])
+        self.answer = partial(self.defense.answers, query, scores.detach())
+        return scores
 
     def features(self, image: Tensor) -> Tensor:
         """Return the copy's features ``(N, D)``, by one forward pass up to the tap."""
@@ -142,6 +161,10 @@ class AttackTarget:
         ids = self.defense.neighbors(self.image, k, exclude_self=exclude_self)
         self.passes.add()
         return ids
+
+    def note_flat(self, flat: Tensor) -> None:
+        """Note for which images ``(N,)`` bool a gradient was zero."""
+        self.flat.append(self._placed(flat, True))
 
     def take_flat(self) -> list[Tensor]:
         """Return :attr:`flat`, and empty it."""
@@ -160,7 +183,7 @@ class AttackTarget:
         """
         rows = values.flatten(1) if values.ndim > 1 else values[:, None]  # whose extremes tell, a tenth of the work
         finite = torch.maximum(rows.amax(dim=1), -rows.amin(dim=1)).isfinite()
-        self._wrong[what] = self._wrong.get(what, False) | ~finite
+        self._wrong[what] = self._wrong.get(what, False) | self._placed(~finite, False)
         return finite
 
     def require_finite(self) -> None:
@@ -168,7 +191,13 @@ class AttackTarget:
         if not self._wrong or not torch.stack(list(self._wrong.values())).any():
             return
         what, wrong = next((what, wrong) for what, wrong in self._wrong.items() if wrong.any())
-        raise UserError(f"{what} is not finite for the images with id {name_ids(self.ids, wrong)}")
+        raise UserError(f"{what} is not finite for the images with id {name_ids(self._all_ids, wrong)}")
+
+    def _placed(self, values: Tensor, others: bool) -> Tensor:
+        """Return values ``(n,)`` bool of these images as such of the batch that they are a part of, if they are."""
+        if self._chosen is None:
+            return values
+        return torch.full_like(self._chosen, others).masked_scatter(self._chosen, values)
 
 
 def name_ids(ids: Tensor, where: Tensor) -> str:

@@ -50,6 +50,17 @@ class Threat(nn.Module, ABC):
         del defenses
         return [self]
 
+    def transfers(self, defenses: Sequence[Defense]) -> bool:
+        """Return whether the answers that the attacker sees may be others than those of all defenses; by default so.
+
+        Such an attacker does not know when an image is broken, so that none of their attacks stops before its end.
+
+        Args:
+            defenses: Those of the run.
+        """
+        del defenses
+        return True
+
     def surrogate_defense(self, defended: Classifier, gallery: StoredGallery | None) -> SurrogateDefense | None:
         """Return the attacker's copy of the defense; None if they do not know it.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lit_knn.backbones import Classifier, Ensemble
+from lit_knn.defenses import Defense, NoDefense
 from lit_knn.threat_models.base import Threat
 
 
@@ -19,3 +22,7 @@ class GrayBox(Threat):
     def attacked(self, defended: Classifier) -> Classifier | Ensemble:
         """Return the defended classifier itself."""
         return defended
+
+    def transfers(self, defenses: Sequence[Defense]) -> bool:
+        """Return whether anything but the network itself answers."""
+        return not all(isinstance(defense, NoDefense) for defense in defenses)

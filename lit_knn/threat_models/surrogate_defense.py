@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lit_knn.backbones import Classifier
 from lit_knn.database import Gallery
+from lit_knn.database.index import Neighbors
 from lit_knn.defenses import KNN, Defense, Query
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.vote import coefficients
@@ -26,28 +28,45 @@ class SurrogateDefense:
         classifier: The defended classifier.
         defense: The defense that is copied, with one variant.
         gallery: The attacker's view of the database; None for a defense without retrieval.
+        beside: Defenses that an image has to break as well before an attack may leave it, of no more neighbors.
 
     Raises:
         UserError: If the defense has several variants.
     """
 
-    def __init__(self, classifier: Classifier, defense: Defense, gallery: Gallery | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        defense: Defense,
+        gallery: Gallery | None = None,
+        beside: Sequence[Defense] = (),
+    ) -> None:
         if len(defense.variants) != 1:
             raise UserError(f"a white-box attacker copies one variant of a defense, not {len(defense.variants)}")
-        self.classifier, self.defense, self._gallery = classifier, defense, gallery
+        self.classifier, self.defense, self._gallery, self.beside = classifier, defense, gallery, beside
 
-    def scores(self, image: Tensor, randomness: Randomness | None = None) -> Tensor:
-        """Return the defense's scores ``(N, C)``, with gradients where the defense is differentiable.
-
-        It takes one answer of the defense: in general a forward pass, and a search where the defense retrieves.
+    def query(self, image: Tensor, randomness: Randomness | None = None) -> Query:
+        """Return images as the defense sees them.
 
         Args:
             image: ``(N, 3, H, W)`` float in [0, 1].
             randomness: Random streams of the same images, for a defense that draws: never those of the defense itself,
                 which no attacker knows. By default there are none.
         """
-        query = Query(image, self.classifier, self._gallery, self.defense.needed, randomness=randomness)
-        return self.defense(query)[0]
+        return Query(image, self.classifier, self._gallery, self.defense.needed, randomness=randomness)
+
+    def scores(self, image: Tensor, randomness: Randomness | None = None) -> Tensor:
+        """Return the defense's scores ``(N, C)``, with gradients where the defense is differentiable.
+
+        It takes one answer of the defense: in general a forward pass, and a search where the defense retrieves. The
+        arguments are those of :meth:`query`.
+        """
+        return self.defense(self.query(image, randomness))[0]
+
+    def answers(self, query: Query, scores: Tensor | None = None) -> Tensor:
+        """Return the scores ``(V, N, C)`` of the defense, which may be known, and of all beside it."""
+        own = self.defense(query) if scores is None else scores[None]
+        return torch.cat([own, *(defense(query) for defense in self.beside)])
 
     # ---------------------------------------------------------------- retrieval
 
@@ -90,6 +109,10 @@ class SurrogateDefense:
         pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
         return self.gallery.project(self.tap, pooled[self.tap])
 
+    def found(self, features: Tensor, k: int) -> Neighbors:
+        """Return the k rows nearest to features ``(N, D)``, by one search."""
+        return self.gallery.search(self.tap, features, k)
+
     def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> Tensor:
         """Return the rows ``(N, k)`` int64 nearest to features ``(N, D)``, nearest first, by one search.
 
@@ -100,8 +123,8 @@ class SurrogateDefense:
                 has no gradient there.
         """
         if not exclude_self:
-            return self.gallery.search(self.tap, features, k).ids
-        found = self.gallery.search(self.tap, features, k + 1)
+            return self.found(features, k).ids
+        found = self.found(features, k + 1)
         query = features.detach().float()
         first = self.gallery.vectors(self.tap, found.ids[:, 0])  # an index may round distances of copies away from 0
         itself = (query - first).norm(dim=1) <= ROUNDING * query.norm(dim=1)  # (N,)

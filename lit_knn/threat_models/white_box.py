@@ -51,6 +51,7 @@ class WhiteBox(Threat):
                 f"WhiteBox has rows: {rows}, overlap: {overlap}; rows from 1 and overlap in [0, 1] are accepted"
             )
         self.defense, self.rows, self.overlap = defense, rows, overlap
+        self.beside: list[KNN] = []
 
     def attacked(self, defended: Classifier) -> Classifier | Ensemble:
         """Return the defended classifier itself."""
@@ -63,6 +64,7 @@ class WhiteBox(Threat):
             UserError: If it was given none, and no defense of the run is a kNN.
         """
         if self.defense is not None:
+            self.beside = [other for tap in self.defense.needed for other in _on(tap, defenses)]
             return [self]
         copies = {
             tap: _headline(defense, tap) for defense in defenses if isinstance(defense, KNN) for tap in defense.taps
@@ -71,10 +73,23 @@ class WhiteBox(Threat):
             raise UserError(
                 "WhiteBox has nothing to copy: no defense of the run is a KNN; give it a defense of its own"
             )
-        return [
+        boxes = [
             WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {tap}")
             for tap, copy in copies.items()
         ]
+        return [part for box in boxes for part in box.against(defenses)]
+
+    def transfers(self, defenses: Sequence[Defense]) -> bool:
+        """Return whether the copy answers at random, is of no defense of the run, or searches fewer or other rows.
+
+        Variants of other taps do not count: each has a white box of its own.
+        """
+        if self.defense is None or self.defense.random or self.rows is not None or self.overlap < 1:
+            return True
+        variants = {variant for defense in defenses for variant in defense.variants}
+        if not variants.issuperset(self.defense.variants):
+            return True
+        return any(k > self.defense.needed[tap] for other in self.beside for tap, k in other.needed.items())
 
     def surrogate_defense(self, defended: Classifier, gallery: StoredGallery | None) -> SurrogateDefense | None:
         """Return a copy of the defense over the attacker's view of the database.
@@ -94,7 +109,16 @@ class WhiteBox(Threat):
                 f"WhiteBox shares {shared:,} rows with the defense, which has {theirs:,}: lower rows or overlap"
             )
         view = gallery.view(theirs - shared, theirs - shared + rows)
-        return SurrogateDefense(defended, self.defense, view.resident())
+        return SurrogateDefense(defended, self.defense, view.resident(), self.beside)
+
+
+def _on(tap: str, defenses: Sequence[Defense]) -> list[KNN]:
+    """Return the kNN defenses, each with one tap only, of those that search it."""
+    return [
+        KNN(taps=[tap], k=defense.k, weightings=defense.weightings, combinations=defense.combinations)
+        for defense in defenses
+        if isinstance(defense, KNN) and tap in defense.taps
+    ]
 
 
 def _headline(defense: KNN, tap: str) -> KNN:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import RandomNoise, Square
-from lit_knn.attacks.objectives import Margin, Objective, TargetedDLR, margin
+from lit_knn.attacks.objectives import Margin, Objective, margin
 from lit_knn.attacks.square import share
 from lit_knn.defenses import KNN, UW
 from lit_knn.errors import UserError
@@ -183,8 +183,3 @@ def test_an_image_that_has_enough_is_asked_for_no_more(network, digits):
     assert passes == sum(alone)
     assert min(alone) < max(alone) == 61  # one that never has enough: the first, and one for each of 60 queries
     torch.testing.assert_close(together, torch.cat(found), rtol=0, atol=1e-5)
-
-
-def test_enough_takes_an_objective_without_targets():
-    with pytest.raises(UserError, match=r"enough: 0\.0, which takes an objective without targets"):
-        Square(objective=TargetedDLR(), enough=0.0)

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import seed_everything
 
 from lit_knn.attacks import CWL2, FGSM, PGD, Attack, RandomNoise, Square
-from lit_knn.attacks.objectives import FeatureSpace
+from lit_knn.attacks.objectives import FeatureSpace, SoftKNN
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.database.index import Faiss
@@ -166,6 +166,7 @@ def measure(tmp_path, database, classifier):
                 PGD(steps=4),
                 CWL2(steps=5, binary_search_steps=2, step_size=0.1),
                 PGD(steps=4, objective=FeatureSpace()),
+                PGD(steps=4, objective=SoftKNN(), enough=0),
                 RandomNoise(),
             ],
             "threats": [GrayBox(), WhiteBox()],
@@ -221,11 +222,11 @@ def test_an_interrupted_cascade_attacks_nothing_twice(measure, monkeypatch):
     class Stopped(Exception):  # noqa: N818
         pass
 
-    def attempts(self, *given):
+    def attempts(self, *given, **options):
         attacked.append((self.name, given[3].tolist(), given[4]))
         if len(attacked) == stop:
             raise Stopped
-        return original(self, *given)
+        return original(self, *given, **options)
 
     original, stop = Attack.attempts, None
     monkeypatch.setattr(Attack, "attempts", attempts)

@@ -20,6 +20,7 @@ from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 
 QUERIES = 130
+NEAREST = KNN(taps=["late"], k=[5], weightings=[CBWD()], combinations=["soft"])
 
 
 def build(classifier, database=None, **changes):
@@ -130,6 +131,30 @@ def test_a_white_box_attacks_each_tap_and_its_attacks_only(classifier, data, dat
         if row["delta"] and (row["topk"], row["k"], row["weighting"]) == (1, 5, "CBW-D")
     }
     assert found["white_box early", "early"] < found["white_box late", "early"]  # it was made for this tap
+
+
+@pytest.mark.parametrize(
+    ("threat", "defenses", "stops"),
+    [
+        (GrayBox(), [NoDefense()], True),
+        (GrayBox(), [NoDefense(), NEAREST], False),
+        (BlackBox(surrogates=[Classifier(**NETWORK)]), [NoDefense()], False),
+        (WhiteBox(defense=NEAREST), [NEAREST], True),
+        (WhiteBox(defense=NEAREST, rows=600, overlap=0.0), [NEAREST], False),
+    ],
+)
+def test_no_attack_stops_early_whose_images_are_for_another_network_or_database(
+    threat, defenses, stops, classifier, gallery, data
+):
+    """The rule: what an attacker sees of another network, or of rows of their own, is no verdict."""
+    attack = PGD(steps=4, enough=0, objective=SoftKNN(pool=20) if threat.adaptive else None)
+    evaluation = build(classifier, attacks=[attack], threats=[threat], defenses=defenses)
+    evaluation.views = gallery.nested([600])
+    batch = data.on_after_batch_transfer(data.first_queries())
+    found = evaluation.attacked(threat, attack, *(batch[name][:16] for name in ("image", "label", "id")), [0.3])
+    passes = next(found).passes[:, 0]
+    assert passes.max() == 4 or stops
+    assert bool(passes.min() < 4) is stops
 
 
 @pytest.mark.parametrize(

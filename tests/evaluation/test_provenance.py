@@ -24,12 +24,13 @@ def surrogate():
 def cases(classifier, gallery, data, surrogate):
     """What each case of an evaluation depends on."""
 
-    def call(*attacks, threats=None, data=data, precision="32-true", view=gallery, names=("gray_box", "PGD")):
+    def call(*attacks, threats=None, data=data, precision="32-true", view=gallery, defenses=()):
         threats = threats or [GrayBox()]
         pairs = [(threat, attack) for threat in threats for attack in attacks or [PGD(steps=2)]]
         surrogate_defenses = {threat.name: threat.surrogate_defense(classifier, view) for threat in threats}
         hashes = network_hashes(classifier, threats, surrogate_defenses)
-        origins = case_origins(pairs, surrogate_defenses, classifier, data, hashes, precision=precision)
+        known = {"precision": precision, "defenses": defenses}
+        origins = case_origins(pairs, surrogate_defenses, classifier, data, hashes, **known)
         assert origins.pop(CLEAN).keys() & OF_ATTACKS == set()
         return list(origins.values())
 
@@ -55,6 +56,13 @@ def test_the_attacked_network_matters(cases, surrogate, data):
     assert {name for name in gray if gray[name] != black[name]} == {"attacked"}
     both = cases(threats=[BlackBox(surrogates=[surrogate, surrogate])])[0]
     assert both["attacked"] not in (gray["attacked"], black["attacked"])
+
+
+def test_what_stops_early_where_only_the_network_answers_is_another_attack_elsewhere(cases):
+    undefended, defended = [NoDefense()], [NoDefense(), KNN(taps=["late"])]
+    for enough, different in ((None, set()), (0, {"stops"})):
+        alone, beside = (cases(PGD(enough=enough), defenses=defenses)[0] for defenses in (undefended, defended))
+        assert {name for name in beside if alone[name] != beside[name]} == different
 
 
 def test_queries_and_precision_matter(cases, data):

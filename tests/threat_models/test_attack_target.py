@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from lit_knn.defenses import Defense, Variant
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.attack_target import AttackTarget, name_ids
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 @pytest.fixture
@@ -59,12 +61,14 @@ def test_what_depends_on_the_clean_images_is_made_once_for_each_key(attack_targe
 def test_some_of_the_images_go_on_as_they_would_with_the_others(attack_target):
     drawn = []
 
-    class Copy:
-        def scores(self, image, randomness):
-            drawn.append(randomness.uniform(image))
-            return image.flatten(1)
+    class Drawing(Defense):
+        variants = (Variant("drawing"),)
 
-    attack_target.surrogate_defense = Copy()
+        def __call__(self, query):
+            drawn.append(query.randomness("draw").uniform(query.image))
+            return query.image.flatten(1)[None]
+
+    attack_target.surrogate_defense = SurrogateDefense(attack_target.model, Drawing())
     attack_target.draw_from(Randomness(3, attack_target.ids, "run", 2))
     attack_target.scores(attack_target.image)
     chosen = torch.tensor([True, False, True])
@@ -75,3 +79,37 @@ def test_some_of_the_images_go_on_as_they_would_with_the_others(attack_target):
     attack_target.scores(attack_target.image)
     assert torch.equal(drawn[1], drawn[2][chosen])
     assert not torch.equal(drawn[1], drawn[0][chosen])
+
+
+def test_what_is_known_of_a_part_is_known_of_the_whole_at_its_place(attack_target):
+    ranks = attack_target.once("ranks", lambda: torch.arange(3))
+    part = attack_target.among(torch.tensor([False, True, True])).among(torch.tensor([False, True]))
+    assert part.once("ranks", lambda: torch.zeros(1)).tolist() == ranks[2:].tolist()
+    part.note_flat(torch.tensor([False]))
+    attack_target.note_flat(torch.tensor([False, True, True]))
+    assert [flat.tolist() for flat in attack_target.take_flat()] == [[True, True, False], [False, True, True]]
+    part.note_finite(torch.tensor([torch.nan]), "it")
+    for known in (part, attack_target):
+        with pytest.raises(UserError, match=r"it is not finite for the images with id 9$"):
+            known.require_finite()
+
+
+def test_the_last_answer_is_that_of_the_network_or_of_the_copy_and_all_beside_it(attack_target):
+    class Flipped(Defense):
+        variants = (Variant("copy"),)
+
+        def __call__(self, query):
+            return -query.image.flatten(1)[None]
+
+    class Both(Defense):
+        variants = (Variant("a"), Variant("b"))
+
+        def __call__(self, query):
+            return torch.stack([-query.image.flatten(1), 2 * query.image.flatten(1)])
+
+    copy = SurrogateDefense(attack_target.model, Flipped(), beside=[Both()])
+    attack_target.surrogate_defense = copy
+    logits = attack_target.logits(attack_target.image)
+    assert torch.equal(attack_target.answer(), logits[None])
+    assert torch.equal(attack_target.scores(attack_target.image), -logits)
+    assert torch.equal(attack_target.answer(), torch.stack([-logits, -logits, 2 * logits]))

@@ -15,6 +15,7 @@ def test_it_attacks_the_surrogate_and_knows_no_defense():
     assert not threat.adaptive
     assert threat.against([NoDefense()]) == [threat]
     assert threat.surrogate_defense(defended, None) is None
+    assert threat.transfers([NoDefense()])
 
 
 def test_its_name_tells_it_from_another():

@@ -6,7 +6,7 @@ from torch import nn
 from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, NoDefense, TransformedClassifier
+from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, Defense, NoDefense, TransformedClassifier, Variant
 from lit_knn.errors import UserError
 from lit_knn.report.results import preferred
 from lit_knn.threat_models import WhiteBox
@@ -68,6 +68,35 @@ def test_a_white_box_needs_something_to_copy():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=r"rows from 1 and overlap in \[0, 1\]"):
         WhiteBox(**wrong)
+
+
+def test_what_it_has_to_break_are_all_variants_of_its_tap():
+    defenses = [NoDefense(), KNN(taps=["early", "late"], k=[5, 1], combinations=["hard"]), KNN(taps=["late"], k=[3])]
+    for threat in WhiteBox().against(defenses):
+        tap = threat.defense.taps[0]
+        wanted = {variant for defense in defenses for variant in defense.variants if variant.tap == tap}
+        assert {variant for defense in threat.beside for variant in defense.variants} == wanted
+
+
+def test_its_images_are_a_transfer_unless_the_copy_and_its_database_are_those_of_the_run():
+    defenses = [NoDefense(), KNN(taps=["early", "late"], k=[5, 1])]
+    assert [threat.transfers(defenses) for threat in WhiteBox().against(defenses)] == [False, False]
+    for settings in ({"rows": 9}, {"overlap": 0.0}, {"overlap": 0.5, "rows": 9}):
+        assert all(threat.transfers(defenses) for threat in WhiteBox(**settings).against(defenses))
+    other = KNN(taps=["late"], k=[5], weightings=[UW()], combinations=["hard"])
+    assert not WhiteBox(defense=other).transfers([KNN(taps=["late"], k=[5], combinations=["soft", "hard"])])
+    assert WhiteBox(defense=other).transfers([KNN(taps=["late"], k=[1])])
+    (box,) = WhiteBox(defense=other).against([KNN(taps=["late"], k=[5, 6], combinations=["hard"])])
+    assert box.transfers([KNN(taps=["late"], k=[5, 6], combinations=["hard"])])  # six neighbors are not known
+    random = Guess()
+    assert WhiteBox(defense=random).transfers([random])
+
+
+class Guess(Defense):
+    variants = (Variant("guess"),)
+
+    def __call__(self, query):
+        return query.randomness.uniform(query.image, 10)[None]
 
 
 # The attacker's rows -----------------------------------------------------------------------------------------------

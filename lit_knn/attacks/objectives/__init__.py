@@ -1,7 +1,7 @@
 """Objectives: what an attacker maximizes."""
 
 from .ask import ASK
-from .base import Objective, Score, with_gradient
+from .base import Bound, Objective, Score, with_gradient
 from .centroid import TargetCentroid
 from .classifier import CrossEntropy, Margin, ProbabilityMargin, margin
 from .defense import DefenseMargin, StandIn
@@ -17,6 +17,7 @@ __all__ = [
     "ASK",
     "EOT",
     "MALT",
+    "Bound",
     "CrossEntropy",
     "DefenseMargin",
     "FeatureSpace",

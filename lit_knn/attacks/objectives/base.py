@@ -18,6 +18,26 @@ Score = Callable[[Tensor], Tensor]
 """Images ``(N, 3, H, W)`` → ``(N,)``, each image on its own, with a graph where gradients exist."""
 
 
+class Bound:
+    """An objective of a batch, which can be had of a part of it as well.
+
+    Args:
+        bind: Returns the objective of a batch.
+        attacked: The batch.
+    """
+
+    def __init__(self, bind: Callable[[AttackTarget], Score], attacked: AttackTarget) -> None:
+        self._bind, self._score = bind, bind(attacked)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the objective ``(N,)`` of images ``(N, 3, H, W)``."""
+        return self._score(image)
+
+    def on(self, attacked: AttackTarget) -> Bound:
+        """Return the objective of another batch."""
+        return Bound(self._bind, attacked)
+
+
 class Objective(ABC):
     """What an attacker maximizes. Attacks say how, objectives say what: any of one goes with any of the other.
 
@@ -25,6 +45,8 @@ class Objective(ABC):
         suffix: What it adds to the name of the attack; "" for the cross-entropy, which goes without saying.
         adaptive: Whether it looks at the defense, and so needs a threat that knows it.
         signed: Whether a value above 0 means that the answer is wrong.
+        answers: Whether each value comes with an answer of the network or the defense to the very images, so that an
+            attack may stop where that is wrong; see ``AttackTarget.answer``.
         targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
         highest: Its largest value, where a gradient of zero is no loss; infinite where it has none.
         flat_at_image: Whether its gradient is weak or zero at the clean image, so that no run should start there.
@@ -33,6 +55,7 @@ class Objective(ABC):
     suffix: str = ""
     adaptive: bool = False
     signed: bool = False
+    answers: bool = False
     targets: int = 1
     highest: float = math.inf
     flat_at_image: bool = False

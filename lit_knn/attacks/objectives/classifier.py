@@ -19,6 +19,8 @@ class CrossEntropy(Objective):
         Dubey et al. 2019, Section 3.1.
     """
 
+    answers = True
+
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the loss of each image."""
         del target
@@ -37,6 +39,7 @@ class Margin(Objective):
 
     suffix = "margin"
     signed = True
+    answers = True
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image."""
@@ -57,6 +60,7 @@ class ProbabilityMargin(Objective):
 
     suffix = "PM"
     signed = True
+    answers = True
     highest = 1.0
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:

@@ -27,6 +27,7 @@ class DefenseMargin(Objective):
     suffix = "defense"
     adaptive = True
     signed = True
+    answers = True
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image."""

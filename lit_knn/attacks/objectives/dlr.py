@@ -33,6 +33,7 @@ class TargetedDLR(Objective):
 
     suffix = "DLR-T"
     signed = True
+    answers = True
 
     def __init__(self, *, targets: int = 9) -> None:
         if targets < 1:

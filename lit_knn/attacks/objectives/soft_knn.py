@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,7 @@ class SoftKNN(StandIn):
     """
 
     suffix = "soft-kNN"
+    answers = True
 
     def __init__(self, *, pool: int = 200, exemplars: int | None = None, temperature: float = 0.25) -> None:
         if pool < 1 or (exemplars is not None and exemplars < 1) or temperature <= 0:
@@ -60,7 +63,10 @@ class SoftKNN(StandIn):
         """Return the soft vote ``(N, C)``, above 0."""
         surrogate_defense, k = attacked.defense, attacked.defense.k
         features = attacked.features(image)  # (N, D)
-        near = surrogate_defense.nearest(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))  # (N, L)
+        found = surrogate_defense.found(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))
+        near, query = found.ids, surrogate_defense.query(image.detach())  # (N, L)
+        query.know({surrogate_defense.tap: found})
+        attacked.answer = partial(surrogate_defense.answers, query)
         each = self.exemplars or k
         around = surrogate_defense.exemplars.around(features)
         exemplars = around.nearest(around.wrong(attacked.label, WRONG_CLASSES, each), each)  # (N, G, m)

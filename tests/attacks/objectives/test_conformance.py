@@ -50,6 +50,16 @@ def test_a_small_step_along_its_gradient_climbs_or_there_is_none(name, attack_ta
 
 
 @each_objective
+def test_its_answer_is_that_of_what_is_attacked(name, attack_target):
+    objective, image = OBJECTIVES[name], beside(attack_target)
+    if not objective.answers:
+        return
+    objective.bind(attack_target)(image)
+    attacked = attack_target.surrogate_defense.scores if objective.adaptive else attack_target.model
+    torch.testing.assert_close(attack_target.answer()[0].to(image), attacked(image).to(image), rtol=0, atol=1e-6)
+
+
+@each_objective
 def test_what_it_asks_is_counted(name, attack_target, slope):
     score, image = OBJECTIVES[name].bind(attack_target), beside(attack_target)
     attack_target.passes.take()
