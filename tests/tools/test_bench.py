@@ -34,7 +34,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
         (
             "bench_defense",
             ["--rows", "500", "--dimension", "8", "--classes", "10", "100", "--batch", "3"],
-            [True, True],
+            [True, True, True, True],
         ),
         (
             "bench_index",

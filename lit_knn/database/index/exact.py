@@ -45,6 +45,8 @@ def euclidean(queries: Tensor, query: Tensor, rows: Tensor, row: Tensor | None =
     Returns:
         ``(P,)`` float32, the same bits on every device and for every P.
     """
+    if len(queries) < len(query):
+        queries = queries.double()
 
     def apart(pairs: slice | Tensor) -> Tensor:
         terms = queries.index_select(0, query[pairs]).double()
@@ -55,9 +57,8 @@ def euclidean(queries: Tensor, query: Tensor, rows: Tensor, row: Tensor | None =
     for start in range(0, len(query), step):
         part = slice(start, start + step)
         torch.linalg.vector_norm(apart(part), dim=1, out=norms[part])
-    error = norms * ((rows.shape[1] + 16) * UNIT_DOUBLE)  # at most, whatever the order
-    found = norms.float()
-    unsure = ((norms - error).float() != (norms + error).float()).nonzero()[:, 0]
+    found, error = norms.float(), (rows.shape[1] + 16) * UNIT_DOUBLE  # at most, whatever the order
+    unsure = ((norms * (1 - error)).float() != (norms * (1 + error)).float()).nonzero()[:, 0]
     for some in unsure.split(step):
         found[some] = _in_order(apart(some).square_()).sqrt().float()
     return found

@@ -66,12 +66,9 @@ def measured(queries: Tensor, ids: Tensor, vectors: Vectors) -> Neighbors:
 
 def _may_miss(queries: Tensor, rough: Neighbors, exact: Neighbors, farthest: Tensor) -> Tensor:
     """Return whether a row as near as the k-th may not have been given, ``(N,)`` bool."""
-    there = rough.ids >= 0
-    squared, true = (part.distances.masked_fill(~there, 0).double().square() for part in (rough, exact))
-    error = (squared - true).abs()
+    squared, true = (part.distances.double().square_() for part in (rough, exact))
+    last, farthest = squared[:, -1], farthest.double()
     lengths = queries.double().norm(dim=1)
-    farthest = farthest.double()
     expected = margin(queries.shape[1], 2 * lengths + farthest)  # a row as near is no longer than ‖q‖ and its distance
-    seen = 4 * error.amax(dim=1)  # where the library multiplies in less than float32
-    missing = squared[:, -1] - torch.maximum(expected, seen) <= farthest.square()
-    return missing & there.all(dim=1)
+    seen = 4 * (squared - true).abs_().amax(dim=1)  # where the library multiplies in less than float32
+    return (last - torch.maximum(expected, seen) <= farthest.square()) & (rough.ids[:, -1] >= 0)  # all rows are there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from typing import Literal
@@ -66,12 +67,14 @@ class KNN(Defense):
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)`` in the order of ``variants``."""
-        return torch.cat([self._vote(query, tap) for tap in self.taps])
+        return torch.cat([scores for tap in self.taps for scores in self._votes(query, tap)])
 
-    def _vote(self, query: Query, tap: str) -> Tensor:
+    def _votes(self, query: Query, tap: str) -> Iterator[Tensor]:
+        """Yield the scores ``(k·W, N, C)`` of each combination."""
         ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
         predictions = query.gallery.predictions(ids)
         stored = partial(query.gallery.weights, ids=ids)
         weights = torch.stack([weighting(predictions, stored) for weighting in self.weightings])  # (W, N, K)
         shares = coefficients(weights, self.k)  # (k·W, N, K)
-        return torch.cat([COMBINE[combination](shares, predictions) for combination in self.combinations])
+        for combination in self.combinations:
+            yield COMBINE[combination](shares, predictions)
