@@ -75,7 +75,7 @@ def test_operations_are_those_of_the_network_and_the_matrices(script, tmp_path, 
 def test_a_product_finds_the_nearest_rows(script):
     rows, queries = (torch.randn(size, 6, generator=torch.Generator().manual_seed(size)) for size in (200, 9))
     expected = torch.cdist(queries.double(), rows.double()).argsort(dim=1)[:, :7]
-    assert torch.equal(script._by_product(rows)(queries.numpy(), 7), expected)
+    assert torch.equal(script._by_product(rows)(queries, 7), expected)
 
 
 def test_a_part_that_takes_too_long_is_ended(script):
