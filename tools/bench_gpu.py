@@ -126,7 +126,7 @@ def idle(options: argparse.Namespace) -> list[Line]:
         width = model.activations(image[:2], [tap])["tap"].shape[1]
         axes = torch.linalg.qr(torch.randn(width, options.dimension))[0].T.contiguous()  # (d, D)
         projection = Projection(torch.zeros(width), axes, torch.ones(len(axes)), options.stored)
-        gallery = replace(gallery, projections={"tap": projection})
+        gallery = replace(gallery, projections={"tap": projection}).resident()
         copy = SurrogateDefense(model, KNN(taps=["tap"], k=[K], weightings=[CBWD()], combinations=["soft"]), gallery)
         runs = {"PGD-10": _pgd(model, image, label), "PGD-10-soft-kNN": _pgd(model, image, label, copy)}
         taken = in_turn(options, *runs.values())

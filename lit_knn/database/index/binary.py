@@ -135,4 +135,5 @@ class BitFile(FileSearcher):
                 f"index {self.factory!r} cannot search {'a part of its rows' if among else 'its rows'} "
                 f"({reason(error)}); use BFlat, or no index at all"
             ) from error
-        return Neighbors(torch.from_numpy(ids), (4 * torch.from_numpy(hamming).double()).sqrt().float())
+        squared = 4 * torch.from_numpy(hamming).double()  # in float32, PyTorch does not round a root correctly
+        return Neighbors(torch.from_numpy(ids), squared.sqrt().float())

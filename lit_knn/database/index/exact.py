@@ -57,10 +57,13 @@ def euclidean(queries: Tensor, query: Tensor, rows: Tensor, row: Tensor | None =
     for start in range(0, len(query), step):
         part = slice(start, start + step)
         torch.linalg.vector_norm(apart(part), dim=1, out=norms[part])
-    found, error = norms.float(), (rows.shape[1] + 16) * UNIT_DOUBLE  # at most, whatever the order
-    unsure = ((norms * (1 - error)).float() != (norms * (1 + error)).float()).nonzero()[:, 0]
-    for some in unsure.split(step):
-        found[some] = _in_order(apart(some).square_()).sqrt().float()
+    error = (rows.shape[1] + 16) * UNIT_DOUBLE  # at most, whatever the order
+    found, above = (norms * (1 - error)).float(), (norms * (1 + error)).float()
+    unsure = (found != above).nonzero()[:, 0]
+    for some in unsure.split(step) if len(unsure) else ():
+        squared, middle = _in_order(apart(some).square_()), (found[some].double() + above[some]) / 2
+        side = (squared - middle.square()).sign()  # exact, which no square root on a CPU has to be
+        found[some] = torch.where(side > 0, above[some], torch.where(side < 0, found[some], middle.float()))
     return found
 
 
