@@ -74,12 +74,12 @@ class BatchDataset(Dataset["Batch | UserError"]):
     Args:
         reader: Where images come from.
         skip: Leave unreadable images out and list them in the batch; otherwise the first one is an error.
-        queries: An image without label is an error; one that is black everywhere cannot be attacked, so that it counts
-            as unreadable.
+        queries: An image without label is an error; one that is black everywhere counts as unreadable.
+        black: Unless it is a query as any other.
     """
 
-    def __init__(self, reader: Reader, *, skip: bool, queries: bool) -> None:
-        self._reader, self._skip, self._queries = reader, skip, queries
+    def __init__(self, reader: Reader, *, skip: bool, queries: bool, black: bool = False) -> None:
+        self._reader, self._skip, self._queries, self._black = reader, skip, queries, black
 
     def __getitem__(self, index: Rows) -> Batch | UserError:
         try:
@@ -95,7 +95,7 @@ class BatchDataset(Dataset["Batch | UserError"]):
             key = shard.keys()[row]
             try:
                 sample, image = self._reader.read(index.shard, row)
-                if self._queries and not bool(image.any()):
+                if self._queries and not self._black and not bool(image.any()):
                     raise ImageError("every pixel is zero, and the size of a perturbation is relative to their norm")
             except ImageError as error:
                 if not self._skip:

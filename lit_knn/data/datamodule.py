@@ -40,11 +40,12 @@ class ImageData(pl.LightningDataModule):
         num_queries: Size of a random subset of the queries; null takes all.
         query_seed: Seed of this subset.
         on_error: What a database image that cannot be read does: ``raise``, or ``skip`` (and be listed).
-        on_query_error: The same for queries, and those that are black everywhere, to which no size of perturbation is
+        on_query_error: The same for queries, and those that are black everywhere, to which no perturbation is
             relative; ``skip`` reads all of them once before the first is attacked, to know which are left out.
         allow_overlap: Go on, with a warning, where queries are known to be images of the database.
 
     Attributes:
+        black_queries: Whether black ones are queries as well; to be set before the first one is read.
         left_out: The queries that ``on_query_error: skip`` leaves out, once they have been read.
         warnings: What to know before the numbers are believed, in full sentences.
     """
@@ -78,12 +79,10 @@ class ImageData(pl.LightningDataModule):
             if choice not in ("raise", "skip"):
                 raise UserError(f"data.{name} is {choice!r}: accepted are raise and skip")
         self.queries, self.database, self.preprocessing = queries, database, preprocessing
-        self.batch_size, self.num_workers = batch_size, num_workers
-        self.query_subset = query_subset
-        self.num_queries, self.query_seed = num_queries, query_seed
-        self.on_error, self.on_query_error = on_error, on_query_error
+        self.batch_size, self.num_workers, self.black_queries = batch_size, num_workers, False
+        self.query_subset, self.num_queries, self.query_seed = query_subset, num_queries, query_seed
+        self.on_error, self.on_query_error, self.allow_overlap = on_error, on_query_error, allow_overlap
         self.left_out: list[Failure] = []
-        self.allow_overlap = allow_overlap
         self.warnings: list[str] = []
         self._readers: dict[str, Reader] = {}
 
@@ -128,7 +127,8 @@ class ImageData(pl.LightningDataModule):
                 f"{counted(sampler.total, 'batch', 'batches')} of {self.batch_size}, too few for "
                 f"{world_size} processes: use fewer processes or a smaller data.batch_size"
             )
-        return self._loader(BatchDataset(self._reader("queries"), skip=False, queries=True), sampler)
+        dataset = BatchDataset(self._reader("queries"), skip=False, queries=True, black=self.black_queries)
+        return self._loader(dataset, sampler)
 
     def database_batches(
         self, shards: Sequence[int], *, stride: int = 1, rank: int = 0, world_size: int = 1, done: Collection[int] = ()
@@ -243,8 +243,8 @@ class ImageData(pl.LightningDataModule):
         reader = self._reader("queries")
         chosen = choose(self.queries, reader, subset=self.query_subset, count=self.num_queries, seed=self.query_seed)
         if self.on_query_error == "skip":
-            loader = self._loader(BatchDataset(reader, skip=True, queries=True), chosen.batches(self.batch_size))
-            chosen, self.left_out = chosen.readable(loader)
+            dataset = BatchDataset(reader, skip=True, queries=True, black=self.black_queries)
+            chosen, self.left_out = chosen.readable(self._loader(dataset, chosen.batches(self.batch_size)))
         if self.left_out:
             self._warn(f"{counted(len(self.left_out), 'query is', 'queries are')} left out: {examples(self.left_out)}")
         return chosen

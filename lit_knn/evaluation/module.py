@@ -32,8 +32,10 @@ from lit_knn.evaluation.scorers import scorers
 from lit_knn.evaluation.scoring import Answers, answers, score
 from lit_knn.randomness import run_seed
 from lit_knn.report.results import Passes, Row
+from lit_knn.report.results.budgets import DEFAULT, NormName, parse_size
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.threat_models import GrayBox, Threat
+from lit_knn.threat_models.budget import budget_in
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 log = logging.getLogger(__name__)
@@ -42,18 +44,20 @@ TOPK = (1, 5)  # as far as there are more classes
 
 
 class Evaluation(pl.LightningModule):
-    """Accuracy of defenses under attacks, as a function of the perturbation Δ = ‖x* − x‖₂ / ‖x‖₂.
+    """Accuracy of defenses under attacks, as a function of the perturbation, by default Δ = ‖x* − x‖₂ / ‖x‖₂.
 
     Args:
         classifier: The defended classifier.
         attacks: Each is run under each threat that knows as much as it looks at, and not more.
-        deltas: Largest Δ of each attack, in (0, 1]; the clean images (Δ = 0) are always measured as well.
+        deltas: Largest perturbations of each attack, as numbers or fractions such as ``8/255``, above 0, Δ and L∞ up to
+            1; the clean images (Δ = 0) are always measured as well.
         defenses: What answers; by default none, the classifier itself.
         threats: Who knows what; by default gray box, an attack on the classifier itself.
         database: Where retrieval defenses look for neighbors.
         topk: A prediction counts as right if the true class is among the k largest scores; by default for k = 1 and, of
             more than five classes, 5.
         cache: Where the classifier's view of clean and attacked batches is kept; by default in the folder of the run.
+        norm: What ``deltas`` are in: ``relative_l2`` (Δ), or as others report them, ``l2`` or ``linf``.
         cascade: Attack an image only while an answer to it stands, with the cheapest attack first; only the worst case
             is known then, of k = 1 by default, and it is that of the full suite.
     """
@@ -63,18 +67,20 @@ class Evaluation(pl.LightningModule):
         *,
         classifier: Classifier,
         attacks: list[Attack],
-        deltas: list[float],
+        deltas: list[float | str],
         defenses: list[Defense] | None = None,
         threats: list[Threat] | None = None,
         database: Database | None = None,
         topk: list[int] | None = None,
         cache: ActivationCache | None = None,
+        norm: NormName = DEFAULT,
         cascade: bool = False,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self.attacks = attacks
-        self.deltas = sorted({0.0, *deltas})
+        self.norm, self.budget, sizes = norm, budget_in(norm), [parse_size(delta, "model.deltas") for delta in deltas]
+        self.deltas = sorted({0.0, *sizes})
         self.defenses = [NoDefense()] if defenses is None else defenses
         known = [GrayBox()] if threats is None else threats
         threats = [part for threat in known for part in threat.against(self.defenses)]
@@ -83,16 +89,8 @@ class Evaluation(pl.LightningModule):
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
         self.topk: Sequence[int] = TOPK if topk is None else topk
         self._default_topk = topk is None  # then it depends on C, which is known when a test has tried the classifier
-        validation.verify_parts(
-            attacks=attacks,
-            deltas=deltas,
-            defenses=self.defenses,
-            threats=threats,
-            database=database,
-            topk=self.topk,
-        )
-        self.cache = cache or ActivationCache()
-        self.cascade = cascade
+        validation.verify_parts(attacks, sizes, self.budget, self.defenses, threats, database, self.topk)
+        self.cache, self.cascade = cache or ActivationCache(), cascade
         self.cases = pair(self.threats, attacks)
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
         self.results: list[Row] = []
@@ -148,6 +146,7 @@ class Evaluation(pl.LightningModule):
         """Open the database; make any Trainer keep the gradients that an attack needs."""
         set_precision(self, self.trainer.precision)
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
+        self.data.black_queries = not self.budget.relative
         self.views = open_database(self.database, self.requirements, self.classifier, self.data)
         self._surrogate_defenses.clear()  # they are of the database as it was opened before
         for threat in self.threats:
@@ -167,10 +166,11 @@ class Evaluation(pl.LightningModule):
         validation.verify_attackers(self.cases, self._surrogate_defenses, num_classes)
         self.warnings = randomized(self.defenses, self.classifier, first)
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
-        self.tally = Tally(cases, self.deltas, self.variants, self.topk, cascade=self.cascade).to(self.device)
+        counted = Tally(cases, self.deltas, self.variants, self.topk, norm=self.norm, cascade=self.cascade)
+        self.tally = counted.to(self.device)
         self._context = context_of(self.trainer)
         self._scorers = scorers(self.defenses, self.views, run_seed())
-        self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, run_seed())
+        self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, self.budget, run_seed())
         self._files = RunFiles.of(self, self._observer, self._context)
         self._runner = CaseRunner(self, self._observer, self._files.cases, self._context.tell)
         self._cascade = None
@@ -219,7 +219,7 @@ class Evaluation(pl.LightningModule):
         """Return a batch attacked in one case at each Δ."""
         network, copy = threat.attacked(self.classifier), self.surrogate_defense(threat)
         transfer = threat.transfers(self.defenses)
-        return attack.attempts(network, image, label, ids, deltas, copy, transfer=transfer)
+        return attack.attempts(network, image, label, ids, deltas, copy, self.norm, transfer=transfer)
 
     def on_test_epoch_end(self) -> None:
         """Search for all waiting batches, prove that each query was seen exactly once, merge counts of all processes.

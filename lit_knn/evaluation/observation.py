@@ -16,7 +16,7 @@ from lit_knn.defenses import Query, Seen
 from lit_knn.evaluation.cache import TOLD, BatchKey, CachedCase, Columns
 from lit_knn.evaluation.scorers import Scorer
 from lit_knn.randomness import Randomness
-from lit_knn.threat_models.budget import RELATIVE_L2
+from lit_knn.threat_models.budget import RELATIVE_L2, Budget
 
 
 class Observation(NamedTuple):
@@ -25,8 +25,8 @@ class Observation(NamedTuple):
     Attributes:
         query: What a defense may ask that does not look at the image.
         scores: ``(V, N, C)`` of each defense that does, by column.
-        realized: ``(N,)`` float, Δ in pixels.
-        realized_normalized: ``(N,)`` float, Δ in the classifier's normalized space.
+        realized: ``(N,)`` float, size of the perturbation in pixels.
+        realized_normalized: ``(N,)`` float, Δ in the classifier's normalized space, whatever the budget is in.
         flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
         passes: ``(N, 2)`` int64: how often did the image pass what was attacked, forward and backward?
     """
@@ -47,6 +47,7 @@ class Observer:
         views: The databases, each with all rows of the one before; none where no defense retrieves.
         needed: Largest number of neighbors that any defense wants, by tap.
         scorers: Who answers.
+        budget: Says how perturbations are measured.
         seed: Of defenses that draw random numbers.
     """
 
@@ -56,9 +57,11 @@ class Observer:
         views: Sequence[StoredGallery],
         needed: Mapping[str, int],
         scorers: Sequence[Scorer],
+        budget: Budget = RELATIVE_L2,
         seed: int = 0,
     ) -> None:
-        self.classifier, self.views, self.needed, self._seed = classifier, views, needed, seed
+        self.classifier, self.views, self.needed = classifier, views, needed
+        self._budget, self._seed = budget, seed
         self._gallery = views[-1] if views else None
         self._looking = {scorer.column: scorer for scorer in scorers if scorer.column}
         self.taps = {name: views[-1].tap(name).activation for name in needed} if views else {}  # column of each
@@ -84,7 +87,7 @@ class Observer:
         normalize, query = self.classifier.normalize, self.query(ids, attacked)
         columns = {
             "logits": query.logits,  # of the one pass that gives the activations as well
-            "realized": RELATIVE_L2.realized(image, attacked),
+            "realized": self._budget.realized(image, attacked),
             "realized_normalized": RELATIVE_L2.realized(normalize(image), normalize(attacked)),
         }
         columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}

@@ -35,6 +35,7 @@ def case_origins(
     hashes: NetworkHashes,
     *,
     precision: str,
+    norm: str,
     defenses: Sequence[Defense],
 ) -> dict[tuple[str, str], Fingerprint]:
     """Return what the images of each case, and what is observed of them, depend on besides Δ and batch.
@@ -51,6 +52,7 @@ def case_origins(
         data: Says what the queries are.
         hashes: Of all these networks.
         precision: Of the Trainer.
+        norm: What the sizes of perturbations are in.
         defenses: Those of the run, to which images may be a transfer: then no attack stops early.
 
     Returns:
@@ -66,6 +68,7 @@ def case_origins(
             **shared,
             "attack": {name: value for name, value in describe(attack).items() if name != "name"},
             "attacked": hashes[threat.attacked(classifier)],
+            "norm": norm,
             **({} if attack.enough is None else _end(threat, surrogate_defenses[threat.name], defenses)),
             **copies[threat.name],
         }
@@ -104,6 +107,7 @@ def run_origin(evaluation: Evaluation, hashes: NetworkHashes) -> Fingerprint:
         "lines": [str(variant) for variant in evaluation.variants],
         "cases": [[threat.name, attack.name] for threat, attack in evaluation.cases],
         "deltas": evaluation.deltas,
+        "norm": evaluation.norm,
         **({"suite": "a cascade"} if evaluation.cascade else {}),
         "topk": evaluation.topk,
         "queries": data.query_identity(),

@@ -48,6 +48,7 @@ class RunFiles(NamedTuple):
             evaluation.data,
             hashes,
             precision=trainer.precision,
+            norm=evaluation.norm,
             defenses=evaluation.defenses,
         )
         activations = None if folder is None else folder / "activations"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
+import lit_knn.attacks
 from lit_knn.backbones import Classifier
 from lit_knn.errors import UserError, counted
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lit_knn.database import Database, Gallery
     from lit_knn.defenses import Defense
     from lit_knn.threat_models import Threat
+    from lit_knn.threat_models.budget import Budget
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
@@ -33,9 +35,9 @@ def require_database(database: Database | None) -> Database:
 
 
 def verify_parts(
-    *,
     attacks: Sequence[Attack],
-    deltas: Sequence[float],
+    sizes: Sequence[float],
+    budget: Budget,
     defenses: Sequence[Defense],
     threats: Sequence[Threat],
     database: Database | None,
@@ -44,13 +46,23 @@ def verify_parts(
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
-        UserError: If there is no attack, threat, defense or Δ, a Δ beyond (0, 1], no k or one twice, two parts of one
-            name, or an attacker who would have to know databases of several sizes.
+        UserError: If there is no attack, threat, defense or size, a size that there is none of, an attack without steps
+            for the norm, no k or one twice, two parts of one name, or an attacker who would have to know databases of
+            several sizes.
     """
     if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
-    if not attacks or not deltas or not 0 < min(deltas) <= max(deltas) <= 1:
-        raise UserError(f"an evaluation takes at least one attack, and deltas of (0, 1], not {list(deltas)}")
+    if not attacks or not sizes or not all(map(budget.unit.accepts, sizes)):
+        raise UserError(
+            f"an evaluation takes at least one attack, and deltas of {budget.unit.accepted}, not {list(sizes)}"
+        )
+    if unable := [attack.name for attack in attacks if budget.norm not in attack.norms]:
+        known = (getattr(lit_knn.attacks, name) for name in lit_knn.attacks.__all__)
+        able = [part.__name__ for part in known if budget.norm in getattr(part, "norms", ())]
+        raise UserError(
+            f"{', '.join(unable)} in model.attacks {'has' if len(unable) == 1 else 'have'} no steps for model.norm: "
+            f"{budget.name}; {', '.join(able)} have"
+        )
     if not defenses or not threats:
         raise UserError(f"model.{'threats' if defenses else 'defenses'} is []: give one at least, or leave the key out")
     for kind, names in (

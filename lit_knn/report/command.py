@@ -17,9 +17,9 @@ from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.page import page
 from lit_knn.report.rendering.markdown import markdown
 from lit_knn.report.rendering.web_page import web_page
+from lit_knn.report.results.budgets import parse_size, sized
 from lit_knn.report.results.record import RESULTS_FILE
 from lit_knn.report.results.runs import Run, find_runs
-from lit_knn.report.summary import speaking_delta
 from lit_knn.storage.atomic import atomic_write, writing
 
 MANY = 20  # runs whose figures are drawn with care; those of more take seconds in all
@@ -45,11 +45,12 @@ def report(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, folders of them, or records")
     parser.add_argument("--output", type=Path, help="folder to write into; by default report/ beside the runs")
-    parser.add_argument("--delta", type=float, help="Δ of the tables; by default where the undefended network breaks")
+    parser.add_argument("--delta", help="size in tables, 0.06 or 8/255; by default where the undefended network breaks")
     given = parser.parse_args(arguments)
+    delta = None if given.delta is None else parse_size(given.delta, "report: --delta")
     runs = find_runs(given.runs)
     output: Path = given.output or runs.base / "report"
-    _check(runs.finished, given.delta)
+    _check(runs.finished, delta)
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     names, many = _file_names([run.label for run in runs.finished]), len(runs.finished) > MANY
@@ -61,7 +62,6 @@ def report(arguments: Sequence[str]) -> None:
     if points:
         with writing(output / SIZES_FILE):
             size_figure(points, output / SIZES_FILE)
-    delta = speaking_delta(runs.finished[0].record) if given.delta is None else given.delta
     blocks = page(runs, delta, curves, output / SIZES_FILE if points else None)
     write_combined(runs.finished, output / RESULTS_FILE)
     for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks, output))):
@@ -75,10 +75,10 @@ def report(arguments: Sequence[str]) -> None:
 
 
 def _check(runs: Sequence[Run], delta: float | None) -> None:
-    """Refuse a Δ that no run has."""
-    known = sorted({row["delta"] for run in runs for row in run.record.results})
-    if delta is not None and delta not in known:
-        raise UserError(f"no run was measured at Δ = {delta:g}; there are {', '.join(f'{d:g}' for d in known)}")
+    """Refuse a size that no run has."""
+    known = sorted({(row["norm"], row["delta"]) for run in runs for row in run.record.results})
+    if delta is not None and delta not in {size for _, size in known}:
+        raise UserError(f"no run was measured at {delta:g}; there are {', '.join(sized(*size) for size in known)}")
 
 
 def _file_names(labels: Sequence[str]) -> list[str]:

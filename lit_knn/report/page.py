@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lit_knn.report.attackers import attackers, knows_defense
 from lit_knn.report.headline import headline
 from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import Row, variant
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.results.variant import UNDEFENDED
@@ -26,22 +27,20 @@ WHO = (
 NOT_TRIED = "not tried"
 
 
-def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
+def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
     """Return the document.
 
     Args:
         runs: What it is about.
-        delta: Size of the perturbation that tables speak of; of a run without it, they speak of the run's own.
+        delta: Size of the perturbation that tables speak of; by default that of the first run in a norm. Of a run
+            without it, they speak of the run's own.
         curves: The figure of each finished run.
         sizes: The figure of accuracy against the size of the database, if they have several.
     """
-    measured = [{row["delta"] for row in run.record.results} for run in runs.finished]
-    deltas = [
-        delta if delta in own else speaking_delta(run.record) for run, own in zip(runs.finished, measured, strict=True)
-    ]
+    norms, deltas = dict.fromkeys(run.record.norm for run in runs.finished), _speaking(runs.finished, delta)
     blocks: list[Block] = [
         Heading(f"Accuracy under attack: {runs.base.name}", 1),
-        Paragraph("Δ = ‖x*−x‖₂ / ‖x‖₂ is the size of the perturbation. " + WHO),
+        Paragraph(f"{', '.join(UNITS[norm].label for norm in norms)} is the size of the perturbation. {WHO}"),
         *_settings(runs.finished),
     ]
     if runs.unfinished:
@@ -49,14 +48,27 @@ def page(runs: Runs, delta: float, curves: Sequence[Path], sizes: Path | None) -
         blocks.append(
             Paragraph(f"Not finished, and so not shown: {names}. The same lit-knn test goes on.", warning=True)
         )
-    blocks += [Heading("What each attacker leaves"), *_attackers(runs.finished, deltas)]
+    blocks.append(Heading("What each attacker leaves"))
+    for norm in norms:  # each in a table of its own
+        blocks += _attackers([run for run in runs.finished if run.record.norm == norm], deltas)
     if sizes:
         text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
         blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
     blocks += [Heading("Beside the paper"), paper_comparison(runs.finished), Heading("Run by run")]
-    for run, own, path in zip(runs.finished, deltas, curves, strict=True):
-        blocks += section(run, own, path)
+    for run, path in zip(runs.finished, curves, strict=True):
+        blocks += section(run, deltas[run.label], path)
     return blocks
+
+
+def _speaking(runs: Sequence[Run], given: float | None) -> dict[str, float]:
+    """Return the size that tables speak of, by label of the run."""
+    first: dict[str, float] = {}
+    chosen = {}
+    for run in runs:
+        own = speaking_delta(run.record)
+        size = first.setdefault(run.record.norm, own) if given is None else given
+        chosen[run.label] = size if any(row["delta"] == size for row in run.record.results) else own
+    return chosen
 
 
 def _settings(runs: Sequence[Run]) -> list[Block]:
@@ -80,8 +92,8 @@ def _settings(runs: Sequence[Run]) -> list[Block]:
     ]
 
 
-def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
-    """Return accuracies under each attacker beside those who know the defense, or that there are none."""
+def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
+    """Return accuracies of runs in one norm under each attacker, beside those who know the defense if there are any."""
     found = {run.label: attackers(run.record) for run in runs}
     adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive) or {"white box": None}
     unaware = dict.fromkeys(
@@ -90,7 +102,9 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
     several = any(a.title == "worst case" for run in runs for a in found[run.label])
     titles = [*unaware, *adaptive, *(["worst case"] if several else [])]
     rows = []
-    for run, delta in zip(runs, deltas, strict=True):
+    unit = UNITS[runs[0].record.norm]  # of all of them
+    for run in runs:
+        delta = deltas[run.label]
         for number, line in enumerate(headline(run.record.results).panels[0].lines):
             clean = line.rows[0]
             cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
@@ -101,7 +115,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1
                 cells.append(_cell(match[0], several_attacks) if match else missing)
-            rows.append(["" if number else run.label, line.label, f"{delta:g}", *cells])
+            rows.append(["" if number else run.label, line.label, size_text(run.record.norm, delta), *cells])
     shown = [headline(run.record.results) for run in runs]
     half = max(part.half for part in shown)
     shared = dict.fromkeys(part.shared for part in shown)
@@ -111,7 +125,7 @@ def _attackers(runs: Sequence[Run], deltas: Sequence[float]) -> list[Block]:
         f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
         + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
     )
-    blocks: list[Block] = [Table(["run", "defense", "Δ", "clean", *titles], rows, 2, caption.strip())]
+    blocks: list[Block] = [Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip())]
     blocks += [Paragraph(f"{run.label}: {text}.", warning=True) for run in runs for text in run.record.warnings]
     blind = [run.label for run in runs if not knows_defense(run.record) and any(r["tap"] for r in run.record.results)]
     if blind:

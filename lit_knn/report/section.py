@@ -10,6 +10,7 @@ from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
+from lit_knn.report.results.budgets import UNITS, sized
 from lit_knn.report.results.record import Record, variant
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import database_sizes
@@ -26,13 +27,15 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
         delta: Size of the perturbation to say what broke the images of.
         curves: The figure of the run.
     """
-    blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against Δ of {run.label}")]
+    norm = run.record.norm
+    symbol = UNITS[norm].symbol
+    blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against {symbol} of {run.label}")]
     blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
     blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
     blocks += _findings(run.folder / CHECKS_FILE)
-    blocks.append(Folded("Every attack at every Δ", [_everything(run.record)]))
+    blocks.append(Folded(f"Every attack at every {symbol}", [_everything(run.record)]))
     if (run.folder / BREAKS_FILE).exists():
-        blocks.append(Folded(f"Which attack broke the images first, at Δ = {delta:g}", [_breaks(run, delta)]))
+        blocks.append(Folded(f"Which attack broke the images first, at {sized(norm, delta)}", [_breaks(run, delta)]))
     if pictures := sorted(path for path in run.folder.glob("neighbors-*.png") if path.is_file()):
         shown = [Figure(path, f"Queries and their neighbors, {path.stem.partition('-')[2]}") for path in pictures]
         blocks.append(Folded("Nearest neighbors, clean and attacked", [*shown]))
@@ -68,7 +71,7 @@ def _everything(record: Record) -> Table:
             rows.append([panel.title, "passes", *(passes[panel.title].get(delta, "–") for delta in deltas)])
     hidden = f"{shown.hidden} more variants in results.csv" if shown.hidden else ""
     caption = "; ".join(part for part in (f"top-{shown.topk}", shown.shared, hidden, PASSES if passes else "") if part)
-    return Table(["attack", "defense", *(f"Δ = {delta:g}" for delta in deltas)], rows, 2, caption)
+    return Table(["attack", "defense", *(sized(record.norm, delta) for delta in deltas)], rows, 2, caption)
 
 
 def _breaks(run: Run, delta: float) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import WORST_CASE, Line, Panel, headline
+from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import short
@@ -37,9 +38,8 @@ def _panel(panel: Panel) -> str:
     first = _first(panel)
     delta, whose = _spoken(panel), "undefended" if first.label == UNDEFENDED else first.label
     kept = ", ".join(f"{line.label} {short(_at(line, delta))}" for line in panel.lines)
-    return (
-        f"{panel.title}: at Δ = {delta:g} the accuracy is {kept} ({short(first.rows[0]['accuracy'])} clean, {whose})."
-    )
+    clean = f"{short(first.rows[0]['accuracy'])} clean, {whose}"
+    return f"{panel.title}: at {_sized(panel, delta)} the accuracy is {kept} ({clean})."
 
 
 def _strongest(panels: list[Panel]) -> list[str]:
@@ -52,7 +52,7 @@ def _strongest(panels: list[Panel]) -> list[str]:
         title = min(alone, key=alone.__getitem__)
         sentences.append(
             f"{line.label}: of {short(line.rows[0]['accuracy'])}, all attacks leave {short(_at(line, delta))} "
-            f"at Δ = {delta:g}; the strongest alone is {title} ({short(alone[title])})."
+            f"at {_sized(worst, delta)}; the strongest alone is {title} ({short(alone[title])})."
         )
     return sentences
 
@@ -71,3 +71,7 @@ def _spoken(panel: Panel) -> float:
 
 def _at(line: Line, delta: float) -> float:
     return next(row["accuracy"] for row in line.rows if row["delta"] == delta)
+
+
+def _sized(panel: Panel, delta: float) -> str:
+    return sized(_first(panel).rows[0]["norm"], delta)

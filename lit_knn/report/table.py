@@ -9,6 +9,7 @@ from rich.text import Text
 from lit_knn.errors import UserError
 from lit_knn.report.cost import PASSES, mean_passes
 from lit_knn.report.headline import Panel, headline
+from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import RESULTS_FILE, Record
 
 
@@ -36,7 +37,7 @@ def accuracy_table(record: Record) -> Table:
         PASSES if passes else "",
     ]
     table = Table(
-        title=f"Top-{shown.topk} accuracy at Δ = ‖x*−x‖₂ / ‖x‖₂",
+        title=f"Top-{shown.topk} accuracy at {UNITS[record.norm].label}",
         caption="\n".join(notes).strip(),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -44,7 +45,7 @@ def accuracy_table(record: Record) -> Table:
     )
     table.add_column("defense")
     for delta in deltas:
-        table.add_column(f"{delta:g}", justify="right", no_wrap=True)
+        table.add_column(size_text(record.norm, delta), justify="right", no_wrap=True)
     for panel in shown.panels:
         _add_section(table, panel, deltas, passes.get(panel.title))
     return table

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -62,6 +63,16 @@ def test_by_default_the_first_one_is_named(bad: str) -> None:
     database = ImageData(queries=TarShards(urls=bad), database=TarShards(urls=bad), on_error="skip")
     (batch,) = database.database_batches([0])
     assert "s004" in batch["key"]  # there it is an image as others are
+
+
+@pytest.mark.parametrize("on_query_error", ["raise", "skip"])
+def test_black_queries_are_as_others_where_they_may_be(bad: str, on_query_error: Literal["raise", "skip"]) -> None:
+    module = ImageData(queries=TarShards(urls=bad), query_subset=["s000", "s004"], on_query_error=on_query_error)
+    module.black_queries = True
+    (batch,) = module.test_dataloader()
+    assert batch["key"] == ["s000", "s004"]
+    assert not batch["image"][1].any()
+    assert module.left_out == []
 
 
 def test_a_run_without_a_readable_query_is_refused(bad: str) -> None:

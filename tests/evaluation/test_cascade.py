@@ -174,7 +174,7 @@ def measure(tmp_path, database, classifier):
             "database": Database(path=database.path, taps=taps, index=Faiss(factory="Flat"), build_missing=True),
             "topk": [1],
         }
-        evaluation = Evaluation(classifier=classifier, deltas=DELTAS, cascade=cascade, **{**given, **changes})
+        evaluation = Evaluation(classifier=classifier, cascade=cascade, **{"deltas": DELTAS, **given, **changes})
         trainer = EvalTrainer(
             default_root_dir=tmp_path,
             run=run,
@@ -205,9 +205,22 @@ def test_digits_have_the_worst_case_of_the_full_suite_image_by_image(measure):
     assert cascade.results == found
     assert counts(found) == counts(rows)
     for line, expected in zip(found_broken, broken, strict=True):
-        assert line[:2] == expected[:2]  # id and Δ
-        for cell, other in zip(line[2:], expected[2:], strict=True):
+        assert line[:3] == expected[:3]  # id, norm and size
+        for cell, other in zip(line[3:], expected[3:], strict=True):
             assert (cell in ("", "clean") or other in ("", "clean")) <= (cell == other)
+
+
+def test_in_linf_as_well(measure):
+    attacks = [Square(queries=20, enough=0.0), PGD(steps=4), PGD(steps=4, objective=FeatureSpace()), RandomNoise()]
+    changes = {"attacks": attacks, "deltas": ["8/255", "24/255"], "norm": "linf"}
+    _, rows, _ = measure("full", cascade=False, **changes)
+    _, found, broken = measure("cascade", **changes)
+    assert counts(found) == counts(rows)
+    assert {row["norm"] for row in found} == {"linf"}
+    assert {tuple(line[1:3]) for line in broken} == {("norm", "delta"), *(("linf", str(n / 255)) for n in (8, 24))}
+    accuracies = [row["accuracy"] for row in found if row["defense"] == "none"]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > accuracies[-1]
 
 
 def test_batch_size_changes_nothing(measure):

@@ -1,6 +1,7 @@
 import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -82,6 +83,42 @@ def test_the_realized_perturbation_stays_within_each_delta(classifier, data):
     for row in test(build(classifier, deltas=[0.02, 0.1], attacks=[PGD(steps=2), RandomNoise()]), data):
         assert row["delta_mean"] <= row["delta_max"] <= row["delta"] * (1 + 1e-4)
         assert row["delta_mean"] >= row["delta"] * 0.8  # clipping takes a little of it
+
+
+@pytest.mark.parametrize(("norm", "given"), [("l2", [0.3, 2]), ("linf", ["4/255", "16/255"])])
+def test_sizes_in_the_units_of_others(norm, given, classifier, data):
+    evaluation = build(classifier, deltas=given, attacks=[PGD(steps=3), RandomNoise()], norm=norm)
+    rows = test(evaluation, data)
+    assert [evaluation.deltas, {row["norm"] for row in rows}] == [[0.0, *map(eval, map(str, given))], {norm}]
+    for row in rows:
+        assert row["delta"] * 0.8 <= row["delta_mean"] <= row["delta_max"] <= row["delta"] * (1 + 1e-5) + 1e-7
+    batches = [data.on_after_batch_transfer(batch) for batch in data.test_dataloader()]
+    image, label, id = (torch.cat([batch[part] for batch in batches]) for part in ("image", "label", "id"))
+    versions = (image, *PGD(steps=3)(classifier, image, label, id, evaluation.deltas[1:], norm=norm))
+    expected = [int((classifier(version).argmax(1) == label).sum()) for version in versions]
+    assert [r["correct"] for r in rows if (r["attack"], r["topk"]) == ("PGD", 1)] == expected
+    assert expected[0] > expected[2]
+
+
+class Dark(Digits):
+    """The first digit is black."""
+
+    def open_shard(self, index):
+        shard = super().open_shard(index)
+        lit = np.arange(len(shard._labels)) > 0
+        return type(shard)(
+            shard.name, shard.keys(), shard._images * lit[:, None, None, None].astype(np.uint8), shard._labels
+        )
+
+
+def test_black_queries_have_no_delta_and_are_attacked_in_other_norms(classifier):
+    def measure(norm):
+        data = ImageData(queries=Dark(split="test"), query_subset=[0, 1, 2], batch_size=3)
+        return test(build(classifier, norm=norm, deltas=[0.1], attacks=[RandomNoise()]), data)
+
+    assert {row["n"] for row in measure("linf")} == {3}
+    with pytest.raises(UserError, match="every pixel is zero"):
+        measure("relative_l2")
 
 
 def test_the_clean_images_are_always_measured_once_and_first(classifier, data):
@@ -315,6 +352,7 @@ def origin(classifier, data, database):
         ({"attacks": [PGD(steps=3), PGD(objective=SoftKNN())]}, {"attack PGD"}),
         ({"deltas": [0.1, 0.2]}, {"deltas"}),
         ({"topk": [1]}, {"topk"}),
+        ({"norm": "l2"}, {"norm"}),
         ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5]), Scale(0.1)]}, {"defenses"}),
         ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5], weightings=[CBWD(m=3)])]}, None),
         ({"threats": [GrayBox(), WhiteBox(rows=400)]}, {"copy's rows of white_box late"}),

@@ -12,7 +12,7 @@ from lit_knn.evaluation.provenance import CLEAN, case_origins, network_hashes
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 
-OF_ATTACKS = {"attack", "attacked"}
+OF_ATTACKS = {"attack", "attacked", "norm"}
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def surrogate():
 def cases(classifier, gallery, data, surrogate):
     """What each case of an evaluation depends on."""
 
-    def call(*attacks, threats=None, data=data, precision="32-true", view=gallery, defenses=()):
+    def call(*attacks, threats=None, data=data, precision="32-true", norm="relative_l2", view=gallery, defenses=()):
         threats = threats or [GrayBox()]
         pairs = [(threat, attack) for threat in threats for attack in attacks or [PGD(steps=2)]]
         surrogate_defenses = {threat.name: threat.surrogate_defense(classifier, view) for threat in threats}
         hashes = network_hashes(classifier, threats, surrogate_defenses)
-        known = {"precision": precision, "defenses": defenses}
+        known = {"precision": precision, "norm": norm, "defenses": defenses}
         origins = case_origins(pairs, surrogate_defenses, classifier, data, hashes, **known)
         assert origins.pop(CLEAN).keys() & OF_ATTACKS == set()
         return list(origins.values())
@@ -49,6 +49,12 @@ def test_names_do_not_matter_settings_do(cases):
     assert cases(PGD(steps=2, name="another"))[0] == plain
     for settings in ({"steps": 3}, {"steps": 2, "seed": 1}, {"steps": 2, "step": "sign"}, {"steps": 2, "restarts": 2}):
         assert cases(PGD(**settings))[0] != plain
+
+
+def test_another_norm_is_another_attack_of_the_same_clean_images(cases):
+    (delta,), (l2,), (linf,) = cases(), cases(norm="l2"), cases(norm="linf")
+    assert {name for name in delta if delta[name] != linf[name]} == {"norm"}
+    assert len({origin["norm"] for origin in (delta, l2, linf)}) == 3
 
 
 def test_the_attacked_network_matters(cases, surrogate, data):

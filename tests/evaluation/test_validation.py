@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lit_knn.attacks import PGD, Square
+from lit_knn.attacks import CWL2, PGD, Square
 from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace, NeighborPrediction, SoftKNN, TargetedDLR
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
@@ -50,6 +50,14 @@ def test_labels_that_are_no_classes_are_refused_before_an_attack(classifier, mon
         ({"attacks": []}, "at least one attack"),
         ({"deltas": [0.1, 1.5]}, r"deltas of \(0, 1\]"),
         ({"deltas": [-0.1]}, r"deltas of \(0, 1\]"),
+        ({"deltas": [0.1, 1.5], "norm": "linf"}, r"deltas of \(0, 1\]"),
+        ({"deltas": [0], "norm": "l2"}, r"deltas of \(0, ∞\)"),
+        ({"deltas": ["8/0"]}, "^model.deltas: '8/0' is no size; numbers, and fractions such as 8/255, are accepted$"),
+        ({"norm": "l1"}, "norm: 'l1' is unknown; relative_l2, l2, linf are accepted"),
+        (
+            {"attacks": [PGD(), CWL2()], "norm": "linf"},
+            "^CWL2 in model.attacks has no steps for model.norm: linf; APGD, FGSM, FMN, IFGSM, .*, Square have$",
+        ),
         ({"attacks": [PGD(), PGD(steps=3)]}, "two attacks have the same name"),
         ({"threats": [GrayBox(), GrayBox()]}, "two threats have the same name"),
         ({"defenses": [NoDefense(), NoDefense()]}, "two defense variants have the same name"),

@@ -146,6 +146,16 @@ def test_every_configuration_parses(config, command, capsys, monkeypatch):
     assert yaml.safe_load(capsys.readouterr().out)["model"]["deltas"]
 
 
+def test_the_suite_in_linf_is_the_adaptive_one_but_for_what_is_made_for_l2():
+    adaptive, linf = (
+        yaml.safe_load((ROOT / "configs" / "attack" / f"{name}.yaml").read_text())["model"]
+        for name in ("adaptive", "linf")
+    )
+    expected = ["FMN" if "CWL2" in str(part) else part for part in adaptive["attacks+"]]
+    assert linf["attacks"] == ["PGD", *expected]
+    assert "FMN" in expected
+
+
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_a_readme_names_exists(readme):
     text = readme.read_text()

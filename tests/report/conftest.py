@@ -12,6 +12,7 @@ def make_record(
     taps=("layer1", "layer2"),
     deltas=(0.0, 0.02, 0.06),
     sizes=(50_000,),
+    norm="relative_l2",
 ):
     variants = [("none", "", "", "", "", "")]
     variants += [
@@ -29,7 +30,7 @@ def make_record(
                 correct = round(1000 * math.exp(-(60 if number == 0 else 5 + number) * delta)) - number
                 low, high = wilson(torch.tensor(correct), torch.tensor(1000))
                 fields = dict(zip(Variant._fields, variant, strict=True))
-                row = {"threat": threat, "attack": attack, "delta": delta, **fields}
+                row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta, **fields}
                 for topk in (1, 5):
                     row |= {"topk": topk, "correct": correct, "n": 1000, "accuracy": correct / 1000}
                     row |= {"low": low.item(), "high": high.item()}

@@ -64,15 +64,27 @@ def test_many_runs_have_drawings(runs, monkeypatch):
 def test_delta(runs):
     report([str(runs), "--delta", "0.02"])
     assert "| 0.02 |" in (runs / "report" / "report.md").read_text()
-    with pytest.raises(UserError, match=r"no run was measured at Δ = 0.5; there are 0, 0.02, 0.06"):
+    with pytest.raises(UserError, match=r"no run was measured at 0\.5; there are Δ = 0, Δ = 0\.02, Δ = 0\.06"):
         report([str(runs), "--delta", "0.5"])
+
+
+def test_a_size_as_others_write_it(tmp_path):
+    make_record(norm="linf", deltas=(0.0, 4 / 255, 8 / 255)).save(tmp_path / "a")
+    report([str(tmp_path), "--delta", "8/255"])
+    assert "| 8/255 |" in (tmp_path / "report" / "report.md").read_text()
+    assert "linf,0.03137254901960784" in (tmp_path / "report" / "results.csv").read_text()
+    with pytest.raises(UserError, match=r"no run was measured at 0\.5; there are L∞ = 0, L∞ = 4/255, L∞ = 8/255"):
+        report([str(tmp_path), "--delta", "0.5"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "report: the following arguments are required: RUNS; see lit-knn report --help"),
-        (["x", "--delta", "much"], "report: argument --delta: invalid float value: 'much'; see"),
+        (
+            ["x", "--delta", "much"],
+            "report: --delta: 'much' is no size; numbers, and fractions such as 8/255, are accepted",
+        ),
         (["x", "--outputs", "y"], "report: unrecognized arguments: --outputs y; see"),
     ],
 )

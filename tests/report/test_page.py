@@ -49,6 +49,20 @@ def test_the_worst_case_stands_beside_them():
     assert warnings(run("a", AWARE)) == []
 
 
+def test_runs_in_different_norms_have_tables_of_their_own():
+    sizes = (0.0, 4 / 255, 8 / 255)
+    three = run("a"), run("b", norm="linf", deltas=sizes), run("c", norm="linf", deltas=sizes[:2])
+    _, in_delta, in_linf, *_ = tables(*three, delta=None)
+    assert (in_delta.head[2], in_linf.head[2]) == ("Δ", "L∞")
+    assert [[row[0], row[2]] for row in in_delta.rows] == [["a", "0.02"], ["", "0.02"]]
+    assert [[row[0], row[2]] for row in in_linf.rows] == [["b", "4/255"], ["", "4/255"], ["c", "4/255"], ["", "4/255"]]
+    texts = [block.text for block in blocks(*three, delta=None) if isinstance(block, Paragraph)]
+    assert texts[0].startswith("Δ = ‖x*−x‖₂ / ‖x‖₂, L∞ = ‖x*−x‖∞ is the size of the perturbation.")
+    assert any("at L∞ = 4/255 the accuracy is" in text for text in texts)
+    _, in_delta, in_linf, *_ = tables(*three, delta=8 / 255)  # which the first and the last do not have
+    assert [row[2] for row in (*in_delta.rows[:1], *in_linf.rows[::2])] == ["0.02", "8/255", "4/255"]
+
+
 def test_runs_with_and_without_attackers_who_know():
     attackers = tables(run("a", AWARE), run("b"))[1]
     assert [row[0] for row in attackers.rows] == ["a", "", "b", ""]

@@ -34,6 +34,14 @@ def test_a_folder_with_a_record_only(run):
     assert list(folded(run)) == ["Every attack at every Δ", "Where the numbers come from"]
 
 
+def test_sizes_in_the_units_of_others(run):
+    record = make_record(CASES, taps=("layer1",), deltas=(0.0, 8 / 255), norm="linf")
+    inside = section(run._replace(record=record), 8 / 255, run.folder / "accuracy.png")
+    assert inside[1].text == "Accuracy against L∞ of a/run"
+    (table,) = next(block.blocks for block in inside if isinstance(block, Folded))
+    assert table.head == ["attack", "defense", "L∞ = 0", "L∞ = 8/255"]
+
+
 def test_every_headline_accuracy_is_in_the_table(run):
     (table,) = folded(run)["Every attack at every Δ"]
     assert table.head == ["attack", "defense", "Δ = 0", "Δ = 0.02", "Δ = 0.06"]

@@ -33,6 +33,13 @@ def test_says_what_was_measured(record):
         assert part in text
 
 
+def test_sizes_in_the_units_of_others():
+    text = printed(make_record(deltas=(0.0, 4 / 255, 8 / 255), norm="linf"), 100)
+    assert ["defense", "0", "4/255", "8/255"] in [line.split() for line in text.splitlines()]
+    assert "Top-1 accuracy at L∞ = ‖x*−x‖∞" in text
+    assert "at L2 = ‖x*−x‖₂ " in printed(make_record(norm="l2"), 100)
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_seven_deltas_eight_rows_and_four_panels_fit(width):
     cases = [(threat, attack) for threat in ("gray_box", "black_box") for attack in ("PGD", "RandomNoise")]

@@ -14,6 +14,7 @@ from lit_knn.defenses import Query
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.report.figures.neighbor_pictures import Picture, PictureRow, neighbor_picture
+from lit_knn.report.results.budgets import parse_size, sized
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery
@@ -26,13 +27,14 @@ class NeighborPictures(Callback):
     Args:
         queries: How many are drawn: the first that the classifier gets right while they are clean.
         neighbors: How many neighbors of each.
-        deltas: Which Δ of the run are drawn; by default none, one in the middle and the largest.
+        deltas: Which sizes of the perturbation are drawn; by default none, one in the middle and the largest.
     """
 
-    def __init__(self, *, queries: int = 1, neighbors: int = 5, deltas: list[float] | None = None) -> None:
+    def __init__(self, *, queries: int = 1, neighbors: int = 5, deltas: list[float | str] | None = None) -> None:
         if queries < 1 or neighbors < 1:
             raise UserError(f"NeighborPictures draws at least 1 query and 1 neighbor, not {queries} and {neighbors}")
-        self.queries, self.neighbors, self.deltas = queries, neighbors, deltas
+        self.queries, self.neighbors = queries, neighbors
+        self.deltas = None if deltas is None else [parse_size(delta, "NeighborPictures.deltas") for delta in deltas]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a folder in the place of a picture."""
@@ -54,7 +56,7 @@ class NeighborPictures(Callback):
         attacked = evaluation.attacked(threat, attack, image, label, ids, sizes)
         versions = torch.stack([image if delta == 0 else next(attacked).image for delta in deltas], dim=1)
         query = Query(versions.flatten(0, 1), evaluation.classifier, evaluation.gallery, evaluation.needed)
-        shown = [(int(true), _title(attack.name, delta)) for true in label for delta in deltas]
+        shown = [(int(true), _title(attack.name, evaluation.norm, delta)) for true in label for delta in deltas]
         folder = cast(RunTrainer, trainer).run_folder
         for tap in evaluation.needed:  # each searched once for all that is drawn: that may read all of the store
             rows = [self._row(evaluation, query, row, true, tap, title) for row, (true, title) in enumerate(shown)]
@@ -95,5 +97,5 @@ def _name(label: int, names: list[str]) -> str:
     return names[label].split(",")[0] if label < len(names) else str(label)  # the first of ImageNet's synonyms
 
 
-def _title(attack: str, delta: float) -> str:
-    return "clean" if delta == 0 else f"{attack}, Δ = {delta:g}"
+def _title(attack: str, norm: str, delta: float) -> str:
+    return "clean" if delta == 0 else f"{attack}, {sized(norm, delta)}"

@@ -67,7 +67,7 @@ class RunRecord(Callback):
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
             tested = evaluation.sample_results.read(_tested(evaluation))
             hits = ((ids, results.hits.numpy()) for ids, results in tested)
-            write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants)
+            write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants, evaluation.norm)
         accuracy_curves(record, folder / CURVES_FILE)
         if points := size_points([Run(record.run, folder, record)]):
             size_figure(points, folder / SIZES_FILE)

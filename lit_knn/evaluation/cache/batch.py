@@ -1,6 +1,6 @@
 """One batch at one Δ in one sealed HDF5 file: what the defended classifier makes of its images, and perhaps the images.
 
-    logits                (N, C)   realized             (N,) Δ in pixels
+    logits                (N, C)   realized             (N,) size in pixels
     <layer>, pool <side>  (N, D)   realized_normalized  (N,) Δ in the classifier's normalized space
     id                    (N,)     perturbation         (N, 3, H, W) float16, only where images are kept
     scores <hash>         (N, V, C), of each defense that looks at the image

@@ -17,9 +17,10 @@ from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 from lit_knn.evaluation.checks.rows import percent
 from lit_knn.randomness import Randomness
 from lit_knn.report.results import Finding, Verdict
+from lit_knn.report.results.budgets import parse_size
 from lit_knn.threat_models import Threat
-from lit_knn.threat_models.budget import RELATIVE_L2
-from lit_knn.threat_models.norms import column
+from lit_knn.threat_models.budget import Budget
+from lit_knn.threat_models.norms import Norm, column
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 CONTROLS = 8  # random images asked for each query
@@ -32,15 +33,16 @@ class BinarizationTest(Check):
     """A white-box attack finds one wrong row that is known to be within its reach, with K = 1.
 
     The defense is changed so that each image has an adversarial example that random search does not find. Its database
-    is replaced by the features of images: of the query itself and of ``inner`` random points of its Δ-sphere, all of
-    the true class, and of one more such point, planted with a wrong class. That point fools the defense; by symmetry
-    any other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it, with the
-    network, tap and settings of the run; its index takes no part. Each image has a database of its own, as the rows of
-    others would be other ways to be wrong. As in the run, an image that any attack of the threat finds is found.
+    is replaced by the features of images: of the query itself and of ``inner`` random points of the surface of its
+    ball, all of the true class, and of one more such point, planted with a wrong class. That point fools the defense;
+    by symmetry any other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it,
+    with the network, tap and settings of the run; its index takes no part. Each image has a database of its own, as the
+    rows of others would be other ways to be wrong. As in the run, an image that any attack of the threat finds is
+    found.
 
     Args:
         inner: Random points of the true class around each image; more make the wrong one harder to find.
-        delta: Δ of the sphere before pixels are clipped to [0, 1]; by default the middle one of the run.
+        delta: Size of the ball before pixels are clipped to [0, 1]; by default the middle one of the run.
         passes: Share of the images from which the check passes.
         fails: Share below which it fails.
         seed: Seed of the points, together with the image's id.
@@ -59,17 +61,18 @@ class BinarizationTest(Check):
         self,
         *,
         inner: int = 63,
-        delta: float | None = None,
+        delta: float | str | None = None,
         passes: float = 0.9,
         fails: float = 0.5,
         seed: int = 0,
     ) -> None:
-        if inner < 1 or not 0 <= fails <= passes <= 1 or not (delta is None or 0 < delta <= 1):
+        size = None if delta is None else parse_size(delta, "BinarizationTest.delta")
+        if inner < 1 or not 0 <= fails <= passes <= 1 or not (size is None or size > 0):
             raise UserError(
                 f"BinarizationTest has inner: {inner}, delta: {delta}, fails: {fails}, passes: {passes}; inner from 1, "
-                "delta in (0, 1] and 0 ≤ fails ≤ passes ≤ 1 are accepted"
+                "delta above 0 and 0 ≤ fails ≤ passes ≤ 1 are accepted"
             )
-        self.inner, self.delta, self.passes, self.fails, self.seed = inner, delta, passes, fails, seed
+        self.inner, self.delta, self.passes, self.fails, self.seed = inner, size, passes, fails, seed
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Plant and attack image by image, for each white box; the one that finds least decides."""
@@ -83,6 +86,7 @@ class BinarizationTest(Check):
             advice = "add WhiteBox to model.threats, and an attack whose objective looks at neighbors, such as SoftKNN"
             return Finding(self.name, "skipped", f"no attack of the run looks for neighbors: {advice}")
         delta = self.delta or evaluation.deltas[len(evaluation.deltas) // 2]
+        evaluation.budget.verify([delta])
         trials = [self._trial(evidence, threat, attacks, delta) for threat, attacks in suites.items()]
         if any(trial.control > CHANCE for trial in trials):
             chance = percent(max(trial.control for trial in trials))
@@ -103,25 +107,27 @@ class BinarizationTest(Check):
         control, realized = [], []
         for n in range(len(evidence.image)):
             image, label, ids = (part[n : n + 1] for part in (evidence.image, evidence.label, evidence.ids))
-            planted = self._plant(original, image, label, ids, delta)
+            planted = self._plant(original, image, label, ids, delta, evaluation.budget)
             for row, attack in enumerate(attacks):
-                (adversarial,) = attack(model, image, label, ids, [delta], planted.surrogate_defense)
+                (adversarial,) = attack(model, image, label, ids, [delta], planted.surrogate_defense, evaluation.norm)
                 found[row, n] = bool(_is_wrong(planted.surrogate_defense, adversarial, label))
             control.append(_is_wrong(planted.surrogate_defense, planted.control, label).float().mean())
-            realized.append(RELATIVE_L2.realized(image, planted.point))
+            realized.append(evaluation.budget.realized(image, planted.point))
         return Trial(
             threat.name,
             float(found.any(dim=0).float().mean()),
             {attack.name: float(share.float().mean()) for attack, share in zip(attacks, found, strict=True)},
             float(torch.stack(control).mean()),
-            float(torch.cat(realized).mean()),
+            f"{evaluation.budget.unit.symbol} of {float(torch.cat(realized).mean()):.3g}",
         )
 
     @torch.no_grad()
-    def _plant(self, original: SurrogateDefense, image: Tensor, label: Tensor, ids: Tensor, delta: float) -> Plot:
+    def _plant(
+        self, original: SurrogateDefense, image: Tensor, label: Tensor, ids: Tensor, delta: float, budget: Budget
+    ) -> Plot:
         """Return a defense of one image ``(1, 3, H, W)`` in which one row is wrong."""
-        randomness, length = Randomness(self.seed, ids, draw=OWN_STREAM), RELATIVE_L2.radius(image, delta)
-        sphere = torch.cat([_point(image, length, randomness) for _ in range(1 + self.inner + CONTROLS)])
+        randomness, radius = Randomness(self.seed, ids, draw=OWN_STREAM), budget.radius(image, delta)
+        sphere = torch.cat([_point(budget.norm, image, radius, randomness) for _ in range(1 + self.inner + CONTROLS)])
         points, control = sphere[: 1 + self.inner], sphere[1 + self.inner :]
         rows = torch.cat([points, image])  # the planted one first
         features = torch.cat([original.features(part) for part in rows.split(AT_ONCE)])
@@ -150,20 +156,19 @@ class Trial(NamedTuple):
     found: float
     each: dict[str, float]
     control: float
-    delta: float
+    size: str
 
     def __str__(self) -> str:
         """Say so."""
         each = ", ".join(f"{name} {percent(share)}" for name, share in self.each.items())
         return (
-            f"{percent(self.found)} found under {self.threat.replace('_', ' ')} at a mean Δ of {self.delta:.3g} "
+            f"{percent(self.found)} found under {self.threat.replace('_', ' ')} at a mean {self.size} "
             f"({each}; random images {percent(self.control)})"
         )
 
 
-def _point(image: Tensor, length: Tensor, randomness: Randomness) -> Tensor:
-    norm = RELATIVE_L2.norm
-    return norm.project(image + column(length) * norm.surface(randomness, image), image, length)
+def _point(norm: Norm, image: Tensor, radius: Tensor, randomness: Randomness) -> Tensor:
+    return norm.project(image + column(radius) * norm.surface(randomness, image), image, radius)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from lit_knn.evaluation.checks.rows import percent
 from lit_knn.evaluation.metrics import hits
 from lit_knn.randomness import Randomness, run_seed
 from lit_knn.report.results import Finding, Verdict
+from lit_knn.report.results.budgets import sized
 from lit_knn.threat_models import Threat
 
 
@@ -84,7 +85,8 @@ class MoreEffort(Check):
         def accuracies(attacks: Sequence[Attack], deltas: Sequence[float]) -> list[float]:
             query = evidence.image, evidence.label, evidence.ids
             left = [
-                torch.stack([*map(right, attack(model, *query, deltas, surrogate_defense))]) for attack in attacks
+                torch.stack([*map(right, attack(model, *query, deltas, surrogate_defense, evaluation.norm))])
+                for attack in attacks
             ]  # (E, N)
             return torch.stack(left).all(dim=0).float().mean(dim=1).tolist()
 
@@ -96,13 +98,14 @@ class MoreEffort(Check):
         restarts = {f"{self.restarts}× restarts": [_with_restarts(attack, self.restarts) for attack in attacks]}
         tries = {effort: accuracies(harder, [delta])[0] for effort, harder in {**steps, **restarts}.items()}
         who = f"{', '.join(attack.name for attack in attacks)} ({threat.name.replace('_', ' ')})"
-        return Curve(who, delta, known[delta], tries)
+        return Curve(who, evaluation.norm, delta, known[delta], tries)
 
 
 class Curve(NamedTuple):
     """Accuracy against effort, under some attacks at one Δ."""
 
     attacks: str
+    norm: str
     delta: float
     own: float
     tries: dict[str, float]
@@ -115,7 +118,9 @@ class Curve(NamedTuple):
     def __str__(self) -> str:
         """Say so."""
         tries = ", ".join(f"{percent(accuracy)} with {effort}" for effort, accuracy in self.tries.items())
-        return f"under {self.attacks} at Δ = {self.delta:g} the accuracy is {percent(self.own)}, and {tries}"
+        return (
+            f"under {self.attacks} at {sized(self.norm, self.delta)} the accuracy is {percent(self.own)}, and {tries}"
+        )
 
 
 def _with_steps(attack: Attack, factor: int) -> Attack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import grouped, is_above, percent, where, who
+from lit_knn.evaluation.checks.rows import grouped, is_above, percent, size, where, who
 from lit_knn.report.results import Finding, leading
 from lit_knn.report.results.record import Row, variant
 
@@ -17,7 +17,7 @@ class FallsWithDelta(Check):
         Carlini et al. 2019 (accuracy against the perturbation budget).
     """
 
-    name = "accuracy falls with Δ"
+    name = "accuracy falls with the budget"
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Compare each accuracy with the lowest one of a smaller Δ."""
@@ -32,7 +32,7 @@ class FallsWithDelta(Check):
             self.name,
             "fail",
             f"under {who(high)} the accuracy of {where(high)} is {percent(high['accuracy'])}, above the "
-            f"{percent(low['accuracy'])} at Δ = {low['delta']:g}: the attack does not use its budget",
+            f"{percent(low['accuracy'])} at {size(low)}: the attack does not use its budget",
         )
 
 

@@ -49,9 +49,11 @@ class NoiseFloor(Check):
             f"{who(attacked)}"
         )
         if not is_above(floor, attacked):
-            return Finding(self.name, "fail", f"{seen}, and at no other Δ more: its attacks are no better than noise")
+            return Finding(
+                self.name, "fail", f"{seen}, and at no other size more: its attacks are no better than noise"
+            )
         if floor["accuracy"] - attacked["accuracy"] < self.gap:
-            return Finding(self.name, "warn", f"{seen}, and at no other Δ they are farther apart: attack it better")
+            return Finding(self.name, "warn", f"{seen}, and at no other size they are farther apart: attack it better")
         return Finding(self.name, "pass", f"of all variants the two are closest for this one: {seen}")
 
 

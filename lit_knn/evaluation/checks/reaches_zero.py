@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
-from lit_knn.evaluation.checks.rows import cell, grouped, percent, strongest, where, who
+from lit_knn.evaluation.checks.rows import cell, grouped, percent, size, strongest, where, who
 from lit_knn.report.results import Finding, leading
 from lit_knn.report.results.record import Row, variant
 
@@ -40,13 +40,13 @@ class ReachesZero(Check):
         if not above:
             worst = max((end for _, end in ends), key=lambda row: row["accuracy"])
             left = percent(worst["accuracy"])
-            return Finding(self.name, "pass", f"no variant keeps more than {left} at Δ = {worst['delta']:g}")
+            return Finding(self.name, "pass", f"no variant keeps more than {left} at {size(worst)}")
         flat = [end for curve, end in above if not _is_falling(curve, end)]
         worst = max(flat or [end for _, end in above], key=lambda row: row["accuracy"])
         kept = f"{where(worst)} keeps {percent(worst['accuracy'])} under {who(worst)}"
         others = f" ({len(above)} of {len(ends)} variants keep more than {percent(self.tolerance)})"
         if flat:
-            advice = "and larger Δ hardly lower it: attack what is defended, or raise model.deltas if they are tiny"
+            advice = "and larger ones hardly lower it: attack what is defended, or raise model.deltas if they are tiny"
             return Finding(self.name, "fail", f"{kept}, {advice}{others}")
         return Finding(self.name, "warn", f"{kept}, still falling: raise model.deltas{others}")
 

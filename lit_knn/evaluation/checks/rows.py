@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from lit_knn.report.results import UNDEFENDED, Row, Variant
+from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.record import variant
 from lit_knn.threat_models import GrayBox, Threat, WhiteBox
 
@@ -44,7 +45,12 @@ def aims_at(threat: Threat, row: Row) -> bool:
 
 def where(row: Row) -> str:
     """Return a row in words, without its attack: ``kNN late K=5 UW soft N=1000 at Δ = 0.1``."""
-    return f"{variant(row)} at Δ = {row['delta']:g}"
+    return f"{variant(row)} at {size(row)}"
+
+
+def size(row: Row) -> str:
+    """Return the size of a perturbation in words: ``Δ = 0.1``."""
+    return sized(row["norm"], row["delta"])
 
 
 def who(row: Row) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lit_knn.evaluation.metrics.sums import Sums
+from lit_knn.report.results.budgets import DEFAULT, NormName, sized
 
 
 class FlatGradients(Sums):
@@ -17,11 +18,12 @@ class FlatGradients(Sums):
     Args:
         cases: Names (threat, attack), A of them.
         deltas: Sizes of perturbation, E of them.
+        norm: What they are in.
     """
 
-    def __init__(self, cases: Sequence[tuple[str, str]], deltas: Sequence[float]) -> None:
+    def __init__(self, cases: Sequence[tuple[str, str]], deltas: Sequence[float], norm: NormName = DEFAULT) -> None:
         super().__init__(len(cases), len(deltas))
-        self._cases, self._deltas = tuple(cases), tuple(deltas)
+        self._cases, self._deltas, self._norm = tuple(cases), tuple(deltas), norm
 
     def update(self, flat: Tensor) -> None:
         """Count a batch, ``(A, E, N)`` bool."""
@@ -37,9 +39,10 @@ class FlatGradients(Sums):
         for (threat, attack), counts in zip(self._cases, self.compute().tolist(), strict=True):
             if most := max(counts):
                 found.append(
-                    f"{threat}: {attack} had no direction for {most:,} of {seen:,} queries at Δ = "
-                    f"{self._deltas[counts.index(most)]:g}: the gradient is zero wherever it looked, as behind "
-                    "rounding, argmax, a detached step or a saturated softmax, so its accuracies are too high; add "
-                    "Square, which needs no gradient, or climb what has one: Margin for a softmax, BPDA for a defense"
+                    f"{threat}: {attack} had no direction for {most:,} of {seen:,} queries at "
+                    f"{sized(self._norm, self._deltas[counts.index(most)])}: the gradient is zero wherever it looked, "
+                    "as behind rounding, argmax, a detached step or a saturated softmax, so its accuracies are too "
+                    "high; add Square, which needs no gradient, or climb what has one: Margin for a softmax, BPDA for "
+                    "a defense"
                 )
         return found

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics.functional import wilson
+from lit_knn.report.results.budgets import DEFAULT, NormName
 
 if TYPE_CHECKING:  # names only: metrics need neither defenses nor reports
     from lit_knn.report.results import Variant
@@ -31,6 +32,7 @@ class RobustAccuracy(Metric):
         deltas: Budgets Δ, as configured.
         variants: What the defenses answer, in the order of the scores.
         topk: Values of k; those above C − 1 are to be left out, see :func:`lit_knn.evaluation.metrics.hits`.
+        norm: What the sizes are in.
 
     Raises:
         UserError: If one of the lists is empty or names something twice.
@@ -52,6 +54,8 @@ class RobustAccuracy(Metric):
         deltas: Sequence[float],
         variants: Sequence[Variant],
         topk: Sequence[int] = (1, 5),
+        *,
+        norm: NormName = DEFAULT,
     ) -> None:
         super().__init__()
         named = {"threats × attacks": cases, "deltas": deltas, "defense variants": variants, "topk": topk}
@@ -59,6 +63,7 @@ class RobustAccuracy(Metric):
             if not values or len(set(values)) < len(values):
                 raise UserError(f"{name} {list(values)} must name at least one thing and nothing twice")
         self.cases, self.deltas, self.variants, self.topk = tuple(cases), tuple(deltas), tuple(variants), tuple(topk)
+        self.norm: NormName = norm
         cells = (len(cases), len(deltas))
         self._add_counts("correct", (*cells, len(variants), len(topk)), "sum")
         self._add_counts("total", cells, "sum")
@@ -74,8 +79,8 @@ class RobustAccuracy(Metric):
 
         Args:
             hits: ``(A, E, N, V, T)`` bool, from :func:`lit_knn.evaluation.metrics.hits`.
-            realized: ``(A, E, N)`` float, Δ of each image in pixels.
-            realized_normalized: ``(A, E, N)`` float, the same in the classifier's normalized space.
+            realized: ``(A, E, N)`` float, size of each perturbation in pixels.
+            realized_normalized: ``(A, E, N)`` float, Δ in the classifier's normalized space.
 
         Raises:
             ValueError: If a shape does not fit or a perturbation is not finite.
@@ -115,6 +120,7 @@ class RobustAccuracy(Metric):
                     {
                         "threat": threat,
                         "attack": attack,
+                        "norm": self.norm,
                         "delta": delta,
                         "defense": variant.defense,
                         "tap": variant.tap,

@@ -13,6 +13,7 @@ from lit_knn.evaluation.metrics.clean import CleanQueries, cautions
 from lit_knn.evaluation.metrics.flat import FlatGradients
 from lit_knn.evaluation.metrics.passes import NetworkPasses
 from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
+from lit_knn.report.results.budgets import DEFAULT, NormName
 
 if TYPE_CHECKING:  # names only, as for the accuracy
     from lit_knn.evaluation.sample_results import SampleResults
@@ -29,6 +30,7 @@ class Tally(nn.Module):
         deltas: Sizes of perturbation, 0 included.
         variants: What the defenses answer.
         topk: Values of k, below C.
+        norm: What the sizes are in.
         cascade: Whether only the worst case is known.
     """
 
@@ -39,13 +41,14 @@ class Tally(nn.Module):
         variants: Sequence[Variant],
         topk: Sequence[int],
         *,
+        norm: NormName = DEFAULT,
         cascade: bool = False,
     ) -> None:
         super().__init__()
         self._cascade, self._several = cascade, len(cases) > 1
         counted = [WORST_CASE] if cascade else [*cases, WORST_CASE] if self._several else cases
-        self.accuracy = RobustAccuracy(counted, deltas, variants, topk)
-        self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas)
+        self.accuracy = RobustAccuracy(counted, deltas, variants, topk, norm=norm)
+        self.audit, self.clean, self.flat = SampleAudit(), CleanQueries(), FlatGradients(cases, deltas, norm)
         self.passes = NetworkPasses(cases, deltas)
 
     def count(self, ids: Tensor, results: SampleResults) -> None:

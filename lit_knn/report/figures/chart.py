@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lit_knn.report.headline import Line, Panel, headline
+from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import cut
@@ -16,7 +17,6 @@ from lit_knn.storage.atomic import atomic_write
 # Okabe and Ito's colors can be told apart by color-blind readers; dashes also in gray print.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DARK = "#333333"  # of no defense
-LABEL = "Δ = ‖x*−x‖₂ / ‖x‖₂"
 
 DASHES = ("none", "7 2", "4 1.5 1.5 1.5", "10 3 3 3")
 WIDTH, HEIGHT = 190, 120  # of a panel's axes, in pixels
@@ -36,6 +36,7 @@ class Axes(NamedTuple):
 
     left: float
     largest: float
+    norm: str
 
     def place(self, delta: float, accuracy: float) -> tuple[float, float]:
         """Return the point of an accuracy, in pixels."""
@@ -57,7 +58,7 @@ def accuracy_chart(record: Record, path: Path) -> Path:
     largest = max(row["delta"] for row in shown.rows) or 1.0
     parts = [_text(0, 12, f"top-{shown.topk} accuracy", "start")]
     for number, panel in enumerate(shown.panels):
-        parts += _panel(panel, Axes(LEFT + number * (WIDTH + GAP), largest), styles)
+        parts += _panel(panel, Axes(LEFT + number * (WIDTH + GAP), largest, record.norm), styles)
     parts += [_text(right, TOP - 8, cut(shown.shared, 44), "start")]
     for number, (label, style) in enumerate(styles.items()):
         y = TOP + 4 + STEP * number
@@ -87,8 +88,8 @@ def _panel(panel: Panel, axes: Axes, styles: dict[str, Style]) -> list[str]:
             parts.append(_text(start[0] - 5, start[1] + 4, f"{share:g}", "end"))
     for delta in (0.0, axes.largest):
         x, y = axes.place(delta, 0)
-        parts.append(_text(x, y + 15, f"{delta:g}", "middle"))
-    parts.append(_text(axes.left + WIDTH / 2, TOP + HEIGHT + 30, LABEL, "middle"))
+        parts.append(_text(x, y + 15, size_text(axes.norm, delta), "middle"))
+    parts.append(_text(axes.left + WIDTH / 2, TOP + HEIGHT + 30, UNITS[axes.norm].label, "middle"))
     return [*parts, *(part for line in panel.lines for part in _line(line, axes, styles[line.label]))]
 
 

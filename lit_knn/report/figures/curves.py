@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lit_knn.errors import UserError
-from lit_knn.report.figures.chart import COLORS, DARK, LABEL
+from lit_knn.report.figures.chart import COLORS, DARK
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import Panel, headline
+from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.variant import UNDEFENDED
 
@@ -42,6 +43,7 @@ def accuracy_curves(record: Record, path: Path) -> Path:
     shown = headline(record.results)
     labels = list(dict.fromkeys(line.label for panel in shown.panels for line in panel.lines))
     styles = dict(zip(labels, _styles(labels), strict=True))
+    measured = sorted({row["delta"] for row in shown.rows})
     columns = min(3, len(shown.panels)) if len(shown.panels) != 4 else 2
     rows = -(-len(shown.panels) // columns)
     legend_width = 0.8 + 0.09 * max(map(len, [*labels, shown.shared]))  # inches, at matplotlib's default font
@@ -52,7 +54,9 @@ def accuracy_curves(record: Record, path: Path) -> Path:
         if position % columns == 0:
             axes.set_ylabel(f"top-{shown.topk} accuracy")
         if position + columns >= len(shown.panels):  # nothing below
-            axes.set_xlabel(LABEL)
+            axes.set_xlabel(UNITS[record.norm].label)
+            if record.norm == "linf":  # in which nobody reads .0314
+                axes.set_xticks(measured, [size_text(record.norm, size) for size in measured])
             axes.tick_params(labelbottom=True)
     for axes in grid[len(shown.panels) :]:
         axes.set_axis_off()

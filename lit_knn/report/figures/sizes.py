@@ -16,6 +16,7 @@ from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.curves import DASHES, MARKERS, Style, plain
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import headline
+from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import Value, database_sizes, differing
 from lit_knn.report.table import cut
@@ -32,7 +33,7 @@ class Point(NamedTuple):
         line: The defense: a row of panels.
         panel: Who attacks: a column.
         series: What else differs between the runs, such as which images the database holds.
-        delta: Size of the perturbation.
+        size: Of the perturbation: its norm, and how large.
         rows: Size of the database.
         accuracy: In [0, 1].
     """
@@ -40,7 +41,7 @@ class Point(NamedTuple):
     line: str
     panel: str
     series: str
-    delta: float
+    size: tuple[str, float]
     rows: int
     accuracy: float
 
@@ -74,12 +75,12 @@ def _points(run: Run, series: str) -> list[Point]:
             line.label,
             "worst case" if panel.title.startswith("all, ") else panel.title.partition(", ")[0],
             series,
-            row["delta"],
-            size,
+            (row["norm"], row["delta"]),
+            rows,
             row["accuracy"],
         )
-        for size in database_sizes(run.record)
-        for panel in headline([row for row in results if row["rows"] in ("", size)]).panels
+        for rows in database_sizes(run.record)
+        for panel in headline([row for row in results if row["rows"] in ("", rows)]).panels
         for line in panel.lines
         if line.rows[0]["tap"]
         for row in line.rows
@@ -87,7 +88,7 @@ def _points(run: Run, series: str) -> list[Point]:
 
 
 def size_figure(points: Sequence[Point], path: Path) -> None:
-    """Draw a row of panels for each defense, a column for each attacker, a line for each Δ (color) and series (dashes).
+    """Draw a row of panels for each defense, a column for each attacker, colors for sizes and dashes for series.
 
     Runs that differ in their seeds only are points of one line, which goes through their mean.
 
@@ -95,23 +96,23 @@ def size_figure(points: Sequence[Point], path: Path) -> None:
         Dubey et al. 2019, Figure 5.
     """
     lines, panels, series = (list(dict.fromkeys(p[field] for p in points)) for field in range(3))
-    deltas = sorted({point.delta for point in points})
-    colors = [colormaps["viridis"](0.9 * position / max(1, len(deltas) - 1)) for position in range(len(deltas))]
+    sizes = sorted({point.size for point in points})
+    colors = [colormaps["viridis"](0.9 * position / max(1, len(sizes) - 1)) for position in range(len(sizes))]
     figure = Figure(figsize=(3.0 * len(panels) + 2.2, 2.5 * len(lines) + 0.4), layout="constrained")
     grid = figure.subplots(len(lines), len(panels), squeeze=False, sharex=True, sharey=True)
     for axes_row, line in zip(grid, lines, strict=True):
         axes_row[0].set_ylabel(f"{line}\naccuracy", parse_math=False)
         for axes, panel in zip(axes_row, panels, strict=True):
             here = [point for point in points if (point.line, point.panel) == (line, panel)]
-            for delta, color in zip(deltas, colors, strict=True):
+            for size, color in zip(sizes, colors, strict=True):
                 for number, name in enumerate(series):
-                    found = [p for p in here if (p.delta, p.series) == (delta, name)]
+                    found = [p for p in here if (p.size, p.series) == (size, name)]
                     _draw(axes, found, _style(number) | {"color": color})
     for axes, panel in zip(grid[0], panels, strict=True):
         axes.set_title(panel, fontsize="medium", parse_math=False)
     for axes in grid[-1]:
         axes.set_xlabel("rows of the database")
-    handles = [Line2D([], [], color=color, label=f"Δ = {d:g}") for d, color in zip(deltas, colors, strict=True)]
+    handles = [Line2D([], [], color=color, label=sized(*size)) for size, color in zip(sizes, colors, strict=True)]
     if len(series) > 1:
         handles += [Line2D([], [], label=name, **_style(number)) for number, name in enumerate(series)]
     legend = figure.legend(handles=handles, loc="outside right center", handlelength=3.5, frameon=False)
@@ -135,7 +136,7 @@ def _name(different: dict[str, Value]) -> str:
 
 
 def _style(number: int) -> Style:
-    """Return how the lines of a series look; its color is that of Δ."""
+    """Return how the lines of a series look; its color is that of the size."""
     return {"color": "#333333", "linestyle": DASHES[number % len(DASHES)], "marker": MARKERS[number % len(MARKERS)]}
 
 

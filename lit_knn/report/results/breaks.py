@@ -16,6 +16,7 @@ from lit_knn.report.results.variant import Variant
 from lit_knn.storage.atomic import atomic_write, undamaged
 
 BREAKS_FILE = "broken_by.csv"
+HEAD = ("id", "norm", "delta")  # before the variants
 
 
 def write_breaks(
@@ -24,6 +25,7 @@ def write_breaks(
     cases: Sequence[tuple[str, str]],
     deltas: Sequence[float],
     variants: Sequence[Variant],
+    norm: str,
 ) -> None:
     """Write one row per query and Δ with, for each defense variant, the first case that breaks it at the smallest Δ.
 
@@ -34,6 +36,7 @@ def write_breaks(
         cases: Names (threat, attack) of the A cases.
         deltas: The E budgets, ascending; 0 stands for the clean image, and is left out.
         variants: The V lines of the results.
+        norm: What the sizes are in.
 
     The cells are "" where no case breaks the answer at this Δ or a smaller one, "clean" where it is wrong without any
     attack, and else "threat: attack".
@@ -41,7 +44,7 @@ def write_breaks(
     names = [f"{threat}: {attack}" for threat, attack in cases]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "delta", *map(str, variants)])
+    table.writerow(["id", "norm", "delta", *map(str, variants)])
     for ids, hits in batches:
         broken = ~hits[..., 0]  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
@@ -52,7 +55,7 @@ def write_breaks(
         for n, query in enumerate(ids):
             for delta, line in zip(deltas, cells[:, n], strict=True):
                 if delta > 0:
-                    table.writerow([query, delta, *line])
+                    table.writerow([query, norm, delta, *line])
     with atomic_write(path) as unfinished:
         unfinished.write_text(text.getvalue(), encoding="utf-8")
 
@@ -65,12 +68,12 @@ def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:
     """
     with undamaged(path, "remove the file"), path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file, strict=True)
-        query, size, *columns = table.fieldnames or ["", ""]
+        columns = [name for name in table.fieldnames or [] if name not in HEAD]
         counts: dict[str, Counter[str]] = {column: Counter() for column in columns}
         for row in table:
-            if (query, size) != ("id", "delta") or None in (*row, *row.values()):
+            if None in (*row, *row.values()) or not {"id", "delta"} <= row.keys():
                 raise ValueError(f"line {table.line_num} is not id, delta and {len(columns)} cells")
-            if float(row[size]) == delta:
+            if float(row["delta"]) == delta:
                 for column in columns:
                     counts[column][row[column]] += 1
     return counts

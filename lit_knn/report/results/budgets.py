@@ -48,8 +48,12 @@ UNITS: dict[str, Unit] = {
 DEFAULT: NormName = "relative_l2"
 
 
-def parse_size(given: float | str) -> float:
+def parse_size(given: float | str, where: str) -> float:
     """Return a size that is given as a number or as a fraction such as ``8/255``.
+
+    Args:
+        given: The size.
+        where: What it is given as, for messages.
 
     Raises:
         UserError: If it is neither.
@@ -57,7 +61,7 @@ def parse_size(given: float | str) -> float:
     try:
         return float(Fraction(given) if isinstance(given, str) else given)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise UserError(f"{given!r} is no size; numbers, and fractions such as 8/255, are accepted") from error
+        raise UserError(f"{where}: {given!r} is no size; numbers, and fractions such as 8/255, are accepted") from error
 
 
 def size_text(norm: str, size: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from lit_knn.report.results.budgets import DEFAULT
 from lit_knn.report.results.record import Record, Row, mapping, variant
 from lit_knn.report.results.variant import UNDEFENDED, Variant
 from lit_knn.storage.kinds import named_kind
@@ -50,7 +51,11 @@ def beside(record: Record) -> list[Beside]:
         and on average.
     """
     model, data = mapping(record.config.get("model")), mapping(record.config.get("data"))
-    if not _is(model.get("classifier"), "resnet50") or not _built(data.get("queries"), "ImageNet", ("split", "val")):
+    if (
+        record.norm != DEFAULT
+        or not _is(model.get("classifier"), "resnet50")
+        or not _built(data.get("queries"), "ImageNet", ("split", "val"))
+    ):
         return []
     database, stored = _database(record, data), record.database.get("rows")
     found: dict[tuple[Variant, str], Beside] = {}

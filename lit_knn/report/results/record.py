@@ -13,17 +13,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from lit_knn.errors import UserError
+from lit_knn.report.results.budgets import DEFAULT, UNITS
+from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
 from lit_knn.report.results.variant import Variant
-from lit_knn.storage.atomic import atomic_write, conform, load_json, parse_json, undamaged
+from lit_knn.storage.atomic import atomic_write, conform, load_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint
 
-SCHEMA = 5
-ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
-    2: {"warnings": [], "passes": []},
-    3: {"passes": []},
-    4: {"passes": []},
-    SCHEMA: {},
-}
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"
 
@@ -33,6 +28,7 @@ class Row(TypedDict):
 
     threat: str
     attack: str
+    norm: str
     delta: float
     defense: str
     tap: str
@@ -139,6 +135,11 @@ class Record:
     passes: list[Passes]
     results: list[Row]
 
+    @property
+    def norm(self) -> str:
+        """What the sizes of all results are in."""
+        return self.results[0]["norm"] if self.results else DEFAULT
+
     def save(self, folder: Path) -> Path:
         """Write ``record.json`` into the folder, whole or not at all, and return its path."""
         content = asdict(self)
@@ -172,22 +173,9 @@ class Record:
         if different := set(content) ^ {field.name for field in fields(cls)}:
             raise UserError(f"{path} is not a record of schema {SCHEMA}: missing or unknown {sorted(different)}")
         with undamaged(path, REMEDY):
-            if found < 4:
-                _parse_fingerprints(content)
+            convert(content, found)
             _verify(content)
         return cls(**content)
-
-
-def _parse_fingerprints(content: dict[str, Any]) -> None:
-    """Take JSON in fingerprints, which records before schema 4 have as text, for what it says.
-
-    Raises:
-        ValueError: If it is no JSON.
-    """
-    conform(content["fingerprints"], {str: str}, "fingerprints")
-    for name, text in content["fingerprints"].items():
-        if text.startswith(("{", "[")):
-            content["fingerprints"][name] = parse_json(text)
 
 
 def _verify(content: dict[str, Any]) -> None:
@@ -219,6 +207,8 @@ def _verify(content: dict[str, Any]) -> None:
             raise ValueError(f"{name} of results must be {'whole numbers or blank' if name in COUNTS else 'text'}")
     if wrong := next((row for row in rows if not _is_possible(row)), None):
         raise ValueError(f"no count gives {', '.join(f'{name} {wrong[name]!r}' for name in COUNTED)}")
+    if not len(norms := {row["norm"] for row in rows}) <= 1 or norms - {*UNITS}:
+        raise ValueError(f"results must be in one norm of {', '.join(UNITS)}, not in {', '.join(sorted(norms))}")
     lines = {(variant(row), row["topk"]) for row in rows}
     cells = Counter((row["threat"], row["attack"], row["delta"]) for row in rows)
     whole = {(row["threat"], row["attack"], row["delta"], variant(row), row["topk"]) for row in rows}

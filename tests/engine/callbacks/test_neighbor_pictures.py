@@ -137,6 +137,8 @@ def test_classes_are_called_by_their_names(kind, monkeypatch, tmp_path, classifi
 def test_deltas_may_be_chosen(draw, data):
     (row,) = draw(NeighborPictures(deltas=[0.2]))["neighbors-early.png"]
     assert row.title.endswith(", PGD, Δ = 0.2")
+    (same,) = draw(NeighborPictures(deltas=["1/5"]))["neighbors-early.png"]
+    assert same.title == row.title
     clean = data.first_queries()["image"].float() / 255
     realized = RELATIVE_L2.realized(clean, torch.from_numpy(row.image)[None].float() / 255).min()
     assert 0.15 < float(realized) < 0.202  # clipping takes some of it, rounding to bytes may give a little

@@ -18,12 +18,12 @@ EARLY, LATE = (Variant("kNN", tap, 5, "CBW-D", "soft", 1297) for tap in ("early"
 NOTHING = torch.empty(0)
 
 
-def rows(accuracies, *, n=500, attack="PGD", threat="gray_box", variant=NONE, topk=1):
+def rows(accuracies, *, n=500, attack="PGD", threat="gray_box", variant=NONE, topk=1, norm="relative_l2"):
     """Return the rows of one curve, ``{Δ: accuracy}``."""
     made = []
     for delta, accuracy in accuracies.items():
         low, high = wilson(torch.tensor(round(accuracy * n)), torch.tensor(n))
-        row = {"threat": threat, "attack": attack, "delta": delta}
+        row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta}
         row |= variant._asdict()
         row |= {"topk": topk, "correct": round(accuracy * n), "n": n, "accuracy": round(accuracy * n) / n}
         row |= {"low": low.item(), "high": high.item()}
@@ -45,7 +45,7 @@ def attacked(classifier, database, gallery, data):
     """Return the first digits and an evaluation of attacks on them, which has not been run."""
     batch = data.on_after_batch_transfer(data.first_queries())
 
-    def build(attacks, threats=None, deltas=(0.05, 0.1, 0.15), images=8, taps=("late",)):
+    def build(attacks, threats=None, deltas=(0.05, 0.1, 0.15), images=8, taps=("late",), norm="relative_l2"):
         evaluation = Evaluation(
             classifier=classifier,
             attacks=attacks,
@@ -53,6 +53,7 @@ def attacked(classifier, database, gallery, data):
             defenses=[NoDefense(), KNN(taps=list(taps), k=[5])],
             threats=threats,
             database=database,
+            norm=norm,
         )
         evaluation.views = [gallery]
         return Evidence([], evaluation, *(batch[name][:images] for name in ("image", "label", "id")))

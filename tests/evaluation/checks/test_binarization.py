@@ -19,7 +19,7 @@ def plots(evidence, check, delta=0.1):
     original = threat.surrogate_defense(evidence.evaluation.classifier, evidence.evaluation.gallery)
     for n in range(len(evidence.image)):
         query = [part[n : n + 1] for part in (evidence.image, evidence.label, evidence.ids)]
-        yield query, check._plant(original, *query, delta)
+        yield query, check._plant(original, *query, delta, evidence.evaluation.budget)
 
 
 def test_an_honest_attack_passes(attacked):
@@ -116,7 +116,20 @@ def test_the_middle_delta_is_taken_unless_one_is_given(attacked):
         assert 0.5 * expected < told <= expected
 
 
-@pytest.mark.parametrize("options", [{"inner": 0}, {"delta": 2.0}, {"passes": 0.4}, {"fails": -0.1}])
+def test_in_another_norm_it_lies_on_the_surface_of_that_ball(attacked):
+    evidence = attacked([PGD(steps=50, objective=SoftKNN())], WHITE, deltas=(32 / 255,), norm="linf", images=4)
+    for (image, _, _), plot in plots(evidence, BinarizationTest(), 32 / 255):
+        assert 0.9 * 32 / 255 < float((plot.point - image).abs().max()) <= 32 / 255 + 1e-7
+    found = BinarizationTest()(evidence)
+    assert found.verdict == "pass"
+    assert "at a mean L∞ of 0.12" in found.sentence
+    with pytest.raises(UserError, match=r"L∞ of 2\.0 is outside \(0, 1\]"):
+        BinarizationTest(delta=2)(evidence)
+    with pytest.raises(UserError, match=r"BinarizationTest\.delta: 'a' is no size"):
+        BinarizationTest(delta="a")
+
+
+@pytest.mark.parametrize("options", [{"inner": 0}, {"delta": 0.0}, {"passes": 0.4}, {"fails": -0.1}])
 def test_settings(options):
     with pytest.raises(UserError, match=next(iter(options))):
         BinarizationTest(**options)

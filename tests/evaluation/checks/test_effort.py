@@ -43,6 +43,17 @@ def test_the_curve_is_that_of_attacks_with_more_steps_and_restarts(attacked):
     assert curve.fall == curve.own - min(curve.tries.values()) > 0.2
 
 
+def test_efforts_are_compared_in_the_norm_of_the_run(attacked):
+    evidence = attacked([PGD(steps=2)], deltas=["8/255", "32/255"], norm="linf", images=16)
+    ((threat, attack),) = evidence.evaluation.cases
+    curve = MoreEffort(**FAST)._curve(evidence, threat, [attack])
+    query = evidence.image, evidence.label, evidence.ids, [32 / 255]
+    (image,) = attack(evidence.evaluation.classifier, *query, norm="linf")
+    right = evidence.evaluation.classifier(image).argmax(1) == evidence.label
+    assert (curve.delta, curve.own) == (32 / 255, float(right.float().mean()))
+    assert str(curve).startswith("under PGD (gray box) at L∞ = 32/255 the accuracy is ")
+
+
 def test_a_lazy_attack_is_no_matter_beside_one_that_has_had_enough(attacked):
     lazy, honest = PGD(steps=1, step_size=0.1), APGD(steps=20)
     assert MoreEffort(**FAST)(attacked([lazy, honest], deltas=[0.075], images=16)).verdict == "pass"

@@ -46,5 +46,6 @@ def test_words():
     (row,) = rows({0.1: 0.5}, variant=LATE, threat="white_box late")
     assert where(row) == "kNN late K=5 CBW-D soft N=1297 at Δ = 0.1"
     assert where(rows({0.25: 0.5})[0]) == "none at Δ = 0.25"
+    assert where(rows({8 / 255: 0.5}, norm="linf")[0]) == "none at L∞ = 8/255"
     assert who(row) == "PGD (white box late)"
     assert [percent(share) for share in (0, 0.031, 0.42, 1)] == ["0 %", "3.1 %", "42 %", "100 %"]

@@ -22,6 +22,12 @@ def test_each_case_says_how_many_at_the_size_where_there_are_most():
     assert "Square" in sentence
 
 
+def test_sizes_in_the_units_of_others():
+    counts = FlatGradients(CASES, [0.0, 8 / 255], "linf")
+    counts.update(flat([0], [1]))
+    assert "queries at L∞ = 8/255: the gradient" in counts.cautions(1)[0]
+
+
 def test_none_is_no_warning():
     counts = FlatGradients(CASES, [0.0, 0.1])
     counts.update(flat([0, 0], [0, 0]))

@@ -47,3 +47,9 @@ def test_every_line_can_be_told_apart():
     labels = ["none", *(f"kNN layer{n}" for n in range(20))]
     assert len(set(_styles(labels))) == len(labels)
     assert _styles(["kNN a", "none"])[1] == _styles(labels)[0]
+
+
+def test_sizes_in_the_units_of_others(tmp_path):
+    record = make_record(norm="linf", deltas=(0.0, 4 / 255, 8 / 255))
+    texts = [part.text for part in ElementTree.parse(accuracy_chart(record, tmp_path / "a.svg")).iter(f"{SVG}text")]
+    assert texts.count("8/255") == texts.count("L∞ = ‖x*−x‖∞") == 2  # of two panels

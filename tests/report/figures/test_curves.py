@@ -27,3 +27,13 @@ def test_every_line_can_be_told_apart():
 def test_no_results(record, tmp_path):
     with pytest.raises(UserError, match="no results"):
         accuracy_curves(dataclasses.replace(record, results=[]), tmp_path / "curves.png")
+
+
+def test_sizes_in_the_units_of_others(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lit_knn.report.figures.curves.save_figure", lambda figure, *_, **__: drawn.append(figure))
+    accuracy_curves(make_record(norm="linf", deltas=(0.0, 4 / 255, 8 / 255)), tmp_path / "a.png")
+    accuracy_curves(make_record(norm="l2"), tmp_path / "b.png")
+    linf, l2 = (figure.axes[0] for figure in drawn)
+    assert (linf.get_xlabel(), l2.get_xlabel()) == ("L∞ = ‖x*−x‖∞", "L2 = ‖x*−x‖₂")
+    assert [label.get_text() for label in linf.get_xticklabels()] == ["0", "4/255", "8/255"]

@@ -27,11 +27,11 @@ def test_a_point_for_each_attacker_delta_and_size_of_the_headline_variant():
     assert {(p.line, p.series) for p in points} == {("kNN layer1", "")}
     assert {p.panel for p in points} == {"gray box", "white box", "worst case"}
     assert {p.rows for p in points} == {100, 50_000}
-    assert {p.delta for p in points} == {0.0, 0.02, 0.06}
+    assert {p.size for p in points} == {("relative_l2", delta) for delta in (0.0, 0.02, 0.06)}
     assert len(points) == len(set(points)) == 3 * 2 * 3
     wanted = {"defense": "kNN", "k": 50, "weighting": "CBW-D", "combination": "soft", "delta": 0.06, "topk": 1}
     (row,) = (r for r in run(100).record.results if r["attack"] == "APGD" and wanted.items() <= r.items())
-    (point,) = (p for p in points if (p.panel, p.delta, p.rows) == ("gray box", 0.06, 100))
+    (point,) = (p for p in points if (p.panel, p.size, p.rows) == ("gray box", ("relative_l2", 0.06), 100))
     assert point.accuracy == row["accuracy"]
 
 
@@ -39,7 +39,7 @@ def test_sizes_of_one_sweep_are_those_of_several_runs():
     sweep = run((100, 200, 300)).record.results
     for point in size_points([run((100, 200, 300)), run(50)]):
         if point.rows > 50:
-            same = {"rows": point.rows, "delta": point.delta, "k": 50, "weighting": "CBW-D", "combination": "soft"}
+            same = {"rows": point.rows, "delta": point.size[1], "k": 50, "weighting": "CBW-D", "combination": "soft"}
             found = [r["accuracy"] for r in sweep if same.items() <= r.items() and r["topk"] == 1]
             assert point.accuracy in found
     assert {point.rows for point in size_points([run((100, 200, 300))])} == {100, 200, 300}
@@ -79,3 +79,16 @@ def test_draws_every_accuracy_and_the_same_bytes_twice(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > 600
         assert image.convert("L").getextrema()[0] < 100
+
+
+def test_sizes_in_other_norms_are_other_lines(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lit_knn.report.figures.sizes.save_figure", lambda figure, *_, **__: drawn.append(figure))
+    records = [
+        make_record(CASES, taps=("layer1",), sizes=(100, 200), norm=norm, deltas=(0.0, 8 / 255))
+        for norm in ("linf", "l2")
+    ]
+    runs = [Run(record.norm, Path(), dataclasses.replace(record, config={})) for record in records]
+    size_figure(size_points(runs), tmp_path / "sizes.png")
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert labels == ["L2 = 0", "L2 = 0.0313725", "L∞ = 0", "L∞ = 8/255"]

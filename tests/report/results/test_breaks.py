@@ -17,14 +17,14 @@ def test_each_image_names_the_first_attack_that_breaks_it(tmp_path):
     hits[1, 1, 0, 1, 0] = False  # the second breaks its defense
     hits[:, :, 2, 1, 0] = False  # the defense is wrong about query 9 from the start
     hits[0, 1, 1, 0, 1] = False  # top-5 alone does not count
-    write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], hits)], CASES, [0.0, 0.06], VARIANTS)
+    write_breaks(tmp_path / "breaks.csv", [([7, 8, 9], hits)], CASES, [0.0, 0.06], VARIANTS, "relative_l2")
     with (tmp_path / "breaks.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["id", "delta", "none", "kNN late K=50 CBW-D soft"],
-        ["7", "0.06", "gray_box: PGD", "white_box late: PGD-FS"],
-        ["8", "0.06", "", ""],
-        ["9", "0.06", "", "clean"],
+        ["id", "norm", "delta", "none", "kNN late K=50 CBW-D soft"],
+        ["7", "relative_l2", "0.06", "gray_box: PGD", "white_box late: PGD-FS"],
+        ["8", "relative_l2", "0.06", "", ""],
+        ["9", "relative_l2", "0.06", "", "clean"],
     ]
     assert read_breaks(tmp_path / "breaks.csv", 0.06) == {
         "none": {"gray_box: PGD": 1, "": 2},
@@ -53,6 +53,6 @@ def test_another_file(tmp_path, content, reason):
 def test_what_broke_at_a_smaller_delta_is_named_at_the_larger_ones(tmp_path):
     hits = np.ones((2, 4, 1, 1, 1), bool)  # (A, E, N, V, T)
     hits[1, 1] = hits[0, 3] = False  # the second attack breaks at .02, the first only at .06
-    write_breaks(tmp_path / "breaks.csv", [([7], hits)], CASES, [0.0, 0.02, 0.04, 0.06], VARIANTS[:1])
+    write_breaks(tmp_path / "breaks.csv", [([7], hits)], CASES, [0.0, 0.02, 0.04, 0.06], VARIANTS[:1], "l2")
     with (tmp_path / "breaks.csv").open() as file:
-        assert [row[2] for row in csv.reader(file)] == ["none", *["white_box late: PGD-FS"] * 3]
+        assert [row[3] for row in csv.reader(file)] == ["none", *["white_box late: PGD-FS"] * 3]

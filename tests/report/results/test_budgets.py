@@ -5,13 +5,15 @@ from lit_knn.report.results.budgets import UNITS, parse_size, size_text, sized
 
 
 def test_sizes_are_numbers_or_fractions():
-    assert [parse_size(given) for given in (0.06, 1, "0.5", "8/255", "1e-2")] == [0.06, 1.0, 0.5, 8 / 255, 0.01]
+    assert [parse_size(given, "here") for given in (0.06, 1, "0.5", "8/255", "1e-2")] == [0.06, 1.0, 0.5, 8 / 255, 0.01]
 
 
 @pytest.mark.parametrize("given", ["", "8/0", "8/", "a", "8/255/2", "nan", "inf"])
 def test_what_is_no_size(given):
-    with pytest.raises(UserError, match=f"^'{given}' is no size; numbers, and fractions such as 8/255, are accepted$"):
-        parse_size(given)
+    with pytest.raises(
+        UserError, match=f"^here: '{given}' is no size; numbers, and fractions such as 8/255, are accepted$"
+    ):
+        parse_size(given, "here")
 
 
 def test_sizes_are_written_as_the_field_does():

@@ -48,6 +48,13 @@ def imagenet_run(searched=1_281_167):
     return dataclasses.replace(record, config=config, fingerprints=fingerprints, database={"rows": 1_281_167})
 
 
+def test_in_another_norm_nothing_is_the_papers():
+    assert beside(imagenet_run())
+    record = imagenet_run()
+    in_linf = [row | {"norm": "linf"} for row in record.results]
+    assert beside(dataclasses.replace(record, results=in_linf)) == []
+
+
 def changed(path, value):
     record = imagenet_run()
     config = copy.deepcopy(record.config)

@@ -50,7 +50,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5, 6"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, r"content\['results'\] is int, not list"),
@@ -63,30 +63,6 @@ def test_another_layout_is_refused_in_one_sentence(record, tmp_path, change, mes
         Record.load(path)
 
 
-def test_records_of_older_schemas_are_read(record, tmp_path):
-    """Before 5, there were no passes; before 4, fingerprints held JSON as text; before 3, there were no warnings."""
-    record = dataclasses.replace(
-        record, passes=[], fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]}
-    )
-    path = record.save(tmp_path)
-    content = json.loads(path.read_text())
-    del content["passes"]
-    path.write_text(json.dumps(content | {"schema": 4}))
-    assert Record.load(path) == record
-    content["fingerprints"] = {name: json.dumps(value) for name, value in record.fingerprints.items()} | {
-        "classifier": "a"
-    }
-    path.write_text(json.dumps(content | {"schema": 3}))
-    assert Record.load(path) == record
-    del content["warnings"]
-    path.write_text(json.dumps(content | {"schema": 2}))
-    assert Record.load(path) == record
-    content["fingerprints"]["attack PGD"] = content["fingerprints"]["attack PGD"][:-9]
-    path.write_text(json.dumps(content | {"schema": 2}))
-    with pytest.raises(UserError, match=r"record\.json is damaged \(.*; remove it"):
-        Record.load(path)
-
-
 @pytest.mark.parametrize("content", ["", '{"schema": 1', "[]", "null"])
 def test_a_damaged_record_is_refused(content, tmp_path):
     (tmp_path / "record.json").write_text(content)
@@ -96,6 +72,25 @@ def test_a_damaged_record_is_refused(content, tmp_path):
 
 def test_a_missing_record_is_refused(tmp_path):
     with pytest.raises(UserError, match="no record can be read there"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("last", "named"), [("l2", "not in l2, relative_l2"), ("l1", "not in l1, relative_l2"), (None, "norm of results")]
+)
+def test_results_are_in_one_norm(last, named, record, tmp_path):
+    dataclasses.replace(record, results=[*record.results[:-1], record.results[-1] | {"norm": last}]).save(tmp_path)
+    with pytest.raises(UserError, match=named):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize("norm", ["relative_l2", "l2", "linf"])
+def test_the_norm_of_a_record_is_that_of_its_results(norm, tmp_path):
+    record = make_record(norm=norm)
+    assert Record.load(record.save(tmp_path)).norm == norm
+    unknown = [row | {"norm": "l1"} for row in record.results]
+    dataclasses.replace(record, results=unknown).save(tmp_path)
+    with pytest.raises(UserError, match="in one norm of relative_l2, l2, linf, not in l1"):
         Record.load(tmp_path)
 
 

@@ -1,0 +1,38 @@
+"""Records of older layouts, brought to this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lit_knn.report.results.budgets import DEFAULT
+from lit_knn.storage.atomic import conform, parse_json
+
+SCHEMA = 6
+ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
+    2: {"warnings": [], "passes": []},
+    3: {"passes": []},
+    4: {"passes": []},
+    5: {},
+    SCHEMA: {},
+}
+
+
+def convert(content: dict[str, Any], schema: int) -> None:
+    """Bring what a record of an older schema holds in another form to that of this one.
+
+    Raises:
+        ValueError: If it is not what that schema says.
+    """
+    if schema < 4:  # JSON in fingerprints was text
+        conform(content["fingerprints"], {str: str}, "fingerprints")
+        for name, text in content["fingerprints"].items():
+            if text.startswith(("{", "[")):
+                content["fingerprints"][name] = parse_json(text)
+    if schema < 6:  # all sizes were Δ
+        conform(content["results"], [dict], "results")
+        content["results"] = [_with_norm(row) for row in content["results"]]
+
+
+def _with_norm(row: dict[str, Any]) -> dict[str, Any]:
+    threat, attack, *rest = row.items()
+    return dict([threat, attack, ("norm", DEFAULT), *rest])
