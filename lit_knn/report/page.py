@@ -40,7 +40,7 @@ def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | 
     norms, deltas = dict.fromkeys(run.record.norm for run in runs.finished), _speaking(runs.finished, delta)
     blocks: list[Block] = [
         Heading(f"Accuracy under attack: {runs.base.name}", 1),
-        Paragraph(f"{', '.join(UNITS[norm].label for norm in norms)} is the size of the perturbation. {WHO}"),
+        Paragraph(f"{' or '.join(UNITS[norm].label for norm in norms)} is the size of the perturbation. {WHO}"),
         *_settings(runs.finished),
     ]
     if runs.unfinished:
