@@ -50,10 +50,11 @@ def unlimited(attack):
 @each_attack
 def test_an_image_costs_and_is_the_same_in_any_batch(attack, exact, some):
     together = attempt(attack, exact, some)
-    alone = [attempt(attack, exact, tuple(part[row : row + 1] for part in some)) for row in range(len(some[0]))]
-    torch.testing.assert_close(together.image, torch.cat([one.image for one in alone]), rtol=0, atol=1e-5)
-    assert torch.equal(together.passes, torch.cat([one.passes for one in alone]))
-    assert torch.equal(together.flat, torch.cat([one.flat for one in alone]))
+    rows = list(range(0, len(some[0]), 3))
+    alone = [attempt(attack, exact, tuple(part[[row]] for part in some)) for row in rows]
+    torch.testing.assert_close(together.image[rows], torch.cat([one.image for one in alone]), rtol=0, atol=1e-5)
+    assert torch.equal(together.passes[rows], torch.cat([one.passes for one in alone]))
+    assert torch.equal(together.flat[rows], torch.cat([one.flat for one in alone]))
 
 
 @each_attack
