@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
+import torch
 
-from lit_knn.database import Resource
-from lit_knn.database.store import Store
+from lit_knn.database import Resource, StoredGallery
 from lit_knn.defenses import KNN, NoDefense, Requirements
 from lit_knn.errors import UserError
 from lit_knn.evaluation.readiness import joint_requirements, open_database
@@ -73,6 +72,6 @@ class Labeled(NoDefense):
 def test_labels_of_rows_have_to_be_known(database, classifier, data, monkeypatch):
     required = joint_requirements([Labeled()], [])
     assert len(open_database(database, required, classifier, data)) == 1
-    monkeypatch.setattr(Store, "labels", lambda store, ids: np.full(ids.shape, -1))
+    monkeypatch.setattr(StoredGallery, "labels", lambda gallery, ids: torch.full(ids.shape, -1))
     with pytest.raises(UserError, match=r"goes by the labels of rows, but .* keeps none"):
         open_database(database, required, classifier, data)
