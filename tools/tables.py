@@ -46,6 +46,7 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_index": ("bench_index.py", ""),
     "bench_index_sharded": ("bench_index.py --only sharded", ""),
     "bench_cascade": ("bench_cascade.py --queries 100", ""),
+    "bench_autoattack": ("bench_autoattack.py --clock cpu --radius 0.1 …", ""),
     "bench_test": ("bench_test.py", ""),
     "bench_report": ("bench_report.py", ""),
 }

@@ -50,7 +50,6 @@ def test_the_first_command_gives_its_table_and_its_files(tmp_path):
     ]
     printed = [line.split() for line in answer.stdout.splitlines()]
     assert shown[0] in printed  # the header
-    assert shown.pop() in printed  # the passes
     for row in shown[3:]:  # accuracies may differ by a few images on another processor
         found = next(line for line in printed if line[:-7] == row[:-7])
         values, expected = ([v if v == "–" else float(v) for v in line[-7:]] for line in (found, row))

@@ -28,6 +28,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True, False],
         ),
         ("bench_report", ["--runs", "2"], [True, True, True]),
+        (
+            "bench_autoattack",
+            ["--queries", "6", "--batch", "4", "--steps", "2", "--squares", "3", "--radius", "0.6"],
+            [True, False, True],
+        ),
         pytest.param("bench_cascade", ["--queries", "2", "--suite", str(SUITE)], [True], marks=pytest.mark.slow),
         pytest.param("bench_test", ["--counts", "8", "16"], [True, True], marks=pytest.mark.slow),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
