@@ -54,6 +54,7 @@ CASES = [
 CONTRACTS = {
     "Attack",
     "Attempt",
+    "Bound",
     "BudgetError",
     "Perturb",
     "Objective",
