@@ -95,7 +95,11 @@ def _settings(runs: Sequence[Run]) -> list[Block]:
 def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
     """Return accuracies of runs in one norm under each attacker, beside those who know the defense if there are any."""
     found = {run.label: attackers(run.record) for run in runs}
-    adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive) or {"white box": None}
+    adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive)
+    knowing = [run.label for run in runs if knows_defense(run.record)]
+    cascades = [label for label in knowing if not any(a.adaptive for a in found[label])]  # tell of all together
+    if not adaptive and len(knowing) < len(runs):
+        adaptive = {"white box": None}
     unaware = dict.fromkeys(
         a.title for run in runs for a in found[run.label] if not a.adaptive and a.title != "worst case"
     )
@@ -110,7 +114,8 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
             cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
             for title in titles:
                 known = next((a for a in found[run.label] if a.title == title), None)
-                missing = NOT_TRIED if title in adaptive and known is None and clean["defense"] != UNDEFENDED else "–"
+                tried = title not in adaptive or known is not None or clean["defense"] == UNDEFENDED
+                missing = "–" if tried or run.label in cascades else NOT_TRIED
                 rows_there = [] if known is None else known.rows
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1
@@ -127,7 +132,7 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
     )
     blocks: list[Block] = [Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip())]
     blocks += [Paragraph(f"{run.label}: {text}.", warning=True) for run in runs for text in run.record.warnings]
-    blind = [run.label for run in runs if not knows_defense(run.record) and any(r["tap"] for r in run.record.results)]
+    blind = [run.label for run in runs if run.label not in knowing and any(r["tap"] for r in run.record.results)]
     if blind:
         names = "this run" if len(runs) == 1 else "any run here" if len(blind) == len(runs) else ", ".join(blind)
         blocks.append(

@@ -49,6 +49,16 @@ def test_the_worst_case_stands_beside_them():
     assert warnings(run("a", AWARE)) == []
 
 
+def test_a_cascade_with_a_white_box_tells_of_all_together():
+    cascade = run("b", [("all", "worst case")])
+    cascade = cascade._replace(record=dataclasses.replace(cascade.record, fingerprints={"copy of white_box": "1"}))
+    alone, beside = tables(cascade)[1], tables(run("a"), cascade, run("c", AWARE))[1]
+    assert alone.head[4:] == ["worst case"]
+    assert warnings(cascade) == []
+    white = beside.head.index("white box")
+    assert [row[white] for row in beside.rows] == ["–", "not tried", "–", "–", "–", ".511 PGD-FS"]
+
+
 def test_runs_in_different_norms_have_tables_of_their_own():
     sizes = (0.0, 4 / 255, 8 / 255)
     three = run("a"), run("b", norm="linf", deltas=sizes), run("c", norm="linf", deltas=sizes[:2])
