@@ -155,7 +155,7 @@ def main(args: list[str] | None = None) -> None:
     group.add_argument("--size", type=int, default=224, help="side of what the network sees")
     pixels = "width and height of the JPEGs; by default the median of ImageNet"
     group.add_argument("--photograph", type=int, nargs=2, default=[500, 375], help=pixels)
-    group.add_argument("--images", type=int, default=64)
+    group.add_argument("--images", type=int, default=512, help="so many that the examination of the network is little")
     group.add_argument("--batch", type=int, default=8, help="images at a time; PCA sees the first ones twice")
     group.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     group = options.add_argument_group("memory")
