@@ -44,8 +44,8 @@ class Attack(ABC):
     Args:
         objective: Value to maximize, of each image on its own; by default the cross-entropy.
         restarts: Number of runs for each target, at least 1, which differ in their random numbers. Of all runs the one
-            with the highest ``objective.choice`` is kept, for each image on its own. The random start of a run is kept
-            for all Δ, in as much memory as the batch, of at most 64 runs.
+            with the highest ``objective.choice`` is kept, for each image on its own, or the first that is ``enough``.
+            The random start of a run is kept for all Δ, in as much memory as the batch, of at most 64 runs.
         seed: Seed of the random numbers, at least 0; they also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
         enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
@@ -241,8 +241,10 @@ class Attack(ABC):
             passes += attacked.passes.take()
             best = torch.where(column(value > highest), found, best)
             highest = torch.maximum(value, highest)
-            if left.settle(attacked):
-                break
+            if self.enough is not None:
+                attacked.settled = highest == torch.inf
+                if attacked.settled.all():
+                    break
         attacked.require_finite()
         require_budget(self.name, attacked, torch.stack(realized).amax(dim=0), delta)
         nowhere = torch.stack(flat).all(dim=0) if flat else torch.zeros_like(highest, dtype=torch.bool)

@@ -70,18 +70,17 @@ class Remaining:
         return tuple(part[~broken] for part in state)
 
     def value(self, image: Tensor, what: str) -> Tensor:
-        """Return the objective ``(N,)`` of images ``(N, 3, H, W)``, −∞ of those that have left; ``what`` names it."""
+        """Return what decides between images ``(N, 3, H, W)`` of several runs, ``(N,)``; ``what`` names it.
+
+        That is the objective, but ∞ of those that the answer breaks, which nothing can better, whatever the objective
+        says of them: images that are not broken may have a higher cross-entropy. It is −∞ of those that have left.
+        """
         value = self.objective(self.of(image))
         self.attacked.note_finite(value, what)
-        return value.new_full((len(image),), -torch.inf).index_copy(0, self.rows, value)
-
-    def settle(self, attacked: AttackTarget) -> bool:
-        """Settle in the batch what the last answer breaks, and return whether no image is left then."""
         broken = self.broken()
-        if isinstance(broken, bool):
-            return False
-        attacked.settled = torch.ones_like(attacked.label, dtype=torch.bool).index_copy(0, self.rows, broken)
-        return bool(attacked.settled.all())
+        if not isinstance(broken, bool):
+            value = value.masked_fill(broken, torch.inf)
+        return value.new_full((len(image),), -torch.inf).index_copy(0, self.rows, value)
 
     def whole(self, image: Tensor) -> Tensor:
         """Return the whole batch ``(N, 3, H, W)``: what is left as given, the others as they left."""

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from lit_knn.attacks import APGD, PGD, Square
+from lit_knn.attacks import APGD, PGD, Attack, Square
 from lit_knn.attacks.objectives import Bound, CrossEntropy, FeatureSpace, Margin, TargetedDLR, margin
 from lit_knn.attacks.remaining import Remaining
 from lit_knn.errors import UserError
@@ -103,6 +103,25 @@ def test_targets_and_restarts_end_with_the_last_image(exact, some):
     calls = []
     attempt(PGD(steps=8, enough=0, restarts=9), lambda image: calls.append(1) or exact(image), fallen)
     assert len(calls) <= 8 + 1
+
+
+class Brighter(Attack):
+    """Brighten by a share of the radius, another one in each run."""
+
+    def prepare(self, attacked, objective, randomness):
+        return lambda radius: attacked.image + (0.5, 0.25, 1.0)[randomness.draw] * radius[:, None, None, None] / 48**0.5
+
+
+@pytest.mark.parametrize(("enough", "kept"), [(None, 0.5), (0, 0.25)])
+def test_a_broken_image_is_kept_though_another_has_a_higher_cross_entropy(enough, kept):
+    lead = torch.tensor([[9.0, 0, 0], [2.1, 2.2, -9], [2.0, 1.99, 1.98], [9, 0, 0], [9, 0, 0]])  # at 0, 1/4, … of Δ
+    entropy = -lead.log_softmax(dim=1)[:, 0]
+    assert lead[1].argmax() == 1, "broken"
+    assert entropy[1] < entropy[2], "though less than what is not"
+    some = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, dtype=torch.int64), torch.arange(2)
+    attack = Brighter(restarts=3, enough=enough)
+    (found,) = attack(lambda image: lead[(40 * image.mean((1, 2, 3)) - 20).round().long()], *some, [0.2])
+    torch.testing.assert_close(found, some[0] + kept * 0.1)
 
 
 def test_a_part_of_a_part_finds_its_place(exact, some):
