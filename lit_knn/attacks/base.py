@@ -25,7 +25,6 @@ from lit_knn.threat_models.norms import L2, Norm, column
 if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
-
 KEPT = 64  # runs of which what all Δ share is kept; more are prepared for each Δ again
 
 Perturb = Callable[[Tensor], Tensor]
@@ -217,7 +216,7 @@ class Attack(ABC):
         delta: float,
     ) -> Attempt:
         """Keep, for each image, the restart and target that the objective would choose."""
-        budget, attacked.settled = attacked.budget, None
+        attacked.settled, radius = None, attacked.budget.radius(image, delta)
         best, highest = image, torch.full_like(image[:, 0, 0, 0], -torch.inf)
         passes = torch.zeros(len(image), 2, dtype=torch.int64)
         flat, realized = [], []  # of each gradient of this Δ, those that all Δ share included; of each run
@@ -225,9 +224,9 @@ class Attack(ABC):
         for number, (target, _) in enumerate(runs):
             perturb, shared = prepared(number, target)
             attacked.draw_from(Randomness(self.seed, attacked.ids, "run", number))
-            found = clipped(self.name, attacked, perturb(budget.radius(image, delta)).detach())
-            realized.append(budget.realized(image, found))
-            found = budget.norm.project(found, image, budget.radius(image, delta))  # trims rounding
+            found = clipped(self.name, attacked, perturb(radius).detach())
+            realized.append(attacked.budget.realized(image, found))
+            found = attacked.norm.project(found, image, radius)  # trims rounding
             flat += shared + attacked.take_flat()
             passes += attacked.passes.take()
             if len(runs) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -149,7 +149,7 @@ class AttackTarget:
         self.calls += 1
         query = self.defense.query(image, self._randomness.of("call", self.calls))
         scores = self.passes.through(self.defense.defense(query)[0])
-        self.answer = partial(self.defense.answers, query, scores.detach())
+        self.answer = cache(partial(self.defense.answers, query, scores.detach()))  # asked for more than once
         return scores
 
     def features(self, image: Tensor) -> Tensor:
