@@ -44,7 +44,7 @@ def write_breaks(
     names = [f"{threat}: {attack}" for threat, attack in cases]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "norm", "delta", *map(str, variants)])
+    table.writerow([*HEAD, *map(str, variants)])
     for ids, hits in batches:
         broken = ~hits[..., 0]  # (A, E, N, V)
         clean = broken[0, deltas.index(0.0)]  # (N, V)
