@@ -5,7 +5,7 @@ from lit_knn.report.results import Variant
 from .base import Defense, most_needed
 from .examination import randomized
 from .neighbors.knn import KNN
-from .neighbors.weighting import CBWD, CBWE, UW, Weighting
+from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
 from .none import NoDefense
 from .query import Query, Seen
 from .requirements import Requirements
@@ -23,6 +23,7 @@ __all__ = [
     "Query",
     "Requirements",
     "Seen",
+    "Similarity",
     "Transformation",
     "TransformedClassifier",
     "Variant",

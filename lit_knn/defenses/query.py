@@ -120,9 +120,10 @@ class Query:
             self._of[len(gallery)] = view
         return self._of[len(gallery)]
 
-    def know(self, neighbors: Mapping[str, Neighbors]) -> None:
-        """Take neighbors, by tap, that have been found before."""
+    def know(self, neighbors: Mapping[str, Neighbors], features: Mapping[str, Tensor] | None = None) -> None:
+        """Take neighbors, by tap, that have been found before, and perhaps the features that found them."""
         self._neighbors.update(neighbors)
+        self._features.update(features or {})
 
     @cached_property
     def seen(self) -> Seen:

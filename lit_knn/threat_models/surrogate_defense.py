@@ -13,6 +13,7 @@ from lit_knn.database import Gallery
 from lit_knn.database.index import Neighbors
 from lit_knn.defenses import KNN, Defense, Query
 from lit_knn.defenses.neighbors.knn import COMBINE
+from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
@@ -155,18 +156,19 @@ class SurrogateDefense:
             raise UserError(f"queries and database differ in size, {sizes} pixels: set data.preprocessing")
         return images
 
-    def vote(self, ids: Tensor, membership: Tensor) -> Tensor:
+    def vote(self, ids: Tensor, membership: Tensor, nearness: Nearness) -> Tensor:
         """Return the scores ``(N, C)`` that the defense would give if rows were neighbors to a degree.
 
         Args:
             ids: ``(N, J)`` int64, the rows that vote.
             membership: ``(N, J)`` float on the same device, at least 0, the degree to which each of them is a neighbor:
                 1 for the K nearest and 0 for the others is the defense itself. The scores have its gradients.
+            nearness: How near they are, for weightings that go by it; the scores have its gradients as well.
         """
         predictions = self.gallery.predictions(ids)
         predictions = predictions._replace(probability=predictions.probability.to(membership))
         stored = partial(self.gallery.weights, ids=ids)
-        weights = self.retrieval.weightings[0](predictions, stored).to(membership)
+        weights = self.retrieval.weightings[0].lent(predictions, stored, nearness).to(membership)
         shares = coefficients((membership * weights)[None], [ids.shape[1]])  # (1, N, J)
         return COMBINE[self.retrieval.combinations[0]](shares, predictions)[0]
 

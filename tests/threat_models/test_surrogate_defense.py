@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lit_knn.defenses import CBWD, KNN, NoDefense, Query
+from lit_knn.defenses import CBWD, KNN, NoDefense, Query, Similarity
+from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.errors import UserError
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -51,12 +52,15 @@ def test_a_row_that_is_the_query_itself_is_left_out(gallery, classifier, stored,
     assert torch.equal(surrogate_defense.neighbors(image, 3, exclude_self=True), surrogate_defense.neighbors(image, 3))
 
 
-def test_members_by_degrees(gallery, classifier, image):
-    surrogate_defense = SurrogateDefense(classifier, knn(), gallery)
-    near = surrogate_defense.neighbors(image, 9)
+@pytest.mark.parametrize("weighting", [CBWD(), Similarity(), Similarity(similarity="euclidean", temperature=1.0)])
+def test_members_by_degrees(gallery, classifier, image, weighting):
+    surrogate_defense = SurrogateDefense(classifier, knn(weightings=[weighting]), gallery)
+    near, features = surrogate_defense.neighbors(image, 9), surrogate_defense.features(image)
+    nearness = Nearness(lambda: features, lambda: surrogate_defense.vectors(near, features))
     membership = (torch.arange(9) < 5).float().expand(20, 9)
-    torch.testing.assert_close(surrogate_defense.vote(near, membership), surrogate_defense.scores(image))
-    assert not torch.allclose(surrogate_defense.vote(near, torch.ones(20, 9)), surrogate_defense.scores(image))
+    scores = surrogate_defense.scores(image)
+    torch.testing.assert_close(surrogate_defense.vote(near, membership, nearness), scores, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(surrogate_defense.vote(near, torch.ones(20, 9), nearness), scores)
 
 
 def test_images_of_another_size(gallery, classifier, image):

@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_knn.attacks.objectives.base import Score
 from lit_knn.attacks.objectives.classifier import margin
 from lit_knn.attacks.objectives.defense import StandIn
+from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -25,7 +26,7 @@ class SoftKNN(StandIn):
     pool is looked up again at each step. It holds the nearest rows and, as these may all be of the true class,
     exemplars: the nearest rows of the three nearest wrong classes. ``T = c · max(d²_K − d²_1, d²_e − η)``, with d_e
     that of the nearest exemplar, is as wide as the neighborhood, or wide enough for the nearest exemplar to count. η
-    and T have no gradient.
+    and T have no gradient. Weights that go by the distance have theirs.
 
     The value is the logarithm of the ratio of the two scores. With the hard combination, too, the membership has a
     gradient; the vote of a row is constant.
@@ -65,7 +66,7 @@ class SoftKNN(StandIn):
         features = attacked.features(image)  # (N, D)
         found = surrogate_defense.found(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))
         near, query = found.ids, surrogate_defense.query(image.detach())  # (N, L)
-        query.know({surrogate_defense.tap: found})
+        query.know({surrogate_defense.tap: found}, {surrogate_defense.tap: features.detach()})
         attacked.answer = partial(surrogate_defense.answers, query)
         each = self.exemplars or k
         around = surrogate_defense.exemplars.around(features)
@@ -77,11 +78,12 @@ class SoftKNN(StandIn):
         vectors = torch.cat(
             [surrogate_defense.vectors(near, features), exemplars.vectors.flatten(1, 2)], dim=1
         )  # (N, J, D)
-        squared = (features[:, None] - vectors).square().sum(dim=2)  # (N, J)
+        nearness = Nearness(lambda: features, lambda: vectors)
+        squared = nearness.squared  # (N, J)
         with torch.no_grad():
             border, width = self._border(squared, near.shape[1], k, exemplars.present.flatten(1))
         membership = torch.sigmoid((border - squared) / width) * counts
-        scores = surrogate_defense.vote(torch.cat([near, exemplar_ids], dim=1), membership)
+        scores = surrogate_defense.vote(torch.cat([near, exemplar_ids], dim=1), membership, nearness)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny)
 
     def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.defenses.base import Defense, Variant
+from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
 from lit_knn.defenses.neighbors.weighting import CBWD, CBWE, UW, Weighting
 from lit_knn.defenses.query import Query
@@ -71,10 +72,12 @@ class KNN(Defense):
 
     def _votes(self, query: Query, tap: str) -> Iterator[Tensor]:
         """Yield the scores ``(k·W, N, C)`` of each combination."""
-        ids = query.neighbors(tap).ids[:, : max(self.k)]  # (N, K)
+        ids, distances = (part[:, : max(self.k)] for part in query.neighbors(tap))  # (N, K)
         predictions = query.gallery.predictions(ids)
         stored = partial(query.gallery.weights, ids=ids)
-        weights = torch.stack([weighting(predictions, stored) for weighting in self.weightings])  # (W, N, K)
+        nearness = Nearness(lambda: query.features(tap), lambda: query.gallery.vectors(tap, ids), distances)
+        each = (weighting(predictions, stored, nearness) for weighting in self.weightings)
+        weights = torch.stack([weight.to(predictions.probability) for weight in each])  # (W, N, K)
         shares = coefficients(weights, self.k)  # (k·W, N, K)
         for combination in self.combinations:
             yield COMBINE[combination](shares, predictions)

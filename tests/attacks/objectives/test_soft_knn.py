@@ -6,18 +6,35 @@ from lit_knn.attacks import PGD
 from lit_knn.attacks.gradient import gradient
 from lit_knn.attacks.objectives import ASK, DefenseMargin, FeatureSpace, GuidedNeighbors, SoftKNN, TargetCentroid
 from lit_knn.database.store import NeighborPredictions
+from lit_knn.defenses import CBWD, KNN, UW, Similarity
 from lit_knn.errors import UserError
 from tests.attacks.objectives.conftest import struck
 
+SOFT = [Similarity(), Similarity(similarity="euclidean", temperature=9.0)]
 
+
+@pytest.mark.parametrize("weighting", [CBWD(), *SOFT])
 @pytest.mark.parametrize("combination", ["soft", "hard"])
-def test_as_the_temperature_falls_it_becomes_the_defense(make_victim, knn, combination):
-    attack_target = make_victim(knn("early", 5, combination))
+def test_as_the_temperature_falls_it_becomes_the_defense(make_victim, combination, weighting):
+    attack_target = make_victim(KNN(taps=["early"], k=[5], weightings=[weighting], combinations=[combination]))
     image = (attack_target.image + 0.4 * torch.rand_like(attack_target.image)).clamp(0, 1)
     cold = SoftKNN(temperature=1e-9)._scores(attack_target, image)
     torch.testing.assert_close(
         cold, attack_target.defense.scores(image).to(cold).clamp_min(1e-300), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("temperature", [0.07, 1e-3])
+def test_similarity_weighted_votes_hide_nothing(make_victim, similarity, temperature):
+    """Soft retrieval survives a perturbation that changes most votes no better than the vote it is a variant of."""
+    left = {}
+    for weighting in (UW(), Similarity(similarity=similarity, temperature=temperature)):
+        attack_target = make_victim(KNN(taps=["late"], k=[5], weightings=[weighting]), torch.float32, 50)
+        found = struck(PGD(steps=20, objective=SoftKNN()), attack_target, 0.3)
+        right = attack_target.defense.scores(found).argmax(1) == attack_target.label
+        left[weighting.name] = float(right.float().mean())
+    assert max(left.values()) <= 0.1, left
 
 
 @pytest.mark.parametrize("tap", ["early", "late"])
