@@ -1,11 +1,12 @@
 """Images to logits and features."""
 
-from .classifier import Classifier, set_precision
+from .classifier import Classifier
 from .ensemble import Ensemble
 from .features.moments import Moments
 from .features.projection import Projection
 from .precision import at_least_float32, full_float32, outside_networks, rounded_products, verify_precision
 from .taps import Change, Tap
+from .trainer_precision import set_precision
 
 __all__ = [
     "Change",

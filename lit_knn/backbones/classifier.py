@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, final
 import torch
 from torch import Tensor, nn
 
+from lit_knn.backbones.class_order import ClassOrder
 from lit_knn.backbones.frozen import FrozenNetwork
 from lit_knn.backbones.listing import Layer, layers
 from lit_knn.backbones.loading import load_weights
 from lit_knn.backbones.networks import build, require_values
-from lit_knn.backbones.precision import at_least_float32, network_precision, verify_precision
+from lit_knn.backbones.precision import at_least_float32, network_precision
 from lit_knn.backbones.preparation import cautions, normalization, own_preparation
+from lit_knn.backbones.resizing import Resizing
 from lit_knn.backbones.state_hash import state_hash
 from lit_knn.backbones.taps import Change, Tap
 from lit_knn.backbones.user_code import user_code
@@ -43,6 +45,10 @@ class Classifier(nn.Module):
         mean: Per channel, in pixels of [0, 1]; by default the network's own: timm's configuration, or that of
             torchvision's weights. Give that of any other network; it is ImageNet's, with a warning, otherwise.
         std: Per channel, in pixels of [0, 1]; as the mean.
+        input_size: Pixels that the network is given, as one number or height and width: images of another size are
+            resized within, so that attacks go through it; by default it takes them as they are.
+        classes: Of each class of the labels, which of the network's it is, null for one that it does not know and never
+            names; by default those of the labels are the network's.
         output: Where the logits are in what the network returns: a key of a dict, a position in a tuple, or the name of
             an attribute; by default it returns nothing else.
         channels_last: Keep weights and activations in that memory layout, which makes most convolutions faster.
@@ -54,7 +60,7 @@ class Classifier(nn.Module):
     Attributes:
         precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
             any case, or float64.
-        num_classes: C, once a batch has been examined.
+        num_classes: C, of the labels, once a batch has been examined.
         warnings: What to know before the numbers are believed, in full sentences.
     """
 
@@ -67,6 +73,8 @@ class Classifier(nn.Module):
         weights_key: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        input_size: int | Sequence[int] | None = None,
+        classes: Sequence[int | None] | None = None,
         output: str | int | None = None,
         channels_last: bool = True,
         fold: bool = True,
@@ -96,14 +104,14 @@ class Classifier(nn.Module):
             self.register_buffer(kind, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
         self.precision = "32-true"
         self.requires_grad_(False).eval()
-        self._output = output
+        self._output, self._resized, self._ordered = output, Resizing(input_size), ClassOrder(classes)
         self._frozen = FrozenNetwork(self.network, output, name=self.name, fold=fold, compile=compile)
         self.num_classes: int | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
         with self._computing(image):
-            return at_least_float32(self._frozen.logits(self._input(image)))
+            return self._ordered(at_least_float32(self._frozen.logits(self._input(image))))
 
     def examine(
         self,
@@ -136,13 +144,15 @@ class Classifier(nn.Module):
     ) -> None:
         with self._computing(image):
             found = self._frozen.examine(self._input(image), taps, layers)
-        self.num_classes = found.num_classes
+        self.num_classes = self._ordered.number(found.num_classes, self.name)
         for caution in found.cautions():
             self._warn(f"network {self.name} {caution}")
-        if self._own and (differences := ", ".join(self._own.differences(image, preprocessing))):
+        size = self._resized.size or tuple(image.shape[2:])
+        preprocessing = None if self._resized.size else preprocessing  # what was cut is resized again
+        if self._own and (differences := ", ".join(self._own.differences(size, preprocessing))):
             self._warn(
                 f"network {self.name} sees other images than {self._own.source} says ({differences}): set "
-                "data.preprocessing, unless its weights were trained with these"
+                "data.preprocessing or its input_size, unless its weights were trained with these"
             )
 
     def layers(self, image: Tensor) -> tuple[list[Layer], str]:
@@ -168,7 +178,7 @@ class Classifier(nn.Module):
         return (image - self.mean) / self.std
 
     def _input(self, image: Tensor) -> Tensor:
-        return self.normalize(image).contiguous(memory_format=self._layout)
+        return self.normalize(self._resized(image)).contiguous(memory_format=self._layout)
 
     def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits ``(N, C)`` and pooled activations ``{tap.name: (N, D)}`` of one forward pass.
@@ -183,7 +193,7 @@ class Classifier(nn.Module):
         self._examine_new(image, taps)
         with self._computing(image):
             logits, pooled = self._frozen.tapped(self._input(image), taps)
-        return at_least_float32(logits), pooled
+            return self._ordered(at_least_float32(logits)), pooled
 
     def activations(self, image: Tensor, taps: Sequence[Tap]) -> dict[str, Tensor]:
         """Return pooled activations ``{tap.name: (N, D)}`` without the layers behind the last of them.
@@ -211,7 +221,7 @@ class Classifier(nn.Module):
         """
         self._examine_new(image, layers=[layer])
         with self._computing(image):
-            return at_least_float32(self._frozen.resumed(self._input(image), layer, change))
+            return self._ordered(at_least_float32(self._frozen.resumed(self._input(image), layer, change)))
 
     @contextmanager
     def _computing(self, image: Tensor) -> Iterator[None]:
@@ -233,18 +243,6 @@ class Classifier(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a hash of parameters, buffers, constants, what the network does with them, and the precision."""
-        weights = state_hash(self, f"{self._architecture}{self._output!r}")
+        weights = state_hash(self, f"{self._architecture}{self._output!r}{self._resized}{self._ordered}")
         precision = "" if self.precision == "32-true" else f" in {self.precision}"
         return f"{self.name}-{weights}{precision}"
-
-
-def set_precision(module: nn.Module, precision: str) -> None:
-    """Tell every classifier within a module what a Trainer's precision is: all that they give depends on it.
-
-    Raises:
-        UserError: For one that is not accepted.
-    """
-    verify_precision(precision)
-    for part in module.modules():
-        if isinstance(part, Classifier):
-            part.precision = precision

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lit_knn.errors import UserError
 
@@ -41,14 +41,14 @@ class Preparation:
     resize: int | None = None
     interpolation: str | None = None
 
-    def differences(self, image: Tensor, preprocessing: Preprocessing | None) -> Iterator[str]:
+    def differences(self, size: tuple[int, ...], preprocessing: Preprocessing | None) -> Iterator[str]:
         """Yield in words in what images differ from this, as far as both are known.
 
         Args:
-            image: ``(N, 3, H, W)``.
+            size: Their height and width.
             preprocessing: What made them; None where they are taken as they are.
         """
-        if self.crop and self.crop != (size := tuple(image.shape[2:])):
+        if self.crop and self.crop != size:
             yield f"{size[0]}×{size[1]} pixels for {self.crop[0]}×{self.crop[1]}"
         if preprocessing and preprocessing.resize:
             if self.resize and self.resize != preprocessing.resize:

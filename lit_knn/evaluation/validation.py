@@ -161,7 +161,8 @@ def verify_networks(
                 if isinstance(part, Classifier) and part.num_classes != classifier.num_classes:
                     raise UserError(
                         f"network {part.name} has {part.num_classes} classes and is attacked in place of "
-                        f"{classifier.name}, which has {classifier.num_classes}: both must have the same"
+                        f"{classifier.name}, which has {classifier.num_classes}: both must have the same, so set "
+                        "`classes` of one to those of its own that the labels are"
                     )
     return cast(int, classifier.num_classes)
 

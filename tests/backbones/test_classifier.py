@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lit_knn.backbones import Classifier, Tap
+from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.errors import UserError
 from tests.backbones import own_networks as own
 from tests.conftest import NETWORK
@@ -252,3 +254,54 @@ def test_a_refusal_of_what_a_network_does_names_it():
     )
     with pytest.raises(UserError, match=r"^network mine: the network changes its own 'seen'"):
         remembering.examine(torch.rand(3, 3, 8, 8))
+
+
+def test_images_of_any_size_reach_a_network_of_its_own(file):
+    """It is attacked through the resize, and fingerprints know it."""
+    plain = Classifier(network="torchvision/squeezenet1_1", name="n")
+    torch.save(plain.network.state_dict(), file.with_name("w.pth"))
+    sized = {"network": "torchvision/squeezenet1_1", "weights": file.with_name("w.pth"), "name": "n", "fold": False}
+    classifier, same = Classifier(**sized, input_size=40), Classifier(**sized)
+    image = torch.rand(2, 3, 64, 48, requires_grad=True)
+    small = F.interpolate(image, (40, 40), mode="bilinear", antialias=True)
+    for of_this, of_small in [
+        (classifier(image), same(small)),
+        (classifier.tapped(image, [Tap("features.3")])[0], same(small)),
+        (
+            classifier.activations(image, [Tap("features.3")])["features.3"],
+            same.activations(small, [Tap("features.3")])["features.3"],
+        ),
+        (classifier.resume(image, "features.3", torch.zeros_like), same.resume(small, "features.3", torch.zeros_like)),
+    ]:
+        torch.testing.assert_close(of_this, of_small)
+    (one,), (other,) = (
+        torch.autograd.grad(net(x)[:, 0].sum(), image) for net, x in ((classifier, image), (same, small))
+    )
+    torch.testing.assert_close(one, other)
+    assert (
+        len({classifier.fingerprint(), same.fingerprint(), Classifier(**sized, input_size=[40, 48]).fingerprint()}) == 3
+    )
+
+
+def test_the_network_may_have_other_classes_than_the_labels(classifier, file):
+    torch.manual_seed(0)
+    normalized = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
+    part = Classifier(network=f"{file}:plain", **normalized, classes=[6, 0, 2])
+    image = torch.rand(3, 3, 6, 6)
+    part.examine(image)
+    assert part.num_classes == 3
+    expected = classifier(image)[:, [6, 0, 2]]
+    for found in (part(image), part.tapped(image, [Tap("0")])[0], part.resume(image, "0", lambda x: x)):
+        torch.testing.assert_close(found, expected)
+    assert part.fingerprint() != Classifier(network=f"{file}:plain", **normalized).fingerprint()
+    with pytest.raises(UserError, match="network plain has classes 0 to 6, but its `classes` name 7"):
+        Classifier(network=f"{file}:plain", **normalized, classes=[6, 7]).examine(image)
+
+
+def test_a_network_of_timm_is_given_its_size(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.save(timm.create_model("tf_efficientnet_lite0", num_classes=5).state_dict(), tmp_path / "w.pth")
+    known = {"network": "timm/tf_efficientnet_lite0", "arguments": {"num_classes": 5}, "weights": tmp_path / "w.pth"}
+    classifier = Classifier(**known, input_size=224)
+    classifier.examine(torch.rand(2, 3, 64, 64), preprocessing=Preprocessing(resize=64, crop=64))
+    assert not classifier.warnings
