@@ -61,6 +61,7 @@ class Classifier(nn.Module):
         precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
             any case, or float64.
         num_classes: C, of the labels, once a batch has been examined.
+        randomized: Whether each answer is another one; known then, too.
         warnings: What to know before the numbers are believed, in full sentences.
     """
 
@@ -95,8 +96,7 @@ class Classifier(nn.Module):
         for caution in cautions(network, arguments, loaded=loaded, normalized=normalized):
             self._warn(f"network {self.name} {caution}")
         rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
-        flat = rank <= 4  # a network of images, not of volumes
-        self._layout = torch.channels_last if channels_last and flat else torch.contiguous_format
+        self._layout = torch.channels_last if channels_last and rank <= 4 else torch.contiguous_format  # 5 of volumes
         self.network.to(memory_format=self._layout)
         self.mean: Tensor
         self.std: Tensor
@@ -107,6 +107,7 @@ class Classifier(nn.Module):
         self._output, self._resized, self._ordered = output, Resizing(input_size), ClassOrder(classes)
         self._frozen = FrozenNetwork(self.network, output, name=self.name, fold=fold, compile=compile)
         self.num_classes: int | None = None
+        self.randomized = False
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
@@ -145,6 +146,7 @@ class Classifier(nn.Module):
         with self._computing(image):
             found = self._frozen.examine(self._input(image), taps, layers)
         self.num_classes = self._ordered.number(found.num_classes, self.name)
+        self.randomized = found.randomized
         for caution in found.cautions():
             self._warn(f"network {self.name} {caution}")
         size = self._resized.size or tuple(image.shape[2:])

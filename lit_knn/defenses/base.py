@@ -18,9 +18,13 @@ class Defense(ABC):
     Attributes:
         random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part
             of what its results depend on.
+        draws: Random draws that one answer is made of.
+        differentiable: Whether its scores have a gradient in the image, and one to follow.
     """
 
     random: bool = True
+    draws: int = 1
+    differentiable: bool = False
 
     @property
     @abstractmethod
@@ -40,6 +44,13 @@ class Defense(ABC):
     def uses_image(self) -> bool:
         """Whether it looks at the image itself."""
         return self.requirements().image
+
+    def copies(self) -> list[Defense]:
+        """Return what attackers who know it attack, each with one variant and, where there can be one, a gradient.
+
+        By default itself, if it has one variant; a `WhiteBox` that is not given a defense attacks each of them.
+        """
+        return [self] if len(self.variants) == 1 else []
 
     @abstractmethod
     def __call__(self, query: Query) -> Tensor:

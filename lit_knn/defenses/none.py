@@ -14,6 +14,7 @@ class NoDefense(Defense):
     """Classify the attacked image with the classifier."""
 
     random = False
+    differentiable = True
 
     def requirements(self) -> Requirements:
         """Nothing but logits."""
@@ -23,6 +24,10 @@ class NoDefense(Defense):
     def variants(self) -> list[Variant]:
         """One line."""
         return [Variant(UNDEFENDED)]
+
+    def copies(self) -> list[Defense]:
+        """Nothing that a gray box does not attack."""
+        return []
 
     def __call__(self, query: Query) -> Tensor:
         """Return the logits, ``(1, N, C)``."""

@@ -20,7 +20,7 @@ from lit_knn.evaluation import validation
 from lit_knn.evaluation.cache import ActivationCache, BatchKey
 from lit_knn.evaluation.cascade import Cascade, Stage, stages
 from lit_knn.evaluation.case_runner import CaseRunner
-from lit_knn.evaluation.cases import pair
+from lit_knn.evaluation.cases import idle, pair
 from lit_knn.evaluation.metrics import Tally
 from lit_knn.evaluation.observation import Observation, Observer
 from lit_knn.evaluation.provenance import network_hashes, run_origin
@@ -164,7 +164,7 @@ class Evaluation(pl.LightningModule):
             self.topk = [k for k in TOPK[: 1 if self.cascade else None] if k < num_classes]
         validation.verify_topk(self.topk, num_classes)
         validation.verify_attackers(self.cases, self._surrogate_defenses, num_classes)
-        self.warnings = randomized(self.defenses, self.classifier, first)
+        self.warnings = [*idle(self.threats, self.cases), *randomized(self.defenses, self.classifier, first)]
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         counted = Tally(cases, self.deltas, self.variants, self.topk, norm=self.norm, cascade=self.cascade)
         self.tally = counted.to(self.device)

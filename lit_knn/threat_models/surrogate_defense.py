@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property, partial
 
@@ -68,6 +69,12 @@ class SurrogateDefense:
         """Return the scores ``(V, N, C)`` of the defense, which may be known, and of all beside it."""
         own = self.defense(query) if scores is None else scores[None]
         return torch.cat([own, *(defense(query) for defense in self.beside)])
+
+    def evaluations(self, draws: int) -> int:
+        """Return how many answers are made of so many random draws: one, where nothing is drawn."""
+        if not self.defense.random:
+            return draws if self.classifier.randomized else 1
+        return math.ceil(draws / self.defense.draws)
 
     # ---------------------------------------------------------------- retrieval
 

@@ -8,7 +8,6 @@ from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.database import StoredGallery
 from lit_knn.defenses import KNN, Defense
 from lit_knn.errors import UserError
-from lit_knn.report.results import preferred
 from lit_knn.threat_models.base import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -20,8 +19,8 @@ class WhiteBox(Threat):
     ``model.database.rows``; the attacker searches ``rows``, a share ``overlap`` of which the defense searches as well.
 
     Args:
-        defense: Defense to copy, with one variant; by default each tap of the kNN defenses of the run becomes a threat
-            of its own, which copies the variant with the largest K, CBW-D and soft.
+        defense: Defense to copy, with one variant; by default each of `Defense.copies` of the run becomes a threat of
+            its own: of a kNN, for each tap the variant with the largest K, CBW-D and soft.
         rows: Number of rows in the attacker's database, at least 1; by default as many as the defense searches.
         overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a
             random subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
@@ -58,24 +57,22 @@ class WhiteBox(Threat):
         return defended
 
     def against(self, defenses: Sequence[Defense]) -> list[Threat]:
-        """Return one white box for each tap of the kNN defenses, or this one alone if it was given a defense.
+        """Return one white box for each copy of the defenses, or this one alone if it was given a defense.
 
         Raises:
-            UserError: If it was given none, and no defense of the run is a kNN.
+            UserError: If it was given none, and there are no copies.
         """
         if self.defense is not None:
-            self.beside = [other for tap in self.defense.needed for other in _on(tap, defenses)]
+            searched = self.defense.needed
+            knns = [defense for defense in defenses if isinstance(defense, KNN)]
+            self.beside = [knn.on(tap) for tap in searched for knn in knns if tap in knn.taps]
             return [self]
-        copies = {
-            tap: _headline(defense, tap) for defense in defenses if isinstance(defense, KNN) for tap in defense.taps
-        }
+        copies = {_subject(copy): copy for defense in defenses for copy in defense.copies()}
         if not copies:
-            raise UserError(
-                "WhiteBox has nothing to copy: no defense of the run is a KNN; give it a defense of its own"
-            )
+            raise UserError("WhiteBox has nothing to copy in the defenses of the run: give it a defense of its own")
         boxes = [
-            WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {tap}")
-            for tap, copy in copies.items()
+            WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {subject}")
+            for subject, copy in copies.items()
         ]
         return [part for box in boxes for part in box.against(defenses)]
 
@@ -112,18 +109,7 @@ class WhiteBox(Threat):
         return SurrogateDefense(defended, self.defense, view.resident(), self.beside)
 
 
-def _on(tap: str, defenses: Sequence[Defense]) -> list[KNN]:
-    """Return the kNN defenses, each with one tap only, of those that search it."""
-    return [
-        KNN(taps=[tap], k=defense.k, weightings=defense.weightings, combinations=defense.combinations)
-        for defense in defenses
-        if isinstance(defense, KNN) and tap in defense.taps
-    ]
-
-
-def _headline(defense: KNN, tap: str) -> KNN:
-    """Return the variant that the results put first."""
-    first = preferred([variant for variant in defense.variants if variant.tap == tap])[0]
-    weighting = next(weighting for weighting in defense.weightings if weighting.name == first.weighting)
-    combinations = [combination for combination in defense.combinations if combination == first.combination]
-    return KNN(taps=[tap], k=[int(first.k)], weightings=[weighting], combinations=combinations)
+def _subject(copy: Defense) -> str:
+    """Return what a white box is named after: the tap of a kNN, the name of another defense."""
+    (variant,) = copy.variants
+    return variant.tap if isinstance(copy, KNN) else variant.defense

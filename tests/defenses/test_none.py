@@ -9,3 +9,7 @@ def test_it_returns_the_classifiers_logits():
     scores = NoDefense()(Query(image, classifier))
     assert torch.equal(scores, classifier(image)[None])
     assert NoDefense().variants == [Variant("none")]
+
+
+def test_nobody_copies_it():
+    assert NoDefense().copies() == []

@@ -2,13 +2,13 @@ import pytest
 from torch import nn
 
 from lit_knn.attacks import PGD, Square
-from lit_knn.attacks.objectives import DefenseMargin, FeatureSpace
-from lit_knn.defenses import NoDefense
+from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace
+from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
-from lit_knn.evaluation.cases import pair
+from lit_knn.evaluation.cases import idle, pair
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 
-GRAY, BLACK, WHITE = GrayBox(), BlackBox(surrogates=[nn.Identity()]), WhiteBox(defense=NoDefense())
+GRAY, BLACK, WHITE = GrayBox(), BlackBox(surrogates=[nn.Identity()]), WhiteBox(defense=KNN(taps=["late"]))
 PLAIN, AWARE, FREE = PGD(), PGD(objective=FeatureSpace()), Square(objective=DefenseMargin())
 
 
@@ -26,10 +26,39 @@ def test_who_knows_the_defense_runs_the_attacks_that_look_at_it_and_only_these()
     [
         ([GRAY], [PLAIN, AWARE], "attack PGD-FS needs a threat .* add WhiteBox"),
         ([WHITE], [PLAIN, AWARE], "attack PGD needs a threat .* add GrayBox or BlackBox"),
-        ([GRAY, WHITE], [PLAIN], "threat white_box has nothing to do.* looks at the defense"),
+        ([GRAY, WHITE], [PLAIN], "threat white_box has nothing to do.* looks at the defense that it copies"),
         ([GRAY, WHITE], [AWARE], "threat gray_box has nothing to do.* without a copy of the defense"),
     ],
 )
 def test_nobody_is_left_alone(threats, attacks, message):
     with pytest.raises(UserError, match=message):
         pair(threats, attacks)
+
+
+def test_an_attack_on_the_defense_runs_where_it_fits():
+    rounded = TransformedClassifier(transformation=BitDepth())
+    (copied,) = WhiteBox().against([NoDefense(), rounded])
+    hidden = WhiteBox(defense=rounded, name="hidden")
+    climbing, averaging = PGD(objective=DefenseMargin()), PGD(objective=EOT(objective=DefenseMargin()))
+    threats = [WHITE, copied, hidden]
+    cases = pair(threats, [AWARE, FREE, climbing, averaging])
+    assert [(threat.name, attack.name) for threat, attack in cases] == [
+        ("white_box", "PGD-FS"),
+        ("white_box", "Square-defense"),
+        ("white_box 3-bit", "Square-defense"),
+        ("white_box 3-bit", "PGD-defense"),
+        ("white_box 3-bit", "PGD-EOT-defense"),
+        ("hidden", "Square-defense"),
+    ]
+    assert idle(threats, cases) == []
+
+
+def test_what_fits_nothing_is_left_out_and_named(caplog):
+    caplog.set_level("INFO")
+    (copied,) = WhiteBox().against([TransformedClassifier(transformation=BitDepth())])
+    cases = pair([WHITE, copied], [AWARE])
+    assert cases == [(WHITE, AWARE)]
+    (sentence,) = idle([WHITE, copied], cases)
+    assert sentence.startswith("no attack of the evaluation fits threat white_box 3-bit")
+    pair([WHITE], [AWARE, PGD(objective=DefenseMargin(), name="climb")])
+    assert "Attack climb fits no defense of this run and is left out." in caplog.text

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from lit_knn.defenses import CBWD, KNN, NoDefense, Query, Similarity
+from lit_knn.defenses import CBWD, KNN, BitDepth, NoDefense, Query, Similarity, TransformedClassifier
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.errors import UserError
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
+from tests.defenses.transformations.conftest import Noisy
 
 
 def knn(**changes):
@@ -77,3 +78,16 @@ def test_what_is_no_retrieval_says_so(classifier):
         surrogate_defense.k  # noqa: B018
     with pytest.raises(UserError, match=r"no model\.database"):
         surrogate_defense.gallery  # noqa: B018
+
+
+@pytest.mark.parametrize(("draws", "evaluations"), [(1, 10), (3, 4), (30, 1)])
+def test_a_defense_that_averages_several_draws_is_asked_less_often(draws, evaluations, classifier):
+    noisy = TransformedClassifier(transformation=Noisy(), draws=draws)
+    assert SurrogateDefense(classifier, noisy).evaluations(10) == evaluations
+
+
+def test_what_draws_nothing_is_asked_once_unless_its_network_draws(classifier):
+    copy = SurrogateDefense(classifier, TransformedClassifier(transformation=BitDepth()))
+    assert copy.evaluations(10) == 1
+    classifier.randomized = True
+    assert copy.evaluations(10) == 10

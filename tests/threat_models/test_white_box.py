@@ -49,6 +49,17 @@ def test_a_white_box_copies_what_the_results_put_first():
     assert threat.defense.variants == [("kNN", "late", 50, "CBW-D(M=5, P=3)", "soft", "")]
 
 
+def test_a_white_box_stands_for_one_of_each_transformation():
+    rounded = TransformedClassifier(transformation=BitDepth(), name="rounded")
+    early, copied = WhiteBox().against([NoDefense(), KNN(taps=["early"]), rounded])
+    assert [early.name, copied.name] == ["white_box early", "white_box rounded"]
+    assert copied.defense.variants == rounded.variants
+    assert copied.defense.differentiable
+    assert not rounded.differentiable
+    assert not copied.transfers([rounded])
+    assert copied.beside == []
+
+
 def test_a_white_box_that_says_what_it_copies_stands_for_itself():
     threat = WhiteBox(defense=TransformedClassifier(transformation=BitDepth()), name="rounded")
     assert threat.against([KNN(taps=["late"])]) == [threat]
@@ -56,8 +67,8 @@ def test_a_white_box_that_says_what_it_copies_stands_for_itself():
 
 
 def test_a_white_box_needs_something_to_copy():
-    with pytest.raises(UserError, match="nothing to copy: no defense of the run is a KNN"):
-        WhiteBox().against([NoDefense(), TransformedClassifier(transformation=BitDepth())])
+    with pytest.raises(UserError, match="nothing to copy in the defenses"):
+        WhiteBox().against([NoDefense()])
     with pytest.raises(RuntimeError, match="against"):
         WhiteBox().surrogate_defense(nn.Flatten(), None)
     with pytest.raises(UserError, match="one variant of a defense, not 2"):

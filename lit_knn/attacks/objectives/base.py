@@ -12,6 +12,7 @@ from torch import Tensor
 from lit_knn.threat_models.attack_target import AttackTarget
 
 if TYPE_CHECKING:
+    from lit_knn.defenses import Defense
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 Score = Callable[[Tensor], Tensor]
@@ -68,6 +69,16 @@ class Objective(ABC):
             attacked: The batch under attack.
             target: From 0 to ``targets − 1``: which of the wrong classes, the most promising first.
         """
+
+    def fits(self, copy: Defense, gradient: bool) -> bool:
+        """Return whether it may be asked of a copy; by default it may.
+
+        Args:
+            copy: What the attacker copies.
+            gradient: Whether its gradient is wanted, and not only its value.
+        """
+        del copy, gradient
+        return True
 
     def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:  # noqa: B027
         """Refuse, before anything is attacked, what this could not be asked for; by default nothing is.

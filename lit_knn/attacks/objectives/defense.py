@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lit_knn.attacks.objectives.base import Objective, Score
 from lit_knn.attacks.objectives.classifier import margin
+from lit_knn.defenses import KNN, Defense
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -29,6 +30,10 @@ class DefenseMargin(Objective):
     signed = True
     answers = True
 
+    def fits(self, copy: Defense, gradient: bool) -> bool:
+        """Return whether the copy has what is wanted."""
+        return copy.differentiable or not gradient
+
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image."""
         del target
@@ -39,6 +44,11 @@ class StandIn(Objective):
     """Replace the decision of a defense that retrieves, which has no gradient, by something that has one."""
 
     adaptive = True
+
+    def fits(self, copy: Defense, gradient: bool) -> bool:
+        """Return whether the copy is a kNN."""
+        del gradient
+        return isinstance(copy, KNN)
 
     def rows(self, k: int) -> int:
         """Return how many rows are looked for around an image, where a retrieval asks for k neighbors; 0 for none."""

@@ -12,6 +12,7 @@ from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
 if TYPE_CHECKING:
+    from lit_knn.defenses import Defense
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 FEWEST = 10  # evaluations before a candidate is chosen: with fewer, the luckiest draw wins, not the best image
@@ -22,12 +23,12 @@ class EOT(Objective):
 
     Cost:
         ``draws`` times the passes of the averaged objective for each gradient, in the memory of one; ``evaluations``
-        times those of a value for each candidate that is chosen from.
+        times those of a value for each candidate that is chosen from. Once those of a defense that does not draw.
 
     Args:
         objective: What is averaged.
-        draws: Evaluations behind each value and gradient; their memory is that of one.
-        evaluations: Fresh evaluations of each candidate before one is chosen, 10 or more.
+        draws: Random draws behind each value and gradient; a defense that averages several takes them together.
+        evaluations: Fresh draws behind each candidate before one is chosen, 10 or more.
 
     References:
         Athalye et al. 2018a, Section 3 (EOT); Athalye et al. 2018b, Section 4.2, for randomized defenses.
@@ -44,17 +45,24 @@ class EOT(Objective):
         self.adaptive, self.signed, self.targets = objective.adaptive, objective.signed, objective.targets
         self.highest, self.flat_at_image = objective.highest, objective.flat_at_image
 
+    def fits(self, copy: Defense, gradient: bool) -> bool:
+        """Return whether the averaged objective fits."""
+        return self.objective.fits(copy, gradient)
+
     def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
         """Refuse what the averaged objective does."""
         self.objective.verify(attack, surrogate_defense, num_classes)
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the mean over ``draws``."""
-        return _mean(self.objective.bind(attacked, target), self.draws)
+        return _mean(self.objective.bind(attacked, target), self._answers(attacked, self.draws))
 
     def choice(self, attacked: AttackTarget) -> Score:
         """Return the mean of what the averaged objective chooses by, over ``evaluations``."""
-        return _mean(self.objective.choice(attacked), self.evaluations)
+        return _mean(self.objective.choice(attacked), self._answers(attacked, self.evaluations))
+
+    def _answers(self, attacked: AttackTarget, draws: int) -> int:
+        return attacked.defense.evaluations(draws) if self.adaptive else draws
 
 
 def _mean(score: Score, draws: int) -> Score:

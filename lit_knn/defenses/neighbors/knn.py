@@ -17,6 +17,7 @@ from lit_knn.defenses.neighbors.weighting import CBWD, CBWE, UW, Weighting
 from lit_knn.defenses.query import Query
 from lit_knn.defenses.requirements import Requirements
 from lit_knn.errors import UserError
+from lit_knn.report.results import preferred
 
 COMBINE = {"soft": soft, "hard": hard}
 
@@ -65,6 +66,20 @@ class KNN(Defense):
     def requirements(self) -> Requirements:
         """The largest K, for each tap."""
         return Requirements(neighbors=dict.fromkeys(self.taps, max(self.k)), image=False)
+
+    def copies(self) -> list[Defense]:
+        """Return one of each tap, which has the variant that the results put first."""
+        return [self._headline(tap) for tap in self.taps]
+
+    def _headline(self, tap: str) -> KNN:
+        first = preferred([variant for variant in self.variants if variant.tap == tap])[0]
+        weighting = next(weighting for weighting in self.weightings if weighting.name == first.weighting)
+        combinations = [combination for combination in self.combinations if combination == first.combination]
+        return KNN(taps=[tap], k=[int(first.k)], weightings=[weighting], combinations=combinations)
+
+    def on(self, tap: str) -> KNN:
+        """Return the same on one tap only."""
+        return KNN(taps=[tap], k=self.k, weightings=self.weightings, combinations=self.combinations)
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)`` in the order of ``variants``."""

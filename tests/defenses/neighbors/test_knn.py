@@ -93,3 +93,13 @@ def test_a_retrieval_defense_without_database():
     defense = KNN(taps=["a"])
     with pytest.raises(UserError, match=r"no model\.database"):
         defense(query(defense, None))
+
+
+def test_attackers_copy_the_leading_variant_of_each_tap():
+    defense = KNN(taps=["early", "late"], k=[5, 1], weightings=[UW(), CBWD()], combinations=["hard", "soft"])
+    copies = defense.copies()
+    assert [copy.variants for copy in copies] == [
+        [Variant("kNN", tap, 5, "CBW-D", "soft")] for tap in ("early", "late")
+    ]
+    assert not any(copy.differentiable for copy in copies)
+    assert defense.on("late").variants == [variant for variant in defense.variants if variant.tap == "late"]
