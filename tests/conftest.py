@@ -22,6 +22,7 @@ from lit_knn.database import Database, StoredGallery
 from lit_knn.database.index import Faiss
 
 NETWORK = {"network": "lit_knn.backbones.digits.digits_resnet", "mean": [0.5] * 3, "std": [0.5] * 3}
+SURROGATE = NETWORK | {"network": "lit_knn.backbones.digits.digits_surrogate"}
 TAPS = [
     {"layer": "layer1.0.add", "pool": 2, "dimension": 24, "name": "early"},
     {"layer": "layer3.1.add", "pool": 1, "dimension": 24, "name": "late"},

@@ -7,6 +7,7 @@ from .examination import randomized
 from .neighbors.knn import KNN
 from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
 from .none import NoDefense
+from .other_classifier import OtherClassifier
 from .query import Query, Seen
 from .requirements import Requirements
 from .transformations import BPDA, BitDepth, Transformation, TransformedClassifier
@@ -20,6 +21,7 @@ __all__ = [
     "BitDepth",
     "Defense",
     "NoDefense",
+    "OtherClassifier",
     "Query",
     "Requirements",
     "Seen",

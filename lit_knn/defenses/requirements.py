@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lit_knn.database.resource import Resource
+
+if TYPE_CHECKING:
+    from lit_knn.backbones import Classifier
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Requirements:
         image: Whether it looks at the image itself, and not only at logits, features and neighbors.
         labels: Whether it goes by the true classes of rows, which a database may not have.
         layers: Where it lets the classifier go on with other activations, see :meth:`lit_knn.defenses.Query.resume`.
+        networks: Other networks that it asks, which are then on the device, and have been tried on a first batch.
         resources: What has to be built from the database besides the store and its indexes, by ``lit-knn index``.
     """
 
@@ -24,6 +29,7 @@ class Requirements:
     image: bool = True
     labels: bool = False
     layers: Sequence[str] = ()
+    networks: Sequence[Classifier] = ()
     resources: Sequence[Resource] = ()
 
     @property

@@ -78,9 +78,8 @@ class Evaluation(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.attacks = attacks
         self.norm, self.budget, sizes = norm, budget_in(norm), [parse_size(delta, "model.deltas") for delta in deltas]
-        self.deltas = sorted({0.0, *sizes})
+        self.attacks, self.deltas = attacks, sorted({0.0, *sizes})
         self.defenses = [NoDefense()] if defenses is None else defenses
         known = [GrayBox()] if threats is None else threats
         threats = [part for threat in known for part in threat.against(self.defenses)]
@@ -92,6 +91,7 @@ class Evaluation(pl.LightningModule):
         validation.verify_parts(attacks, sizes, self.budget, self.defenses, threats, database, self.topk)
         self.cache, self.cascade = cache or ActivationCache(), cascade
         self.cases = pair(self.threats, attacks)
+        self.networks = nn.ModuleList(self.requirements.networks)  # which go where the classifier goes
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
         self.results: list[Row] = []
         self.passes: list[Passes] = []  # what the attacks took
@@ -158,7 +158,7 @@ class Evaluation(pl.LightningModule):
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
         first = self.data.first_images(self.device)["image"]
         num_classes = validation.verify_networks(
-            self.classifier, self.threats, taps, first, self.data.preprocessing, layers=self.requirements.layers
+            self.classifier, self.threats, taps, first, self.data.preprocessing, self.requirements
         )
         if self._default_topk:
             self.topk = [k for k in TOPK[: 1 if self.cascade else None] if k < num_classes]

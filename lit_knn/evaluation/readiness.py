@@ -39,6 +39,7 @@ def joint_requirements(defenses: Sequence[Defense], threats: Sequence[Threat]) -
         image=any(required.image for required in each),
         labels=any(required.labels for required in each),
         layers=tuple(dict.fromkeys(layer for required in each for layer in required.layers)),
+        networks=tuple(dict.fromkeys(network for required in each for network in required.networks)),
         resources=resources,
     )
 

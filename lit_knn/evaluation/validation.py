@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lit_knn.data import Batch, ImageData, ImageSource
     from lit_knn.data.preprocessing import Preprocessing
     from lit_knn.database import Database, Gallery
-    from lit_knn.defenses import Defense
+    from lit_knn.defenses import Defense, Requirements
     from lit_knn.threat_models import Threat
     from lit_knn.threat_models.budget import Budget
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -133,9 +133,8 @@ def verify_networks(
     threats: Sequence[Threat],
     taps: Sequence[Tap],
     image: Tensor,
-    preprocessing: Preprocessing | None = None,
-    *,
-    layers: Sequence[str] = (),
+    preprocessing: Preprocessing | None,
+    required: Requirements,
 ) -> int:
     """Hold what is measured to the networks themselves, on the first batch of the run: the same in all processes.
 
@@ -145,7 +144,7 @@ def verify_networks(
         taps: Where the defended one is read.
         image: ``(N, 3, H, W)`` float32 in [0, 1].
         preprocessing: What brought the images to their size, if anything.
-        layers: Where the defended one is resumed.
+        required: By defenses: where the defended one is resumed, and which others are asked.
 
     Returns:
         C, the number of classes.
@@ -153,14 +152,18 @@ def verify_networks(
     Raises:
         UserError: If one does not give logits, or those of other classes, or its layers cannot be tapped.
     """
-    classifier.examine(image, taps, preprocessing, layers=layers)
-    for network in dict.fromkeys(threat.attacked(classifier) for threat in threats):
+    classifier.examine(image, taps, preprocessing, layers=required.layers)
+    surrogates = dict.fromkeys(threat.attacked(classifier) for threat in threats)
+    for network, role in (
+        *((one, "is attacked") for one in surrogates),
+        *((one, "answers") for one in required.networks),
+    ):
         if network is not classifier:
             network.examine(image, preprocessing=preprocessing)
             for part in network.modules():
                 if isinstance(part, Classifier) and part.num_classes != classifier.num_classes:
                     raise UserError(
-                        f"network {part.name} has {part.num_classes} classes and is attacked in place of "
+                        f"network {part.name} has {part.num_classes} classes and {role} in place of "
                         f"{classifier.name}, which has {classifier.num_classes}: both must have the same, so set "
                         "`classes` of one to those of its own that the labels are"
                     )

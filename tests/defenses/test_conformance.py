@@ -3,12 +3,19 @@
 import pytest
 import torch
 
+from lit_knn.backbones import Classifier
 from lit_knn.defenses import BitDepth, Defense, Query
 from lit_knn.randomness import Randomness
 from tests.conformance import examples
+from tests.conftest import SURROGATE
 
 DEFENSES = examples(
-    Defense, {"TransformedClassifier": {"transformation": BitDepth()}, "KNN": {"taps": ["early", "late"], "k": [1, 5]}}
+    Defense,
+    {
+        "TransformedClassifier": {"transformation": BitDepth()},
+        "KNN": {"taps": ["early", "late"], "k": [1, 5]},
+        "OtherClassifier": {"classifier": Classifier(**SURROGATE)},
+    },
 )
 
 
