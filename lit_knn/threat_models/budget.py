@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.errors import UserError
-from lit_knn.report.results.budgets import UNITS, NormName, Unit
+from lit_knn.report.results.budgets import UNITS, NormName, Unit, size_text
 from lit_knn.threat_models.norms import L2, LINF, Norm
 
 
@@ -44,9 +45,12 @@ class Budget:
         return self.name == "relative_l2"
 
     def verify(self, sizes: Sequence[float]) -> None:
-        """Raise a UserError if one of the sizes is none that an image may be changed by."""
-        if wrong := [size for size in sizes if not self.unit.accepts(size)]:
-            raise UserError(f"{self.unit.symbol} of {', '.join(map(str, wrong))} is outside {self.unit.accepted}")
+        """Raise a UserError if an image cannot be changed by one of the sizes, or two of them are written alike."""
+        if wrong := [size_text(self.name, size) for size in sizes if not self.unit.accepts(size)]:
+            raise UserError(f"{self.unit.symbol} of {', '.join(wrong)} is outside {self.unit.accepted}")
+        written = Counter(size_text(self.name, size) for size in set(sizes))
+        if alike := [text for text, count in written.items() if count > 1]:
+            raise UserError(f"several sizes are {self.unit.symbol} = {alike[0]} to six digits: keep one of them")
 
     def radius(self, image: Tensor, size: float) -> Tensor:
         """Return the radius ``(N,)`` of the ball of each image ``(N, 3, H, W)``, in pixels' units."""

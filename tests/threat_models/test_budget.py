@@ -42,6 +42,14 @@ def test_which_sizes_there_are(norm, accepted, outside):
     BUDGETS["l2"].verify([3.0, 100.0])
 
 
+def test_sizes_that_are_written_alike_are_refused():
+    BUDGETS["linf"].verify([8 / 255, 8 / 255, 4 / 255])
+    with pytest.raises(UserError, match=r"^several sizes are L∞ = 8/255 to six digits: keep one of them$"):
+        BUDGETS["linf"].verify([8 / 255, 0.0313725490196])
+    with pytest.raises(UserError, match=r"^L∞ of 300/255 is outside"):
+        BUDGETS["linf"].verify([300 / 255])
+
+
 def test_an_unknown_norm():
     with pytest.raises(UserError, match="norm: 'l1' is unknown; relative_l2, l2, linf are accepted"):
         budget_in("l1")

@@ -66,9 +66,10 @@ def parse_size(given: float | str, where: str) -> float:
 
 def size_text(norm: str, size: float) -> str:
     """Return a size as people write it: 0.06, and in L∞ 8/255 where it is a multiple of that."""
-    steps = round(size * GRAY)
-    if norm == "linf" and 0 < steps < GRAY and isclose(size * GRAY, steps, rel_tol=1e-6):
-        return f"{steps}/{GRAY}"
+    if norm == "linf" and isfinite(size):
+        steps = round(size * GRAY)
+        if steps > 0 and steps != GRAY and isclose(size * GRAY, steps, rel_tol=1e-6):
+            return f"{steps}/{GRAY}"
     return f"{size:g}"
 
 

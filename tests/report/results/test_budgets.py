@@ -17,7 +17,7 @@ def test_what_is_no_size(given):
 
 
 def test_sizes_are_written_as_the_field_does():
-    known = {0: "0", 1: "1/255", 8: "8/255", 254: "254/255", 255: "1", 3.5: "0.0137255"}
+    known = {0: "0", 1: "1/255", 8: "8/255", 254: "254/255", 255: "1", 300: "300/255", 3.5: "0.0137255"}
     assert [size_text("linf", steps / 255) for steps in known] == list(known.values())
     assert size_text("linf", 0.031372551) == "8/255"  # as float32 has it
     assert size_text("linf", 0.03) == "0.03"
