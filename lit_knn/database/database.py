@@ -44,6 +44,12 @@ class Database:
             order, so that a smaller database is a part of each larger one; null for all. With a list, the defenses
             answer from a database of each size in one run (Figure 5).
         order_seed: Seed of that order.
+        network: Gives the features in the classifier's place, whose predictions of the rows are kept beside them; its
+            layers are what ``taps`` name. Each query then takes a pass of both networks. By default the classifier.
+
+    References:
+        Dubey et al. 2019, Section 7, names as future work to "decrease the similarity between the feature-producing
+        model and the classifier".
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Database:
         build_missing: bool = False,
         rows: int | float | list[int | float | None] | None = None,  # noqa: PYI041 - 500 in YAML stays 500
         order_seed: int = 0,
+        network: Classifier | None = None,
     ) -> None:
         names = [tap.name for tap in taps]
         if not names or len(set(names)) < len(names):
@@ -84,7 +91,7 @@ class Database:
             raise UserError(
                 "model.database.rows has 1.0, which may be one row or all of them: write 1, or null for all"
             )
-        self.order_seed = order_seed
+        self.order_seed, self.network = order_seed, network
 
     def open(self, classifier: Classifier, data: ImageData) -> list[StoredGallery]:
         """Map the store and load projections and indexes, once they are known to belong together.
@@ -101,7 +108,9 @@ class Database:
         self._verify_softmax(store.schema)
         data.warn_of_losses([Failure(row, key, reason) for _, row, key, reason in store.skipped()])
         indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
-        gallery = StoredGallery(store, self.taps, projections, indexes, data, self.order_seed)
+        gallery = StoredGallery(
+            store, self.taps, projections, indexes, data, order_seed=self.order_seed, network=self.network
+        )
         return gallery.nested(self.sizes(len(store)))
 
     def sizes(self, stored: int) -> list[int]:
@@ -137,12 +146,14 @@ class Database:
         return self.softmax == "packed" or (self.softmax == "auto" and num_classes > PACKED_ABOVE)
 
     def origins(self, classifier: Classifier, data: ImageData) -> dict[str, Fingerprint]:
-        """Return, for each tap, what its projection depends on; weights and data set are hashed once."""
+        """Return, for each tap, what its projection and its rows depend on; weights and data set are hashed once."""
         shared = {
             "classifier": classifier.fingerprint(),
             "dataset": data.database_source.identity(),
             "preprocessing": data.preprocessing.identity() if data.preprocessing else "none",
         }
+        if self.network is not None:
+            shared["network"] = self.network.fingerprint()
         shared["projection rows"] = "all" if self.projection_rows is None else f"about {self.projection_rows}"
         return {name: shared | {f"tap {name}": tap.identity()} for name, tap in self.taps.items()}
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from lit_knn.backbones import Tap
+from lit_knn.backbones import Classifier, Tap
 from lit_knn.database.index import Neighbors
 from lit_knn.database.store import NeighborPredictions
 from lit_knn.storage.fingerprint import Fingerprint
@@ -34,7 +34,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def identity(self) -> Fingerprint:
-        """Return what an answer depends on, besides the classifier."""
+        """Return what an answer depends on, besides the defended classifier."""
 
     @abstractmethod
     def tap(self, name: str) -> Tap:
@@ -43,6 +43,10 @@ class Gallery(ABC):
         Raises:
             UserError: If there is none of that name.
         """
+
+    @abstractmethod
+    def encoder(self, classifier: Classifier) -> Classifier:
+        """Return the network whose activations are projected and searched: a database's own, or the defended one."""
 
     @abstractmethod
     def project(self, tap: str, pooled: Tensor) -> Tensor:

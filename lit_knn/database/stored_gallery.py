@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lit_knn.backbones import Projection, Tap
+from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import ImageData
 from lit_knn.data.pixels import unit
 from lit_knn.database.gallery import Gallery
@@ -18,7 +18,7 @@ from lit_knn.database.store import HeldColumns, NeighborPredictions, Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.description import describe
-from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.fingerprint import Fingerprint, digest
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class StoredGallery(Gallery):
         order_seed: Of the random order in which views take rows.
         among: The rows that may be found; None for all.
         held: What is known of rows on a GPU; None where nothing is.
+        network: Whose activations are searched; None for the defended classifier's.
     """
 
     store: Store
@@ -44,6 +45,7 @@ class StoredGallery(Gallery):
     order_seed: int = 0
     among: Selection | None = None
     held: HeldColumns | None = None
+    network: Classifier | None = None
 
     def view(self, start: int, stop: int) -> StoredGallery:
         """Return rows ``start`` to ``stop`` of the store in random order: smaller views are parts of larger ones.
@@ -84,6 +86,7 @@ class StoredGallery(Gallery):
             "store": self.store.checksum,
             "index": describe(self.indexes),
             "rows": "all" if self.among is None else describe(self.among),
+            **({} if self.network is None else {"network": self.store.fingerprint["network"]}),
         }
 
     def __len__(self) -> int:
@@ -105,6 +108,15 @@ class StoredGallery(Gallery):
         if name not in self.taps:
             raise UserError(f"the database has no tap {name!r}; it has {', '.join(self.taps)}")
         return self.taps[name]
+
+    def encoder(self, classifier: Classifier) -> Classifier:
+        """Return the network whose activations are projected and searched."""
+        return classifier if self.network is None else self.network
+
+    def column(self, tap: str) -> str:
+        """Return what the pooled activations of a tap, before PCA, are called wherever those of others may lie, too."""
+        activation = self.tap(tap).activation
+        return activation if self.network is None else f"{activation}, {digest(self.store.fingerprint['network'])}"
 
     def project(self, tap: str, pooled: Tensor) -> Tensor:
         """Return the features ``(N, D)`` of pooled activations, in their dtype."""

@@ -14,15 +14,15 @@ from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 if TYPE_CHECKING:
-    from lit_knn.backbones import Change, Classifier
+    from lit_knn.backbones import Change, Classifier, Tap
     from lit_knn.database import Gallery
 
 
 class Seen(NamedTuple):
-    """What the defended classifier makes of N images.
+    """What the networks make of N images.
 
     Attributes:
-        logits: ``(N, C)`` float.
+        logits: ``(N, C)`` float, of the defended classifier.
         activations: ``(N, D)`` float of each tap by name, pooled, before PCA: the same for any database.
     """
 
@@ -38,7 +38,7 @@ class Query:
         classifier: The defended classifier.
         gallery: Where neighbors come from; None if no defense asks for any.
         needed: Largest number of neighbors that any defense wants, by tap.
-        seen: What the classifier makes of the images; by default it is asked.
+        seen: What the networks make of the images; by default they are asked.
         randomness: Of the images, by their ids; None if no defense draws.
     """
 
@@ -127,24 +127,40 @@ class Query:
 
     @cached_property
     def seen(self) -> Seen:
-        """What the classifier makes of the images, logits and all taps in one forward pass."""
+        """What the networks make of the images: logits and all taps in one forward pass, or in one of each network."""
         if self._seen is not None:
             return self._seen
         if not self._needed:
             return Seen(self._classifier(self.image), {})
-        return Seen(*self._classifier.tapped(self.image, [self.gallery.tap(name) for name in self._needed]))
+        if self._encoder is not self._classifier:
+            return Seen(self._logits, dict(self.activations))
+        return Seen(*self._classifier.tapped(self.image, self._taps))
 
     @cached_property
     def activations(self) -> Mapping[str, Tensor]:
         """``(N, D)`` of each tap, before PCA; the pass ends at the last tap where nobody asked for `seen` before."""
         if self._seen is not None or "seen" in vars(self):
             return self.seen.activations
-        return self._classifier.activations(self.image, [self.gallery.tap(name) for name in self._needed])
+        return self._encoder.activations(self.image, self._taps)
 
     @property
     def logits(self) -> Tensor:
-        """``(N, C)`` logits of the classifier."""
-        return self.seen.logits
+        """``(N, C)`` logits of the classifier; where another network gives the activations, it is not asked."""
+        apart = self._seen is None and self._needed and self._encoder is not self._classifier
+        return self._logits if apart else self.seen.logits
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        logits: Tensor = self._classifier(self.image)
+        return logits
+
+    @property
+    def _encoder(self) -> Classifier:
+        return self.gallery.encoder(self._classifier)
+
+    @property
+    def _taps(self) -> list[Tap]:
+        return [self.gallery.tap(name) for name in self._needed]
 
     def classify(self, image: Tensor) -> Tensor:
         """Return the classifier's logits ``(N, C)`` of another image, such as one made from this batch."""

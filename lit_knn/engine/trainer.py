@@ -211,7 +211,7 @@ class EvalTrainer(RunTrainer):
         """Print each layer that a tap may name, as the first queries show it; writes nothing, and needs no database."""
         with self._command("taps", model):
             if self.is_global_zero:
-                print_taps(model.classifier, datamodule)
+                print_taps(model.encoder or model.classifier, datamodule)
 
     # ---------------------------------------------------------------- what commands have in common
 

@@ -84,7 +84,7 @@ class Evaluation(pl.LightningModule):
         known = [GrayBox()] if threats is None else threats
         threats = [part for threat in known for part in threat.against(self.defenses)]
         self.threats: Sequence[Threat] = nn.ModuleList(threats)  # type: ignore[assignment]
-        self.database = database
+        self.database, self.encoder = database, None if database is None else database.network  # on one device with it
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
         self.topk: Sequence[int] = TOPK if topk is None else topk
         self._default_topk = topk is None  # then it depends on C, which is known when a test has tried the classifier
@@ -158,7 +158,7 @@ class Evaluation(pl.LightningModule):
         taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
         first = self.data.first_images(self.device)["image"]
         num_classes = validation.verify_networks(
-            self.classifier, self.threats, taps, first, self.data.preprocessing, self.requirements
+            self.classifier, self.threats, self.encoder, taps, first, self.data.preprocessing, self.requirements
         )
         if self._default_topk:
             self.topk = [k for k in TOPK[: 1 if self.cascade else None] if k < num_classes]

@@ -40,7 +40,7 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """Shows images to the defended classifier, and reads what was kept of that.
+    """Shows images to the defended classifier and the network that retrieves, and reads what was kept of that.
 
     Args:
         classifier: The defended one.
@@ -64,7 +64,7 @@ class Observer:
         self._budget, self._seed = budget, seed
         self._gallery = views[-1] if views else None
         self._looking = {scorer.column: scorer for scorer in scorers if scorer.column}
-        self.taps = {name: views[-1].tap(name).activation for name in needed} if views else {}  # column of each
+        self.taps = {name: views[-1].column(name) for name in needed} if views else {}  # column of each
 
     @property
     def wanted(self) -> set[str]:
@@ -76,7 +76,7 @@ class Observer:
         return Query(image, self.classifier, self._gallery, self.needed, seen, Randomness(self._seed, ids))
 
     def columns(self, ids: Tensor, image: Tensor, attacked: Tensor, told: Columns) -> Columns:
-        """Show images to the classifier, in one pass, and to the defenses that look at them.
+        """Show images to each network, in one pass, and to the defenses that look at them.
 
         Args:
             ids: ``(N,)`` int64.

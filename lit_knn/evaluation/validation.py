@@ -131,6 +131,7 @@ def verify_attackers(
 def verify_networks(
     classifier: Classifier,
     threats: Sequence[Threat],
+    encoder: Classifier | None,
     taps: Sequence[Tap],
     image: Tensor,
     preprocessing: Preprocessing | None,
@@ -141,7 +142,8 @@ def verify_networks(
     Args:
         classifier: The defended one.
         threats: May attack others.
-        taps: Where the defended one is read.
+        encoder: Gives the features that are searched; None for the defended one.
+        taps: Where that is read.
         image: ``(N, 3, H, W)`` float32 in [0, 1].
         preprocessing: What brought the images to their size, if anything.
         required: By defenses: where the defended one is resumed, and which others are asked.
@@ -152,7 +154,9 @@ def verify_networks(
     Raises:
         UserError: If one does not give logits, or those of other classes, or its layers cannot be tapped.
     """
-    classifier.examine(image, taps, preprocessing, layers=required.layers)
+    classifier.examine(image, taps if encoder is None else [], preprocessing, layers=required.layers)
+    if encoder is not None and taps:
+        encoder.examine(image, taps, preprocessing)
     surrogates = dict.fromkeys(threat.attacked(classifier) for threat in threats)
     for network, role in (
         *((one, "is attacked") for one in surrogates),

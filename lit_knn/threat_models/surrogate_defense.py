@@ -114,7 +114,8 @@ class SurrogateDefense:
 
     def features(self, image: Tensor) -> Tensor:
         """Return the projected features ``(N, D)`` of images, with gradients, by one forward pass up to the tap."""
-        pooled = self.classifier.activations(image, [self.gallery.tap(self.tap)])
+        encoder = self.gallery.encoder(self.classifier)
+        pooled = encoder.activations(image, [self.gallery.tap(self.tap)])
         return self.gallery.project(self.tap, pooled[self.tap])
 
     def found(self, features: Tensor, k: int) -> Neighbors:

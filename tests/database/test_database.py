@@ -114,7 +114,11 @@ def files(tmp_path):
         (
             Database,
             {"path": "FILES/d", "taps": [Tap(**TAPS[0])]},
-            {"taps": [Tap(**TAPS[1])], "projection_rows": 300},
+            {
+                "taps": [Tap(**TAPS[1])],
+                "projection_rows": 300,
+                "network": Classifier(network="lit_knn.backbones.digits.digits_surrogate"),
+            },
             {
                 "path": "FILES/e",
                 "index": "auto",

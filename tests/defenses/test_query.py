@@ -31,6 +31,9 @@ class Pooled:
     def tap(self, name):
         return Tap(name)
 
+    def encoder(self, classifier):
+        return classifier
+
     def project(self, tap, pooled):
         return 2 * pooled
 
@@ -60,6 +63,33 @@ def test_features_alone_need_no_logits():
     query = Query(torch.rand(2, 3, 4, 4), classifier, Pooled(), {"a": 1, "b": 2})
     assert query.features("a").shape == query.features("b").shape == (2, 48)
     assert (classifier.calls, classifier.cut) == (0, 1)
+
+
+class OtherNetwork(Pooled):
+    """A gallery that another network gives the activations of."""
+
+    def __init__(self):
+        self.network = Tapped()
+
+    def encoder(self, classifier):
+        return self.network
+
+
+def test_another_network_gives_the_activations_and_each_is_asked_for_what_is_its_own():
+    classifier, gallery = Tapped(), OtherNetwork()
+    query = Query(torch.rand(2, 3, 4, 4), classifier, gallery, {"a": 1, "b": 2})
+    assert query.features("a").shape == query.features("b").shape == (2, 48)
+    assert (classifier.calls, classifier.cut, gallery.network.calls, gallery.network.cut) == (0, 0, 0, 1)
+    assert torch.equal(query.logits, query.seen.logits)
+    assert set(query.seen.activations) == {"a", "b"}
+    assert (classifier.calls, classifier.cut, gallery.network.calls, gallery.network.cut) == (1, 0, 0, 1)
+    for alone in (Query(query.image, classifier, gallery, {"a": 1}), Query(query.image, classifier, gallery)):
+        assert torch.equal(alone.logits, query.logits)
+    assert (classifier.calls, gallery.network.cut) == (3, 1)
+    kept = Query(None, classifier, gallery, {"a": 1}, seen=query.seen)
+    assert torch.equal(kept.logits, query.logits)
+    assert torch.equal(kept.features("a"), query.features("a"))
+    assert (classifier.calls, gallery.network.cut) == (3, 1)
 
 
 def test_without_a_database_a_query_says_so():

@@ -19,7 +19,7 @@ class DatabasePass(pl.LightningModule, ABC):
     """One pass over images of the database; `take` says what becomes of a batch.
 
     Args:
-        classifier: Gives logits and tapped activations.
+        classifier: Gives logits, and tapped activations unless a network of the database does.
         database: Says which, and where results go.
         data: Gives the images, in batches that never cross a shard: no number of processes changes one.
     """
@@ -27,6 +27,7 @@ class DatabasePass(pl.LightningModule, ABC):
     def __init__(self, classifier: Classifier, database: Database, data: ImageData) -> None:
         super().__init__()
         self.classifier, self.database, self.data = classifier, database, data
+        self.encoder = classifier if database.network is None else database.network
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than processes
 
     @property
@@ -63,7 +64,13 @@ class DatabasePass(pl.LightningModule, ABC):
 
     def tapped(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return logits ``(N, C)`` and the pooled activations ``(N, D)`` of each tap."""
-        return self.classifier.tapped(batch["image"], list(self.database.taps.values()))
+        if self.encoder is self.classifier:
+            return self.classifier.tapped(batch["image"], list(self.database.taps.values()))
+        return self.classifier(batch["image"]), self.activations(batch)
+
+    def activations(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the same activations alone, by one pass up to the last tap."""
+        return self.encoder.activations(batch["image"], list(self.database.taps.values()))
 
     def examine_network(self) -> None:
         """Hold what is stored to the network itself, on the first batch of the database: the same in all processes.
@@ -71,8 +78,10 @@ class DatabasePass(pl.LightningModule, ABC):
         Raises:
             UserError: If it does not give logits, or its layers cannot be tapped.
         """
-        taps = list(self.database.taps.values())
-        self.classifier.examine(self.first_batch()["image"], taps, self.data.preprocessing)
+        taps, image = list(self.database.taps.values()), self.first_batch()["image"]
+        self.encoder.examine(image, taps, self.data.preprocessing)
+        if self.encoder is not self.classifier:
+            self.classifier.examine(image, preprocessing=self.data.preprocessing)
 
     def first_batch(self) -> Batch:
         """Return the first batch of the database with an image in it, on the device.

@@ -90,7 +90,7 @@ class Fitting(DatabasePass):
         rows: dict[str, list[Tensor]] = {name: [] for name in self.database.taps}
         count = 0
         for batch in self.first_batches():
-            for name, pooled in self.tapped(batch)[1].items():
+            for name, pooled in self.activations(batch).items():
                 rows[name].append(pooled)
             if (count := count + len(batch["id"])) >= CALIBRATION:
                 break
@@ -100,7 +100,7 @@ class Fitting(DatabasePass):
         """Add the activations of a batch."""
         self._whole = False
         if len(batch["id"]):
-            for name, rows in self.tapped(batch)[1].items():
+            for name, rows in self.activations(batch).items():
                 self.moments[name].update(rows)
         self._summed.append(next(self._mine))
         self._whole = True

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_knn.backbones import Tap
+from lit_knn.backbones import Classifier, Tap
 from lit_knn.database import Gallery
 from lit_knn.database.index import Neighbors
 from lit_knn.database.store import NeighborPredictions
@@ -52,6 +52,10 @@ class BinarizationGallery(Gallery):
     def tap(self, name: str) -> Tap:
         """Return a tap by name."""
         return self._real.tap(name)
+
+    def encoder(self, classifier: Classifier) -> Classifier:
+        """Return the network whose activations are projected and searched."""
+        return self._real.encoder(classifier)
 
     def project(self, tap: str, pooled: Tensor) -> Tensor:
         """Return the features ``(N, D)`` of pooled activations, in their dtype."""

@@ -115,6 +115,9 @@ class Rows:
     def tap(self, name):
         return name
 
+    def encoder(self, classifier):
+        return classifier
+
     def project(self, tap, pooled):
         return pooled
 

@@ -21,6 +21,9 @@ class FourPoints:
     def tap(self, name):
         return Tap(name)
 
+    def encoder(self, classifier):
+        return classifier
+
     def project(self, tap, pooled):
         return pooled
 
