@@ -100,6 +100,8 @@ def files(tmp_path):
                 "arguments": {"cut": True},
                 "mean": [0.5, 0.5, 0.4],
                 "std": [0.4, 0.5, 0.5],
+                "input_size": 16,
+                "classes": list(range(9, -1, -1)),
                 "output": 0,
                 "name": "another",
             },
@@ -180,7 +182,8 @@ def test_fingerprints_know_every_setting_that_changes_a_row(files, classifier, d
     expected = origins()
     assert origins() == expected
     unknown = parameters(part) - given.keys() - material.keys() - immaterial.keys()
-    assert unknown <= {"weights", "weights_key", "output", "arguments", "network", "mean", "std", "name"}  # of the twin
+    of_the_twin = {"weights", "weights_key", "output", "arguments", "network", "mean", "std", "name"}
+    assert unknown <= of_the_twin | {"input_size", "classes"}
     for name, value in material.items():
         assert origins(**{name: value}) != expected, name
     for name, value in immaterial.items():
