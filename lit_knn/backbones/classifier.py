@@ -61,6 +61,7 @@ class Classifier(nn.Module):
         precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
             any case, or float64.
         num_classes: C, of the labels, once a batch has been examined.
+        passed: Number of images that it was given so far, as far as to a tap or to the logits.
         randomized: Whether each answer is another one; known then, too.
         warnings: What to know before the numbers are believed, in full sentences.
     """
@@ -107,7 +108,7 @@ class Classifier(nn.Module):
         self._output, self._resized, self._ordered = output, Resizing(input_size), ClassOrder(classes)
         self._frozen = FrozenNetwork(self.network, output, name=self.name, fold=fold, compile=compile)
         self.num_classes: int | None = None
-        self.randomized = False
+        self.randomized, self.passed = False, 0
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(N, C)`` of images ``(N, 3, H, W)``, float32 in [0, 1]."""
@@ -149,13 +150,9 @@ class Classifier(nn.Module):
         self.randomized = found.randomized
         for caution in found.cautions():
             self._warn(f"network {self.name} {caution}")
-        size = self._resized.size or tuple(image.shape[2:])
-        preprocessing = None if self._resized.size else preprocessing  # what was cut is resized again
-        if self._own and (differences := ", ".join(self._own.differences(size, preprocessing))):
-            self._warn(
-                f"network {self.name} sees other images than {self._own.source} says ({differences}): set "
-                "data.preprocessing or its input_size, unless its weights were trained with these"
-            )
+        size, made = self._resized.size, None if self._resized.size else preprocessing  # what was cut is resized again
+        if self._own and (caution := self._own.caution(size or tuple(image.shape[2:]), made)):
+            self._warn(f"network {self.name} {caution}")
 
     def layers(self, image: Tensor) -> tuple[list[Layer], str]:
         """Return all that may be tapped, and why that is modules only, if it is.
@@ -227,6 +224,7 @@ class Classifier(nn.Module):
 
     @contextmanager
     def _computing(self, image: Tensor) -> Iterator[None]:
+        self.passed += len(image)
         who = f"network {self.name}"
         failed = f"{who} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
         with network_precision(self.precision, image.device), user_code(failed, who):

@@ -41,6 +41,17 @@ class Preparation:
     resize: int | None = None
     interpolation: str | None = None
 
+    def caution(self, size: tuple[int, ...], preprocessing: Preprocessing | None) -> str:
+        """Return what to know of a network that sees other images, as a sentence that lacks who, or "" if it does not.
+
+        The arguments are those of `differences`.
+        """
+        differences = ", ".join(self.differences(size, preprocessing))
+        return differences and (
+            f"sees other images than {self.source} says ({differences}): set data.preprocessing or its input_size, "
+            "unless its weights were trained with these"
+        )
+
     def differences(self, size: tuple[int, ...], preprocessing: Preprocessing | None) -> Iterator[str]:
         """Yield in words in what images differ from this, as far as both are known.
 

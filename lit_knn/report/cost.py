@@ -1,4 +1,4 @@
-"""What attacks cost, as tables say it."""
+"""What attacks and defenses cost, as tables say it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from lit_knn.report.headline import WORST_CASE, title
 from lit_knn.report.results.record import Record
 
 PASSES = "passes: mean of an image, forward and backward"
+COST_HEAD = ["defense", "random", "gradient", "passes", "images/s", "× none"]
+COST_TITLE = "What an answer costs"
+COSTS = (
+    "gradient: what an attacker follows, the defense's own or one lent by BPDA; passes: of any network, for an image"
+)
 
 
 def mean_passes(record: Record) -> dict[str, dict[float, str]]:
@@ -21,6 +26,26 @@ def mean_passes(record: Record) -> dict[str, dict[float, str]]:
             sizes = found.setdefault(name, {})
             sizes[row["delta"]] = sizes.get(row["delta"], 0) + each
     return {name: {delta: _number(value) for delta, value in sizes.items()} for name, sizes in found.items()}
+
+
+def cost_rows(record: Record) -> list[list[str]]:
+    """Return a row under `COST_HEAD` for each defense, no defense first; an old record has none."""
+    return [
+        [
+            cost["defense"],
+            "yes" if cost["random"] else "no",
+            cost["gradient"],
+            _number(cost["passes"]),
+            _digits(1 / cost["seconds"]),
+            _digits(cost["seconds"] / record.costs[0]["seconds"]),
+        ]
+        for cost in record.costs
+    ]
+
+
+def _digits(value: float) -> str:
+    """Return three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.{2 if value < 10 else 1}f}"
 
 
 def _number(value: float) -> str:

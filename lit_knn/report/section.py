@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lit_knn.report.cost import PASSES, mean_passes
+from lit_knn.report.cost import COST_HEAD, COST_TITLE, COSTS, PASSES, cost_rows, mean_passes
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
@@ -15,7 +15,7 @@ from lit_knn.report.results.record import Record, variant
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import database_sizes
 from lit_knn.report.summary import summary
-from lit_knn.report.table import short
+from lit_knn.report.table import WORDS, short
 from lit_knn.storage.atomic import load_json, undamaged
 
 
@@ -34,6 +34,9 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
     blocks += _findings(run.folder / CHECKS_FILE)
     blocks.append(Folded(f"Every attack at every {symbol}", [_everything(run.record)]))
+    if rows := cost_rows(run.record):
+        caption = f"{COSTS}; measured on {run.record.costs[0]['images']} clean images at a time"
+        blocks.append(Folded(COST_TITLE, [Table(COST_HEAD, rows, WORDS, caption)]))
     if (run.folder / BREAKS_FILE).exists():
         blocks.append(Folded(f"Which attack broke the images first, at {sized(norm, delta)}", [_breaks(run, delta)]))
     if pictures := sorted(path for path in run.folder.glob("neighbors-*.png") if path.is_file()):

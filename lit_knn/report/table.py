@@ -7,10 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_knn.errors import UserError
-from lit_knn.report.cost import PASSES, mean_passes
+from lit_knn.report.cost import COST_HEAD, COST_TITLE, COSTS, PASSES, cost_rows, mean_passes
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import RESULTS_FILE, Record
+
+WORDS = 3  # columns of costs that hold no numbers
 
 
 def accuracy_table(record: Record) -> Table:
@@ -48,6 +50,16 @@ def accuracy_table(record: Record) -> Table:
         table.add_column(size_text(record.norm, delta), justify="right", no_wrap=True)
     for panel in shown.panels:
         _add_section(table, panel, deltas, passes.get(panel.title))
+    return table
+
+
+def cost_table(record: Record) -> Table:
+    """Return what an answer of each defense costs, beside no defense."""
+    table = Table(title=COST_TITLE, caption=COSTS, box=box.SIMPLE_HEAD, pad_edge=False, min_width=len(COSTS))
+    for number, name in enumerate(COST_HEAD):
+        table.add_column(name, justify="left" if number < WORDS else "right", no_wrap=True)
+    for row in cost_rows(record):
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -7,6 +7,11 @@ from lit_knn.evaluation.metrics import wilson
 from lit_knn.report.results import Record, Variant
 
 
+def make_cost(defense, seconds, random=False, gradient="own", passes=1.0):
+    known = {"defense": defense, "random": random, "gradient": gradient, "passes": passes}
+    return known | {"images": 100, "seconds": seconds, "cpu_seconds": 2 * seconds}
+
+
 def make_record(
     cases=(("gray_box", "PGD"), ("black_box", "PGD")),
     taps=("layer1", "layer2"),
@@ -49,6 +54,10 @@ def make_record(
         database={"rows": 50_000, "skipped": [[3, "cat/3.png", "truncated"]]},
         warnings=[],
         passes=[{"threat": "gray_box", "attack": "PGD", "delta": 0.06, "forward": 10_000, "backward": 10_000}],
+        costs=[
+            make_cost("none", 0.001),
+            make_cost("noisy mean of 30", 0.0305, random=True, gradient="lent", passes=30.0),
+        ],
         results=rows,
     )
 

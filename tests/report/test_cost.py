@@ -1,6 +1,6 @@
 import dataclasses
 
-from lit_knn.report.cost import mean_passes
+from lit_knn.report.cost import COST_HEAD, cost_rows, mean_passes
 from tests.report.conftest import make_record
 
 
@@ -17,3 +17,19 @@ def test_passes_of_an_image_by_attack_and_all_together():
         "gray box, Square": {0.06: "1,001"},
         "all, worst case": {0.02: "20", 0.06: "1,004"},
     }
+
+
+def test_defenses_beside_none():
+    record = make_record()
+    assert cost_rows(dataclasses.replace(record, costs=[])) == []
+    assert [dict(zip(COST_HEAD, row, strict=True)) for row in cost_rows(record)] == [
+        {"defense": "none", "random": "no", "gradient": "own", "passes": "1", "images/s": "1,000", "× none": "1.00"},
+        {
+            "defense": "noisy mean of 30",
+            "random": "yes",
+            "gradient": "lent",
+            "passes": "30",
+            "images/s": "32.8",
+            "× none": "30.5",
+        },
+    ]

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from lit_knn.errors import UserError
+from lit_knn.report.cost import cost_rows
 from lit_knn.report.rendering.document import Figure, Folded, Paragraph, Table
 from lit_knn.report.results.runs import Run
 from lit_knn.report.section import section
@@ -31,7 +32,7 @@ def test_a_folder_with_a_record_only(run):
     assert [block.text for block in of(run, Paragraph)] == summary(run.record).splitlines()
     assert [block.path for block in of(run, Figure)] == [run.folder / "accuracy.png"]
     assert of(run, Table) == []
-    assert list(folded(run)) == ["Every attack at every Δ", "Where the numbers come from"]
+    assert list(folded(run)) == ["Every attack at every Δ", "What an answer costs", "Where the numbers come from"]
 
 
 def test_sizes_in_the_units_of_others(run):
@@ -120,3 +121,11 @@ def test_origin(run):
     assert facts["database rows skipped"] == "1"
     assert facts["fingerprint of classifier"] == "resnet-0123"
     assert facts["seconds"] == "attack 1.5"
+
+
+def test_costs_are_those_of_the_record(run):
+    (table,) = folded(run)["What an answer costs"]
+    assert table.rows == cost_rows(run.record)
+    assert "measured on 100 clean images at a time" in table.caption
+    old = run._replace(record=dataclasses.replace(run.record, costs=[]))
+    assert "What an answer costs" not in folded(old)

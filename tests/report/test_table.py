@@ -5,13 +5,13 @@ import pytest
 from rich.console import Console
 
 from lit_knn.errors import UserError
-from lit_knn.report.table import accuracy_table, cut
+from lit_knn.report.table import accuracy_table, cost_table, cut
 from tests.report.conftest import make_record
 
 
-def printed(record, width, **options):
+def printed(record, width, make=accuracy_table, **options):
     console = Console(file=io.StringIO(), width=width, **options)
-    console.print(accuracy_table(record))
+    console.print(make(record))
     return console.file.getvalue()
 
 
@@ -74,3 +74,10 @@ def test_no_results(record):
 
 def test_a_text_is_cut_where_it_is_too_long():
     assert [cut("abcd", longest) for longest in (5, 4, 3)] == ["abcd", "abcd", "ab…"]
+
+
+def test_costs_of_defenses_stand_beside_none(record):
+    cells = [line.split() for line in printed(record, 120, cost_table).splitlines()]
+    assert ["defense", "random", "gradient", "passes", "images/s", "×", "none"] in cells
+    assert ["none", "no", "own", "1", "1,000", "1.00"] in cells
+    assert ["noisy", "mean", "of", "30", "yes", "lent", "30", "32.8", "30.5"] in cells

@@ -18,6 +18,7 @@ from rich.console import Console
 from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
+from lit_knn.evaluation.defense_costs import defense_costs
 from lit_knn.randomness import run_seed
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
@@ -26,7 +27,7 @@ from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
 from lit_knn.report.summary import summary
-from lit_knn.report.table import accuracy_table
+from lit_knn.report.table import accuracy_table, cost_table
 from lit_knn.storage.atomic import atomic_write, remove_abandoned
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class RunRecord(Callback):
             size_figure(points, folder / SIZES_FILE)
         console = Console()
         console.print(accuracy_table(record))
+        console.print(cost_table(record))
         console.print(summary(record), highlight=False)
         for sentence in record.warnings:
             console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
@@ -127,6 +129,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         else {"rows": len(store), "skipped": store.skipped(), "checksum": store.checksum, **store.fingerprint},
         warnings=_warnings(evaluation),
         passes=evaluation.passes,
+        costs=defense_costs(evaluation),
         results=evaluation.results,
     )
 

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from lit_knn.errors import UserError
 from lit_knn.report.results.budgets import DEFAULT, UNITS
+from lit_knn.report.results.costs import COST_FORM, Cost
 from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
 from lit_knn.report.results.variant import Variant
 from lit_knn.storage.atomic import atomic_write, conform, load_json, undamaged
@@ -79,6 +80,7 @@ FORM = {
     "warnings": [str],
     "results": [dict],
     "passes": [{"threat": str, "attack": str, "delta": int | float, "forward": int, "backward": int}],
+    "costs": [COST_FORM],
 }
 
 
@@ -117,6 +119,7 @@ class Record:
         database: ``rows``, ``skipped`` (list of [row, key, reason]) and whatever else tells the database apart.
         warnings: What to know before the results are believed, in sentences without a full stop.
         passes: What each attack took at each Δ.
+        costs: What an answer of each defense costs, the first without any; of none where that would take too long.
         results: One row per threat, attack, Δ, defense variant and k.
     """
 
@@ -133,6 +136,7 @@ class Record:
     database: dict[str, Any]
     warnings: list[str]
     passes: list[Passes]
+    costs: list[Cost]
     results: list[Row]
 
     @property

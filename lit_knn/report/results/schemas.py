@@ -7,12 +7,13 @@ from typing import Any
 from lit_knn.report.results.budgets import DEFAULT
 from lit_knn.storage.atomic import conform, parse_json
 
-SCHEMA = 6
+SCHEMA = 7
 ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
-    2: {"warnings": [], "passes": []},
-    3: {"passes": []},
-    4: {"passes": []},
-    5: {},
+    2: {"warnings": [], "passes": [], "costs": []},
+    3: {"passes": [], "costs": []},
+    4: {"passes": [], "costs": []},
+    5: {"costs": []},
+    6: {"costs": []},
     SCHEMA: {},
 }
 

@@ -41,7 +41,7 @@ def update(metric, batches):
 def csv(rows, path):
     text = dict.fromkeys(("run", "created", "git"), "")
     dicts = {name: {} for name in ("seconds", "config", "versions", "fingerprints", "queries", "database")}
-    return Record(**text, **dicts, seed=0, warnings=[], passes=[], results=rows).write_csv(path).read_bytes()
+    return Record(**text, **dicts, seed=0, warnings=[], passes=[], costs=[], results=rows).write_csv(path).read_bytes()
 
 
 def test_class_equals_functional():

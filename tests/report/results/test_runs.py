@@ -58,7 +58,7 @@ def damaged(root):
 
 def of_another_schema(root):
     path = root / "digits" / "run-1" / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 7}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
 
 
 def without_results(root):
@@ -74,7 +74,7 @@ def unfinished(root):
     ("change", "path", "sentence"),
     [
         (damaged, "digits", r"run-1/record\.json is damaged .*; remove it, or run its test again"),
-        (of_another_schema, "digits", "record schema 7"),
+        (of_another_schema, "digits", "record schema 99"),
         (without_results, "digits", "run-1 holds no results"),
         (unfinished, "digits", "no run is finished: no record.json in run-1"),
         (unfinished, "imagenet/database", "holds no run; give run folders"),

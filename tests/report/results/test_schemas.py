@@ -10,10 +10,10 @@ ATTACK = {"class": "lit_knn.attacks.pgd.PGD", "objective": {"class": "CrossEntro
 
 
 def test_records_of_older_schemas_are_read(record, tmp_path):
-    """Before 6, all sizes were Δ; before 5, there were no passes; before 4, fingerprints held JSON as text; before 3,
-    there were no warnings."""
+    """Before 7, there were no costs; before 6, all sizes were Δ; before 5, there were no passes; before 4, fingerprints
+    held JSON as text; before 3, there were no warnings."""
     record = dataclasses.replace(
-        record, passes=[], fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]}
+        record, passes=[], costs=[], fingerprints={"classifier": "a", "attack PGD": ATTACK, "deltas": [0.0, 0.1]}
     )
     path = record.save(tmp_path)
     content = json.loads(path.read_text())
@@ -22,6 +22,8 @@ def test_records_of_older_schemas_are_read(record, tmp_path):
         path.write_text(json.dumps(content | {"schema": schema}))
         return Record.load(path)
 
+    del content["costs"]
+    assert load(6) == record
     for row in content["results"]:
         del row["norm"]
     assert load(5) == record
