@@ -7,6 +7,7 @@ from .features.projection import Projection
 from .precision import at_least_float32, full_float32, outside_networks, rounded_products, verify_precision
 from .taps import Change, Tap
 from .trainer_precision import set_precision
+from .weight_files import read_tensors
 
 __all__ = [
     "Change",
@@ -18,6 +19,7 @@ __all__ = [
     "at_least_float32",
     "full_float32",
     "outside_networks",
+    "read_tensors",
     "rounded_products",
     "set_precision",
     "verify_precision",

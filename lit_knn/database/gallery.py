@@ -53,6 +53,18 @@ class Gallery(ABC):
         """Return the features ``(N, D)`` of pooled activations, in their dtype."""
 
     @abstractmethod
+    def length(self, tap: str) -> int:
+        """Return how many numbers a pooled activation has."""
+
+    @abstractmethod
+    def unproject(self, tap: str, features: Tensor) -> Tensor:
+        """Return pooled activations ``(..., D)`` of features of any shape, in their dtype.
+
+        Raises:
+            UserError: If they are bits.
+        """
+
+    @abstractmethod
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, where these lie."""
 

@@ -123,6 +123,14 @@ class StoredGallery(Gallery):
         features: Tensor = self.projections[tap].to(pooled.device)(pooled)
         return features
 
+    def length(self, tap: str) -> int:
+        """Return how many numbers a pooled activation has."""
+        return len(self.projections[tap].mean)
+
+    def unproject(self, tap: str, features: Tensor) -> Tensor:
+        """Return pooled activations ``(..., D)`` of features of any shape, in their dtype."""
+        return self.projections[tap].to(features.device).inverse(features)
+
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, where these lie."""
         return self.indexes[tap].search(features, k, self.among)

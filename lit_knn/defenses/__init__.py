@@ -5,6 +5,7 @@ from lit_knn.report.results import Variant
 from .base import Defense, most_needed
 from .examination import randomized
 from .neighbors.knn import KNN
+from .neighbors.ra_cnn import RACNN
 from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
 from .none import NoDefense
 from .other_classifier import OtherClassifier
@@ -17,6 +18,7 @@ __all__ = [
     "CBWD",
     "CBWE",
     "KNN",
+    "RACNN",
     "UW",
     "BitDepth",
     "Defense",

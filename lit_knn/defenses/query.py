@@ -155,6 +155,11 @@ class Query:
         return logits
 
     @property
+    def searches_own_features(self) -> bool:
+        """Whether what is searched are features of the classifier, and not of a network beside it."""
+        return self._encoder is self._classifier
+
+    @property
     def _encoder(self) -> Classifier:
         return self.gallery.encoder(self._classifier)
 

@@ -67,7 +67,11 @@ class WhiteBox(Threat):
             knns = [defense for defense in defenses if isinstance(defense, KNN)]
             self.beside = [knn.on(tap) for tap in searched for knn in knns if tap in knn.taps]
             return [self]
-        copies = {_subject(copy): copy for defense in defenses for copy in defense.copies()}
+        variants = {variant for defense in defenses for variant in defense.variants}
+        found = [copy for defense in defenses for copy in defense.copies()]
+        # of several with one name a defense of the run itself is kept, and not what stands in for another
+        found.sort(key=lambda copy: variants.issuperset(copy.variants))
+        copies = {_subject(copy): copy for copy in found}
         if not copies:
             raise UserError("WhiteBox has nothing to copy in the defenses of the run: give it a defense of its own")
         boxes = [
@@ -110,6 +114,6 @@ class WhiteBox(Threat):
 
 
 def _subject(copy: Defense) -> str:
-    """Return what a white box is named after: the tap of a kNN, the name of another defense."""
+    """Return what a white box is named after: the tap of a kNN, another defense itself."""
     (variant,) = copy.variants
-    return variant.tap if isinstance(copy, KNN) else variant.defense
+    return variant.tap if isinstance(copy, KNN) else str(variant)

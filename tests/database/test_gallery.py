@@ -52,3 +52,10 @@ def test_what_is_known_of_a_row(any_gallery):
 def test_identities_tell_galleries_apart(any_gallery, gallery):
     assert any_gallery.identity() == any_gallery.identity()
     assert (any_gallery.identity() == gallery.identity()) is (any_gallery is gallery)
+
+
+def test_features_lead_back_to_activations(any_gallery):
+    features = torch.randn(2, 3, 24, generator=torch.Generator().manual_seed(2))
+    pooled = any_gallery.unproject("late", features)
+    assert pooled.shape == (2, 3, any_gallery.length("late")) == (2, 3, 128)
+    torch.testing.assert_close(any_gallery.project("late", pooled.flatten(0, 1)), features.flatten(0, 1))

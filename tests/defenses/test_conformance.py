@@ -14,6 +14,7 @@ DEFENSES = examples(
     {
         "TransformedClassifier": {"transformation": BitDepth()},
         "KNN": {"taps": ["early", "late"], "k": [1, 5]},
+        "RACNN": {"tap": "late", "k": 5, "layer": "layer3.1.add"},
         "OtherClassifier": {"classifier": Classifier(**SURROGATE)},
     },
 )

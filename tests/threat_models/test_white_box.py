@@ -6,7 +6,7 @@ from torch import nn
 from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import CBWD, CBWE, KNN, UW, BitDepth, Defense, NoDefense, TransformedClassifier, Variant
+from lit_knn.defenses import CBWD, CBWE, KNN, RACNN, UW, BitDepth, Defense, NoDefense, TransformedClassifier, Variant
 from lit_knn.errors import UserError
 from lit_knn.report.results import preferred
 from lit_knn.threat_models import WhiteBox
@@ -201,3 +201,15 @@ def test_the_attacker_searches_in_memory(classifier, gallery, monkeypatch):
     threat = WhiteBox(defense=KNN(taps=["late"], k=[5], weightings=[UW()]), rows=600)
     held = threat.surrogate_defense(classifier, gallery).gallery
     assert held.indexes["late"] is gallery.indexes["late"].resident is not gallery.indexes["late"]
+
+
+def test_a_stand_in_gives_way_to_a_defense_of_the_run():
+    rival, own = RACNN(tap="late", k=3), KNN(taps=["late"], k=[7], weightings=[CBWD()])
+    alone = {threat.name: threat.defense for threat in WhiteBox().against([rival])}
+    assert [*alone] == ["white_box late", "white_box RA-CNN (training-free) late K=3"]
+    assert alone["white_box late"].k == [3]
+    for defenses in ([rival, own], [own, rival]):
+        together = {threat.name: threat.defense for threat in WhiteBox().against(defenses)}
+        assert together.keys() == alone.keys()
+        assert together["white_box late"].k == [7]
+    assert WhiteBox().against([rival])[0].transfers([rival])  # what it finds says nothing final

@@ -92,6 +92,16 @@ class Projection(nn.Module):
         projected = (features - self.mean.to(features)) @ self.components.T.to(features)
         return signs(projected) if self.bits else projected
 
+    def inverse(self, projected: Tensor) -> Tensor:
+        """Return the features ``(..., D)`` that projected ones ``(..., d)`` are of, with the mean of what was left out.
+
+        Raises:
+            UserError: If only signs are kept.
+        """
+        if self.bits:
+            raise UserError("features of a tap with bits: true are signs, of which no activation can be made again")
+        return projected @ self.components.to(projected) + self.mean.to(projected)
+
     def fingerprint(self) -> str:
         """Return a hash of mean, components and what is kept: equal projections, equal string."""
         digest = hashlib.sha256(b"bits" * self.bits)

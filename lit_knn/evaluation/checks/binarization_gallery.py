@@ -61,6 +61,14 @@ class BinarizationGallery(Gallery):
         """Return the features ``(N, D)`` of pooled activations, in their dtype."""
         return self._real.project(tap, pooled)
 
+    def length(self, tap: str) -> int:
+        """Return how many numbers a pooled activation has."""
+        return self._real.length(tap)
+
+    def unproject(self, tap: str, features: Tensor) -> Tensor:
+        """Return pooled activations ``(..., D)`` of features of any shape, in their dtype."""
+        return self._real.unproject(tap, features)
+
     def vectors(self, tap: str, ids: Tensor) -> Tensor:
         """Return the features ``(..., D)``, float32."""
         del tap

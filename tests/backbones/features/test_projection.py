@@ -64,6 +64,19 @@ def test_a_whole_projection_keeps_all_distances():
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 
 
+def test_the_inverse_keeps_what_was_kept():
+    features = rows()
+    moments = moments_of(features, [slice(None)])
+    whole = Projection.fit(moments, 20)
+    torch.testing.assert_close(whole.inverse(whole(features)), features, atol=1e-4, rtol=0)
+    few = Projection.fit(moments, 6)
+    lost = (few.inverse(few(features)) - features).double()
+    variances = torch.linalg.svdvals(features.double() - features.double().mean(0)) ** 2
+    torch.testing.assert_close(lost.square().sum(), variances[6:].sum(), rtol=1e-3, atol=0)
+    with pytest.raises(UserError, match="are signs, of which no activation"):
+        Projection.fit(moments, 8, bits=True).inverse(torch.ones(1, 8))
+
+
 def test_large_matrices_find_the_same_subspace(monkeypatch):
     features = rows(400, 60)
     exact = Projection.fit(moments_of(features, [slice(None)]), 4)
