@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from lit_knn.report.rendering.document import Block, Paragraph, Table
 from lit_knn.report.results.paper import beside
+from lit_knn.report.results.rivals import QUOTED
 from lit_knn.report.results.runs import Run
+from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import short
 
 
@@ -16,11 +18,12 @@ def paper_comparison(runs: Sequence[Run]) -> Block:
     for run in runs:
         for found in beside(run.record):
             row = found.measured
-            name = "no defense" if not found.database else f"{found.database}, {found.variant._replace(rows='')}"
+            where = f"{found.database}, " if found.database else ""
+            defense = f"{where}{found.variant._replace(rows='')}"
+            name = "no defense" if row["defense"] == UNDEFENDED else defense
+            printed = f"{found.table}; {found.note}" if found.note else found.table
             interval = f"{short(row['accuracy'])} ({short(row['low'])}–{short(row['high'])})"
-            rows.append(
-                [run.label, name, found.setting, found.table, short(found.published), interval, f"{row['n']:,}"]
-            )
+            rows.append([run.label, name, found.setting, printed, short(found.published), interval, f"{row['n']:,}"])
     if not rows:
         text = (
             "No run has the setting of the paper's tables (ImageNet validation images, torchvision's first ResNet-50, "
@@ -28,9 +31,15 @@ def paper_comparison(runs: Sequence[Run]) -> Block:
             "paper's numbers is shown."
         )
         return Paragraph(text)
+    rows += [
+        ["–", rival.name, setting, f"Table 2; {rival.note}", short(published), "quoted by the paper", "–"]
+        for rival in QUOTED
+        for setting, published in rival.accuracies.items()
+    ]
     caption = (
         "Dubey et al. 2019, PGD at Δ = 0.06, K = 50. Here Δ is a hard cap for each image in pixel space; the code that "
-        "the paper used measures it in normalized space, and on average. In doubt a number is left out."
+        "the paper used measures it in normalized space, and on average. In doubt a number is left out. "
+        "Quoted by the paper: of another network, other images or another attack, so that no run stands beside it."
     )
     head = ["run", "defense", "attacker", "printed in", "paper", "measured (95 % interval)", "queries"]
     return Table(head, rows, 4, caption)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lit_knn.report.results.budgets import DEFAULT
 from lit_knn.report.results.record import Record, Row, mapping, variant
+from lit_knn.report.results.rivals import rivals
 from lit_knn.report.results.variant import UNDEFENDED, Variant
 from lit_knn.storage.kinds import named_kind
 
@@ -26,7 +27,7 @@ PUBLISHED: dict[tuple[str, str, str], tuple[str, tuple[float, float, float]]] = 
 
 
 class Beside(NamedTuple):
-    """A published accuracy beside a measured one."""
+    """A published accuracy beside a measured one; the note says what else is not the same."""
 
     table: str
     database: str
@@ -34,6 +35,7 @@ class Beside(NamedTuple):
     setting: str
     published: float
     measured: Row
+    note: str = ""
 
 
 def beside(record: Record) -> list[Beside]:
@@ -41,7 +43,7 @@ def beside(record: Record) -> list[Beside]:
 
     The setting: torchvision's ResNet-50 of 2015 (IMAGENET1K_V1), its ResNet-18 as the only surrogate, ImageNet's
     validation images, PGD with 10 sign steps on the cross-entropy at Δ = 0.06, top-1; for a kNN defense all of the
-    database, conv_5_1 with 256 dimensions and K = 50.
+    database, conv_5_1 with 256 dimensions and K = 50. Other defenses of Table 2 as `rivals` knows them.
 
     References:
         Dubey et al. 2019, Tables 1 and 2.
@@ -57,17 +59,23 @@ def beside(record: Record) -> list[Beside]:
         or not _built(data.get("queries"), "ImageNet", ("split", "val"))
     ):
         return []
-    database, stored = _database(record, data), record.database.get("rows")
+    database, stored, others = _database(record, data), record.database.get("rows"), rivals(record)
     found: dict[tuple[Variant, str], Beside] = {}
     for row in record.results:
+        setting, rival = _setting(record, row), others.get(row["defense"])
+        if row["topk"] != 1 or not setting:
+            continue
         none = row["defense"] == UNDEFENDED
         searched = database if row["rows"] == stored else ""
         key = ("", "", "") if none else (searched, row["weighting"], row["combination"])
-        setting = _setting(record, row)
-        if row["topk"] == 1 and setting and key in PUBLISHED and (none or _is_last_tap(model, row)):
+        if rival is not None and setting in rival.accuracies:
+            printed = Beside("Table 2", "", variant(row), setting, rival.accuracies[setting], row, rival.note)
+        elif key in PUBLISHED and (none or _is_last_tap(model, row)):
             table, accuracies = PUBLISHED[key]
-            published = accuracies[SETTINGS.index(setting)]
-            found.setdefault((variant(row), setting), Beside(table, key[0], variant(row), setting, published, row))
+            printed = Beside(table, key[0], variant(row), setting, accuracies[SETTINGS.index(setting)], row)
+        else:
+            continue
+        found.setdefault((variant(row), setting), printed)
     return list(found.values())
 
 
