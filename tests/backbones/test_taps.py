@@ -133,11 +133,14 @@ def test_without_taps_there_are_only_logits():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"pool": 0}, "has pool 0; whole numbers from 1 and rmac"),
-        ({"pool": "average"}, "has pool average; whole numbers from 1 and rmac"),
+        ({"pool": 0}, "has pool 0; whole numbers from 1, rmac and cls"),
+        ({"pool": "average"}, "has pool average; whole numbers from 1, rmac and cls"),
         ({"dimension": 0}, "has dimension 0; whole numbers from 1"),
         ({"dimension": 20, "bits": True}, "has dimension 20; multiples of 8"),
         ({"name": "a/b"}, "a/b"),
+        ({"prefix_tokens": -1}, "has prefix_tokens: -1 with pool: 1; numbers from 1"),
+        ({"prefix_tokens": 1, "pool": "cls"}, "has prefix_tokens: 1 with pool: cls"),
+        ({"metric": "angle"}, "has metric 'angle'; euclidean and cosine"),
     ],
 )
 def test_impossible_taps(wrong, sentence):
@@ -152,12 +155,15 @@ def test_taps_with_other_features_have_another_identity():
         Tap("a", dimension=8),
         Tap("a", bits=True),
         Tap("a", channels="last"),
+        Tap("a", pool="cls"),
+        Tap("a", prefix_tokens=1),
+        Tap("a", metric="cosine"),
         Tap("b"),
     ]
     assert len({tap.identity() for tap in taps}) == len(taps)
     activations = [tap.activation for tap in taps]  # PCA and bits come after these
     assert activations[0] == activations[2] == activations[3]
-    assert len(set(activations)) == 4
+    assert len(set(activations)) == len(taps) - 2
     assert Tap("a", name="other").identity() == taps[0].identity()
 
 
@@ -188,6 +194,40 @@ def test_maps_with_channels_last_and_a_tap_that_says_so():
         torch.testing.assert_close(features["norm"], pool(maps, size))
     with pytest.raises(UserError, match="channels"):
         tap_network(network, [Tap("norm")])(image)
+
+
+class Tokens(nn.Module):
+    """A class token and 2 × 2 patches of an image of 8 × 8 pixels, and no logits but 5 numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm = nn.Conv2d(3, 5, 4, 4), nn.LayerNorm(5)
+
+    def forward(self, x):
+        patches = self.patches(x).flatten(2).transpose(1, 2)  # (N, 4, 5)
+        return self.norm(torch.cat([patches.mean(1, keepdim=True), patches], 1))[:, 0]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize(
+    ("pooling", "of"),
+    [
+        ({"pool": "cls"}, lambda tokens: tokens[:, 0]),
+        ({"prefix_tokens": 1}, lambda tokens: tokens[:, 1:].mean(1)),
+        ({"pool": 2, "prefix_tokens": 1}, lambda tokens: tokens[:, 1:].transpose(1, 2).flatten(1)),
+    ],
+)
+def test_tokens_of_a_transformer(metric, pooling, of):
+    network = Tokens().eval().requires_grad_(False)
+    image = torch.randn(3, 3, 8, 8, requires_grad=True)
+    found = tap_network(network, [Tap("norm", metric=metric, **pooling)])(image)[1]["norm"]
+    patches = network.patches(image).flatten(2).transpose(1, 2)
+    expected = of(network.norm(torch.cat([patches.mean(1, keepdim=True), patches], 1)))
+    if metric == "cosine":
+        expected = expected / expected.square().sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(part[:, 0].sum(), image, retain_graph=True)[0] for part in (found, expected)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_rmac_follows_the_size_of_the_image_and_lets_gradients_through():

@@ -88,7 +88,16 @@ def files(tmp_path):
         (
             Tap,
             TAPS[0],
-            {"layer": "layer2.1.add", "pool": 1, "dimension": 16, "bits": True, "channels": "first", "name": "other"},
+            {
+                "layer": "layer2.1.add",
+                "pool": 1,
+                "dimension": 16,
+                "bits": True,
+                "channels": "first",
+                "prefix_tokens": 1,
+                "metric": "cosine",
+                "name": "other",
+            },
             {},
         ),
         (Preprocessing, {"resize": 16, "crop": 8}, {"resize": 12, "crop": 12, "interpolation": "bicubic"}, {}),

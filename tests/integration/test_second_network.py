@@ -194,3 +194,55 @@ def test_taps_are_those_of_the_network(tmp_path, capsys):
     assert "digits_surrogate" in printed
     assert "layer3.0.add" in printed
     assert "layer3.1.add" not in printed
+
+
+TRANSFORMER = {  # of timm, without a head, on digits of twice their size
+    "network": "timm/vit_tiny_patch16_224",
+    "arguments": {
+        "pretrained": False,
+        "num_classes": 0,
+        "img_size": 16,
+        "patch_size": 4,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "reg_tokens": 4,
+    },
+    "input_size": 16,
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+}
+TOKENS = [
+    {"layer": "norm", "pool": "cls", "metric": "cosine", "name": "cls"},
+    {"layer": "blocks.0", "pool": 2, "prefix_tokens": 5, "metric": "cosine", "name": "grid"},
+]
+
+
+def test_an_encoder_without_logits_is_searched_by_its_cosine(tmp_path, classifier, data, image):
+    config = second(tmp_path / "database", tmp_path / "runs", TRANSFORMER, TOKENS)
+    config["model"]["defenses"][1]["init_args"]["taps"] = ["cls", "grid"]
+    torch.manual_seed(0)
+    network = Classifier(**TRANSFORMER)
+    torch.save(network.network.state_dict(), tmp_path / "encoder.pt")
+    config["model"]["database"]["network"]["weights"] = str(tmp_path / "encoder.pt")
+    del config["model"]["database"]["index"]
+    run("extract", config)
+    found = run("test", config)
+    assert accuracies(found, "cls")["0.0"] > 0.3  # random weights, ten classes
+    encoder = Classifier(**TRANSFORMER, weights=tmp_path / "encoder.pt")
+    taps = [Tap(**tap) for tap in TOKENS]
+    gallery = Database(path=tmp_path / "database", taps=taps, network=encoder).open(classifier, data)[-1]
+    batches = [data.on_after_batch_transfer(batch)["image"] for batch in data.database_batches([0])]
+
+    def tokens(images):
+        larger = torch.nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            return encoder.network.forward_features((larger - 0.5) / 0.5)[:, 0].double().numpy()  # (N, D)
+
+    base, asked = np.concatenate([tokens(batch) for batch in batches]), tokens(image)
+    cosine = (asked @ base.T) / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(base, axis=1)  # (N, M)
+    with torch.no_grad():
+        ids = Query(image, classifier, gallery, {"cls": K}).neighbors("cls").ids.numpy()
+    best = -np.sort(-cosine, axis=1)[:, :K]
+    assert len(gallery.projections["cls"].components) == 32  # all of them
+    np.testing.assert_allclose(np.take_along_axis(cosine, ids, 1), best, atol=1e-3)

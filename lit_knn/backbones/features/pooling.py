@@ -9,30 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_knn.backbones.layout import Channels, channels_first
+from lit_knn.backbones.layout import Channels, channels_first, grid_of
 from lit_knn.backbones.precision import at_least_float32
 from lit_knn.errors import UserError
 
+Size = int | Literal["rmac", "cls"]
 SCALES = 3  # L of R-MAC
 OVERLAP = 0.4  # of consecutive largest regions along the longer side
 
 
 def pool(
     activation: Tensor,
-    size: int | Literal["rmac"],
+    size: Size,
     channels: Channels | None = None,
     image: tuple[int, int] | None = None,
+    prefix: int = 0,
 ) -> Tensor:
-    """Average an activation over space to ``size × size`` cells, or over its tokens, and flatten it; or R-MAC of a map.
+    """Average an activation over space to ``size × size`` cells, or over its tokens, and flatten it.
+
+    Or take R-MAC of a map, or the class token.
 
     Args:
         activation: ``(N, D, H, W)`` or ``(N, H, W, D)`` maps, ``(N, T, D)`` or ``(N, D, T)`` tokens or ``(N, D)``
             vectors, float.
-        size: Cells along each side; maps smaller than that keep their size. Tokens and vectors have no grid and
-            take 1 only. ``rmac`` sums maxima over regions of maps instead.
+        size: Cells along each side; maps smaller than that keep their size. Tokens take more than 1 where they are
+            those of a grid behind ``prefix`` others, and vectors 1 only. ``rmac`` sums maxima over regions of maps
+            instead, and ``cls`` is the first of the tokens.
         channels: Where maps and tokens have them; by default maps first and tokens last, unless they look like the
             other.
-        image: Height and width of the images, which tell the one from the other.
+        image: Height and width of the images, which tell the one from the other, and the shape of a grid of tokens.
+        prefix: Class and register tokens before those of the grid, which are left out.
 
     Returns:
         ``(N, D·size²)``, ``(N, D)`` and ``(N, D)``, float32 or float64: always a copy, so that a later in-place layer
@@ -45,20 +51,36 @@ def pool(
         Dubey et al. 2019, Appendix B and Table 3 (spatial average pooling).
     """
     activation = at_least_float32(activation)
-    if activation.ndim == 4:
+    if activation.ndim == 3 and size != "rmac":
+        return _pooled_tokens(channels_first(activation, channels, image, prefix), size, image, prefix)
+    if activation.ndim == 4 and size != "cls" and not prefix:
         maps = channels_first(activation, channels, image)
         if size == "rmac":
             return rmac(maps)
         height, width = (min(size, side) for side in maps.shape[2:])
         return F.adaptive_avg_pool2d(maps, (height, width)).flatten(1)  # (N, D·size²)
-    if activation.ndim == 3 and size == 1:
-        return channels_first(activation, channels, image).mean(dim=2)  # (N, D)
-    if activation.ndim == 2 and size == 1:
+    if activation.ndim == 2 and size == 1 and not prefix:
         return activation.clone()
+    kinds = "prefix_tokens" if prefix else f"pool: {size}"
     raise UserError(
-        f"pool: {size} gave an activation of shape {tuple(activation.shape)}; "
-        "taps take maps (N, D, H, W), or tokens (N, T, D) and vectors (N, D) with pool: 1"
+        f"{kinds} gave an activation of shape {tuple(activation.shape)}; taps take maps (N, D, H, W), vectors (N, D) "
+        "with pool: 1, or tokens (N, T, D), which alone have a class token (pool: cls) and prefix_tokens"
     )
+
+
+def _pooled_tokens(tokens: Tensor, size: int | Literal["cls"], image: tuple[int, int] | None, prefix: int) -> Tensor:
+    """Return the first of tokens ``(N, D, T)``, or averages of those behind the first few."""
+    if size == "cls":
+        return tokens[:, :, 0].clone()  # (N, D)
+    patches = tokens[:, :, prefix:]  # (N, D, H·W)
+    if not patches.shape[2]:
+        raise UserError(f"prefix_tokens is {prefix}, but there are {tokens.shape[2]} tokens: fewer are accepted")
+    if size == 1:
+        return patches.mean(dim=2)
+    if image is None:
+        raise UserError(f"pool: {size} of tokens needs the size of the images; 1 is accepted")
+    maps = patches.unflatten(2, grid_of(patches.shape[2], image))  # (N, D, H, W)
+    return pool(maps, size, "first")
 
 
 def rmac(maps: Tensor) -> Tensor:

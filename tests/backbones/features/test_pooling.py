@@ -38,9 +38,45 @@ def test_other_layouts_are_refused(shape):
         pool(torch.zeros(shape), 1)
 
 
-def test_tokens_have_no_grid():
-    with pytest.raises(UserError, match="pool: 1"):
-        pool(torch.zeros(2, 5, 3), 2)
+def test_the_class_token_is_the_first_and_a_copy():
+    tokens = torch.rand(2, 5, 3)
+    first = tokens[:, 0].clone()
+    pooled = pool(tokens, "cls")
+    tokens.zero_()
+    assert torch.equal(pooled, first)
+    assert torch.equal(pool(tokens.movedim(1, 2), "cls", "first"), tokens[:, 0])
+
+
+@pytest.mark.parametrize(("image", "grid"), [((24, 24), (6, 6)), ((24, 48), (6, 12)), ((48, 24), (12, 6))])
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_tokens_of_a_grid_are_averaged_as_the_map_that_they_are(image, grid, prefix, size):
+    tokens = np.random.default_rng(0).random((2, prefix + grid[0] * grid[1], 3))
+    maps = tokens[:, prefix:].reshape(2, *grid, 3).transpose(0, 3, 1, 2)
+    expected = pool(torch.from_numpy(maps), size)
+    found = pool(torch.from_numpy(tokens), size, None, image, prefix)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    other = pool(torch.from_numpy(tokens).movedim(1, 2), size, "first", image, prefix)
+    torch.testing.assert_close(other, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "sentence"),
+    [
+        ((2, 37, 3), (2, None, (24, 24), 0), "37 tokens should be a grid .* but none would be: set .*prefix_tokens"),
+        ((2, 12, 3), (2, None, (24, 24), 0), "but 3×4 and 4×3 would be"),
+        ((2, 4, 3), (2, None, (24, 24), 4), "prefix_tokens is 4, but there are 4 tokens"),
+        ((2, 36, 3), (2, None, None, 0), "needs the size of the images"),
+        ((2, 3, 6, 6), ("cls",), r"pool: cls gave an activation of shape \(2, 3, 6, 6\)"),
+        ((2, 3), ("cls",), "tokens .* alone have a class token"),
+        ((2, 3, 6, 6), (1, None, None, 1), "prefix_tokens gave"),
+        ((2, 3), (1, None, None, 1), "prefix_tokens gave"),
+        ((2, 36, 3), ("rmac",), "pool: rmac gave"),
+    ],
+)
+def test_tokens_that_are_not_there(shape, given, sentence):
+    with pytest.raises(UserError, match=sentence):
+        pool(torch.zeros(shape), *given)
 
 
 # ---------------------------------------------------------------- R-MAC
