@@ -116,11 +116,12 @@ class RACNN(Defense):
             )
         rows = query.gallery.length(self.tap)
         last = tap.channels == "last" and activation[0].numel() != activation.shape[-1]
-        if tap.pool == "rmac" or rows != activation[0].numel() or last:
+        tokens = activation.ndim == 3 and min(activation.shape[1:]) > 1  # a grid of them has its channels first
+        if tap.pool == "rmac" or tap.metric == "cosine" or rows != activation[0].numel() or last or tokens:
             raise UserError(
                 f"RACNN goes on from whole activations, but tap {self.tap!r} pools one of shape "
-                f"{tuple(activation.shape[1:])} to {rows} numbers: take one of a vector, such as `flatten` of a "
-                "ResNet, or a pool as large as the maps"
+                f"{tuple(activation.shape[1:])} to {rows} numbers (metric {tap.metric}): take one of a vector, such as "
+                "`flatten` of a ResNet, or a pool as large as the maps, and the Euclidean metric"
             )
 
 

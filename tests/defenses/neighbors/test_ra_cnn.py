@@ -129,6 +129,14 @@ def test_it_refuses_what_it_cannot_go_on_from(answer, batch, classifier, databas
         RACNN(tap="late")._verify(Query(image, classifier, database.open(classifier, data)[-1]), image)
     with pytest.raises(UserError, match=r"tap 'early' pools one of shape \(32, 4, 4\) to 128 numbers"):
         answer(RACNN(tap="early", layer="layer1.0.add"), image)
+    gallery = database.open(classifier, data)[-1]
+    for tap, activation in (
+        (Tap("late", metric="cosine"), torch.rand(2, 64, 1, 1)),
+        (Tap("late"), torch.rand(2, 8, 8)),
+    ):
+        changed = replace(gallery, taps={"late": tap})
+        with pytest.raises(UserError, match=f"to 128 numbers .metric {tap.metric}.: take one of a vector"):
+            RACNN(tap="late", layer="late")._verify(Query(image, classifier, changed), activation)
     with pytest.raises(UserError, match="RACNN has k: 0"):
         RACNN(tap="late", k=0)
 
