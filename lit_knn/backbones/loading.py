@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lit_knn.backbones.carried import Normalization, carried, is_normalization
 from lit_knn.backbones.weight_files import read_tensors
 from lit_knn.errors import UserError
 
@@ -16,7 +17,7 @@ COUNTED = ("total_ops", "total_params")  # what thop leaves beside weights
 OPTIONAL = "num_batches_tracked"  # which old files lack, and which only training asks for
 
 
-def load_weights(network: nn.Module, path: str | Path | None, key: str | None = None) -> None:
+def load_weights(network: nn.Module, path: str | Path | None, key: str | None = None) -> Normalization | None:
     """Load a state dict, strictly.
 
     It is found under any key of the file, nested or not, and with any prefix before all its names (``module.``,
@@ -26,6 +27,9 @@ def load_weights(network: nn.Module, path: str | Path | None, key: str | None = 
         network: Changed in place.
         path: As `read_tensors` takes it; None, where only a key has been given, is refused.
         key: Where the weights are, if the file holds several sets: names up to there, joined by dots.
+
+    Returns:
+        Mean and std that the file carries beside the network's weights, as far as there are some that make sense.
 
     Raises:
         UserError: If the file holds no weights of this network, or several that differ.
@@ -55,6 +59,8 @@ def load_weights(network: nn.Module, path: str | Path | None, key: str | None = 
             "model.classifier.weights_key"
         )
     network.load_state_dict({**state, **{name: fitting[first][name] for name in state.keys() & fitting[first].keys()}})
+    own = {f"{prefix}{name}" for prefix in fitting for name in state}  # which the network applies itself
+    return carried({name: tensor for name, tensor in tensors.items() if name not in own})
 
 
 def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -97,7 +103,8 @@ def _misfit(found: Mapping[str, Tensor], state: Mapping[str, object]) -> str:
     needed = _needed(state)
     there = {needed[name].data_ptr() for name in found.keys() & needed.keys()}
     lacking = [name for name, tensor in needed.items() if name not in found and tensor.data_ptr() not in there]
-    surplus = [name for name in found if name not in state]
+    beside = {name for name, tensor in found.items() if is_normalization(name, tensor)} if carried(found) else set()
+    surplus = [name for name in found if name not in state and name not in beside]
     if lacking or surplus:
         theirs = f"it has {_some(surplus, found)}" if surplus else "it has nothing else"
         ours = f"the network has {_some(lacking, needed)}" if lacking else "which the network lacks"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from lit_knn.backbones.carried import Normalization
 from lit_knn.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,14 +69,22 @@ class Preparation:
                 yield f"{preprocessing.interpolation} interpolation for {self.interpolation}"
 
 
-def own_preparation(network: str, arguments: dict[str, Any], built: nn.Module) -> Preparation | None:
+def own_preparation(
+    network: str, arguments: dict[str, Any], built: nn.Module, carried: Normalization | None = None
+) -> Preparation | None:
     """Return what timm or torchvision say of a network: of timm's wherever they come from, of torchvision's weights.
+
+    What a file of weights carries goes before both.
 
     Args:
         network: As `build` takes it.
         arguments: As `build` takes them.
         built: What it has built.
+        carried: Mean and std of the file of its weights, if there are any.
     """
+    if carried is not None:
+        known = own_preparation(network, arguments, built) or Preparation(source="the file of its weights")
+        return replace(known, mean=carried.mean, std=carried.std)
     configuration = getattr(built, "pretrained_cfg", None) or getattr(built, "default_cfg", None)
     if isinstance(configuration, dict) and configuration.get("mean") and configuration.get("std"):
         return _of_timm(configuration)
