@@ -11,20 +11,31 @@ from .none import NoDefense
 from .other_classifier import OtherClassifier
 from .query import Query, Seen
 from .requirements import Requirements
-from .transformations import BPDA, BitDepth, Transformation, TransformedClassifier
+from .transformations import (
+    BPDA,
+    JPEG,
+    BitDepth,
+    GridCrop,
+    RandomCrop,
+    Transformation,
+    TransformedClassifier,
+)
 
 __all__ = [
     "BPDA",
     "CBWD",
     "CBWE",
+    "JPEG",
     "KNN",
     "RACNN",
     "UW",
     "BitDepth",
     "Defense",
+    "GridCrop",
     "NoDefense",
     "OtherClassifier",
     "Query",
+    "RandomCrop",
     "Requirements",
     "Seen",
     "Similarity",

@@ -3,6 +3,16 @@
 from .base import Transformation
 from .bit_depth import BitDepth
 from .bpda import BPDA
+from .crops import GridCrop, RandomCrop
+from .jpeg import JPEG
 from .transformed_classifier import TransformedClassifier
 
-__all__ = ["BPDA", "BitDepth", "Transformation", "TransformedClassifier"]
+__all__ = [
+    "BPDA",
+    "JPEG",
+    "BitDepth",
+    "GridCrop",
+    "RandomCrop",
+    "Transformation",
+    "TransformedClassifier",
+]

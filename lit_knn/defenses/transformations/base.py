@@ -17,12 +17,14 @@ class Transformation(ABC):
         random: Whether the same image may become another one with other random numbers.
         differentiable: Whether its gradient is the one to follow: not zero or missing, as that of rounding is.
         keeps_size: Whether H and W stay.
+        views: How many images it makes of the same one by the number of the draw, whatever its random numbers are.
     """
 
     name: str
     random: bool = True
     differentiable: bool = False
     keeps_size: bool = False
+    views: int = 1
 
     @abstractmethod
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
@@ -30,6 +32,6 @@ class Transformation(ABC):
 
         Args:
             image: ``(N, 3, H, W)`` float in [0, 1].
-            randomness: A stream of random numbers for each image. Numbers from elsewhere would make results depend on
-                the batch size and on the number of processes.
+            randomness: A stream of random numbers for each image, and the number of the draw. Numbers from elsewhere
+                would make results depend on the batch size and on the number of processes.
         """

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from torch import Tensor
 
 from lit_knn.defenses.transformations.base import Transformation
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
+Quantizer = Literal["xu", "guo", "athalye"]
+
 
 class BitDepth(Transformation):
-    """Round each value to the nearest of ``2**bits`` levels.
+    """Move each value to one of about ``2**bits`` levels.
 
     Its gradient is zero wherever it exists, which hides the network's but does not take it away.
 
     Args:
         bits: Per channel, from 1 to 8.
+        quantizer: Whose levels, of L = ``2**bits``: ``xu`` moves to the nearest of the L levels k / (L − 1), ``guo`` to
+            the nearest of the L + 1 levels k / L, and ``athalye`` keeps the first of the 8 bits of a value and sets the
+            others to 0: L levels, the highest of which is darker than 1.
 
     References:
-        Xu et al. 2018, Section III.A; Guo et al. 2018, Section 3.2, with 3 bits.
+        Xu et al. 2018, Section III.A; Guo et al. 2018, Section 3.2, with 3 bits, and their code; the code of Athalye et
+        al. 2018.
     """
 
     random = False
     keeps_size = True
 
-    def __init__(self, *, bits: int = 3) -> None:
-        if not 1 <= bits <= 8:
-            raise UserError(f"BitDepth has bits: {bits}; 1 to 8 are accepted")
-        self.bits = bits
-        self.name = f"{bits}-bit"
+    def __init__(self, *, bits: int = 3, quantizer: Quantizer = "xu") -> None:
+        if not 1 <= bits <= 8 or quantizer not in get_args(Quantizer):
+            raise UserError(
+                f"BitDepth has bits: {bits}, quantizer: {quantizer}; bits from 1 to 8 are accepted, and "
+                f"{', '.join(get_args(Quantizer))}"
+            )
+        self.bits, self.quantizer = bits, quantizer
+        self.name = f"{bits}-bit" if quantizer == "xu" else f"{bits}-bit {quantizer}"
 
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
-        """Return rounded images ``(N, 3, H, W)``."""
+        """Return images of these levels, ``(N, 3, H, W)``."""
         del randomness
-        steps = 2**self.bits - 1
-        rounded: Tensor = (image * steps).round() / steps
+        levels = 2**self.bits
+        if self.quantizer == "athalye":
+            width = 256 // levels
+            rounded: Tensor = (image * 255 / width).floor() * (width / 255)
+        else:
+            steps = levels - 1 if self.quantizer == "xu" else levels
+            rounded = (image * steps).round() / steps
         return rounded

@@ -33,6 +33,7 @@ class BPDA(Transformation):
     def __init__(self, *, transformation: Transformation) -> None:
         self.transformation, self.name = transformation, transformation.name
         self.random, self.keeps_size = transformation.random, transformation.keeps_size
+        self.views = transformation.views
 
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
         """Return what the transformation does, to the bit."""

@@ -24,7 +24,8 @@ class TransformedClassifier(Defense):
 
     Args:
         transformation: What the classifier sees instead of the image.
-        draws: Transformed images of each one, of a random transformation.
+        draws: Transformed images of each one; by default as many as the transformation has views, and not more where it
+            is not random.
         combine: Several draws are one answer by the ``mean`` or the ``max`` of their softmax vectors, class by class.
             The mean is what papers report: a vote of the network over draws, each as sure as it is.
         name: What tables and figures call it; by default the transformation's name, with the number of draws.
@@ -38,18 +39,20 @@ class TransformedClassifier(Defense):
         self,
         *,
         transformation: Transformation,
-        draws: int = 1,
+        draws: int | None = None,
         combine: Literal["mean", "max"] = "mean",
         name: str = "",
     ) -> None:
+        draws = transformation.views if draws is None else draws
         if draws < 1 or combine not in ("mean", "max"):
             raise UserError(
                 f"TransformedClassifier has draws: {draws}, combine: {combine}; draws from 1, and mean or max are "
                 "accepted"
             )
-        if draws > 1 and not transformation.random:
+        if draws > transformation.views and not transformation.random:
             raise UserError(
-                f"TransformedClassifier has draws: {draws}, but all of {transformation.name} are alike: 1 is accepted"
+                f"TransformedClassifier has draws: {draws}, but {transformation.name} is not random: at most "
+                f"{transformation.views} {'is' if transformation.views == 1 else 'are'} accepted"
             )
         self.transformation, self.draws, self.combine = transformation, draws, combine
         several = f" {combine} of {draws}" if draws > 1 else ""

@@ -36,6 +36,14 @@ class Enlarged(Transformation):
         return image.detach().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random images in each run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture
 def images(data):
     return torch.stack([data.image("queries", 0, row) for row in range(40)]).float() / 255

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from lit_knn.defenses import BPDA, BitDepth, transformations
+from lit_knn.defenses import BPDA, JPEG, BitDepth, GridCrop, RandomCrop, transformations
 from lit_knn.randomness import Randomness
 from tests.defenses.transformations.conftest import Cropped, Enlarged, Noisy
 
 KINDS = [
-    BitDepth(),
+    *(BitDepth(), BitDepth(quantizer="guo"), BitDepth(quantizer="athalye")),
+    *(RandomCrop(), GridCrop(), JPEG()),
     BPDA(transformation=BitDepth()),
     *(Noisy(), Cropped(), Enlarged()),
     *(BPDA(transformation=kind) for kind in (Noisy(), Cropped(), Enlarged())),

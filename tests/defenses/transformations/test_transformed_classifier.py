@@ -68,7 +68,7 @@ def test_arguments_out_of_range_are_refused(wrong):
 
 
 def test_more_draws_of_what_is_not_random_are_refused():
-    with pytest.raises(UserError, match="draws: 5, but all of 3-bit are alike: 1 is accepted"):
+    with pytest.raises(UserError, match="draws: 5, but 3-bit is not random: at most 1 is accepted"):
         TransformedClassifier(transformation=BitDepth(), draws=5)
 
 
