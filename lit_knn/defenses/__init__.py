@@ -17,6 +17,7 @@ from .transformations import (
     BitDepth,
     GridCrop,
     RandomCrop,
+    TotalVariation,
     Transformation,
     TransformedClassifier,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Requirements",
     "Seen",
     "Similarity",
+    "TotalVariation",
     "Transformation",
     "TransformedClassifier",
     "Variant",

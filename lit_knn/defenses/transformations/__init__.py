@@ -5,6 +5,7 @@ from .bit_depth import BitDepth
 from .bpda import BPDA
 from .crops import GridCrop, RandomCrop
 from .jpeg import JPEG
+from .total_variation import TotalVariation
 from .transformed_classifier import TransformedClassifier
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "BitDepth",
     "GridCrop",
     "RandomCrop",
+    "TotalVariation",
     "Transformation",
     "TransformedClassifier",
 ]

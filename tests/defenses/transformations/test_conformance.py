@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from lit_knn.defenses import BPDA, JPEG, BitDepth, GridCrop, RandomCrop, transformations
+from lit_knn.defenses import BPDA, JPEG, BitDepth, GridCrop, RandomCrop, TotalVariation, transformations
 from lit_knn.randomness import Randomness
 from tests.defenses.transformations.conftest import Cropped, Enlarged, Noisy
 
 KINDS = [
     *(BitDepth(), BitDepth(quantizer="guo"), BitDepth(quantizer="athalye")),
     *(RandomCrop(), GridCrop(), JPEG()),
+    *(TotalVariation(), TotalVariation(per_channel=False, isotropic=False), TotalVariation(keep=1)),
     BPDA(transformation=BitDepth()),
     *(Noisy(), Cropped(), Enlarged()),
     *(BPDA(transformation=kind) for kind in (Noisy(), Cropped(), Enlarged())),
