@@ -42,8 +42,8 @@ class Classifier(nn.Module):
         weights: A state dict to load, in a file of ``torch.save`` or safetensors; by default the network stays as the
             function built it.
         weights_key: Which of the sets in that file, such as ``state_dict_ema``; by default there must be one.
-        mean: Per channel, in pixels of [0, 1]; by default the network's own: that of its file, of timm's configuration or
-            of torchvision's weights. Give that of any other network; it is ImageNet's, with a warning, otherwise.
+        mean: Per channel, in pixels of [0, 1]; by default the network's own: that of its file, of timm's configuration
+            or of torchvision's weights. Give that of any other network; it is ImageNet's, with a warning, otherwise.
         std: Per channel, in pixels of [0, 1]; as the mean.
         input_size: Pixels that the network is given, as one number or height and width: images of another size are
             resized within, so that attacks go through it; by default it takes them as they are.
