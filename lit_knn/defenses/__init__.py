@@ -4,6 +4,7 @@ from lit_knn.report.results import Variant
 
 from .base import Defense, most_needed
 from .examination import randomized
+from .neighbors.deep_knn import DeepKNN
 from .neighbors.knn import KNN
 from .neighbors.ra_cnn import RACNN
 from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
@@ -31,6 +32,7 @@ __all__ = [
     "RACNN",
     "UW",
     "BitDepth",
+    "DeepKNN",
     "Defense",
     "GridCrop",
     "NoDefense",

@@ -14,6 +14,7 @@ DEFENSES = examples(
     {
         "TransformedClassifier": {"transformation": BitDepth()},
         "KNN": {"taps": ["early", "late"], "k": [1, 5]},
+        "DeepKNN": {"taps": ["early", "late"], "k": 5, "calibration": 100},
         "RACNN": {"tap": "late", "k": 5, "layer": "layer3.1.add"},
         "OtherClassifier": {"classifier": Classifier(**SURROGATE)},
     },
@@ -21,9 +22,13 @@ DEFENSES = examples(
 
 
 @pytest.fixture
-def answer(classifier, gallery):
+def answer(classifier, gallery, tmp_path):
     @torch.no_grad()
     def call(defense, image, ids):
+        for resource in defense.requirements().resources:
+            if not (folder := tmp_path / resource.name).exists():
+                resource.build(folder, classifier, gallery)
+                resource.open(folder, gallery)
         drawn = Randomness(0, ids)  # the same for an image in any batch
         return defense(Query(image, classifier, gallery if defense.needed else None, defense.needed, randomness=drawn))
 
