@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+DRAWN = torch.float32  # whatever PyTorch's default is: Lightning changes it within the steps of a loop, for `64-true`
+
 
 class Randomness:
     """A stream of random numbers for each image, keyed by (seed, id, purpose, draw).
@@ -47,7 +49,7 @@ class Randomness:
 
     def uniform(self, like: Tensor, *shape: int) -> Tensor:
         """Return numbers in [0, 1), ``(N, *shape)``: one per image by default; device and dtype of ``like``."""
-        return self._each(lambda generator: torch.rand(shape, generator=generator)).to(like)
+        return self._each(lambda generator: torch.rand(shape, generator=generator, dtype=DRAWN)).to(like)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return integers in [0, high), ``(N, *shape)`` int64 on the device of the ids: one per image by default."""
@@ -55,7 +57,8 @@ class Randomness:
 
     def normal(self, like: Tensor) -> Tensor:
         """Return standard normal numbers in the shape ``(N, ...)``, device and dtype of ``like``."""
-        return self._each(lambda generator: torch.randn(like.shape[1:], generator=generator)).to(like)
+        shape = like.shape[1:]
+        return self._each(lambda generator: torch.randn(shape, generator=generator, dtype=DRAWN)).to(like)
 
     def direction(self, like: Tensor) -> Tensor:
         """Return one uniform direction per image, ``(N, 3, H, W)`` of L2 norm 1, device and dtype of ``like``."""

@@ -79,3 +79,20 @@ def test_some_of_the_images_begin_again_with_their_own():
     chosen = torch.tensor([False, True, True])
     like = torch.zeros(3)
     assert torch.equal(randomness.among(chosen).uniform(like), randomness.uniform(like)[chosen])
+
+
+def test_the_default_precision_of_pytorch_does_not_matter():
+    """As in `64-true`: Lightning changes it within the steps of a loop, and not where a cascade or a search ends."""
+    like = torch.zeros(5, 3, 8, 8, dtype=torch.float64)
+
+    def drawn():
+        streams = Randomness(2, torch.arange(5)).of("a")
+        return streams.uniform(like, 2), streams.normal(like), streams.direction(like), streams.integers(9, 2)
+
+    before = drawn()
+    torch.set_default_dtype(torch.float64)
+    try:
+        within = drawn()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(before, within, strict=True))
