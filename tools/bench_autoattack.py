@@ -121,12 +121,12 @@ def _ours(classifier: Classifier, batches: list[Batch], radius: float, steps: in
     @torch.no_grad()
     def answers(image: Tensor, label: Tensor, flat: Tensor, passes: Tensor) -> Answers:
         right = classifier(image).argmax(dim=1) == label
-        return Answers(right[:, None, None], torch.zeros(len(label)), torch.zeros(len(label)), flat, passes)
+        return Answers(right[:, None, None].short(), torch.zeros(len(label)), torch.zeros(len(label)), flat, passes)
 
     def attack(stage: Stage, image: Tensor, label: Tensor, ids: Tensor) -> Iterator[Answers]:
         for found in attacks[stage.case].attempts(classifier, image, label, ids, [radius], norm="l2"):
             known = answers(found.image, label, found.flat, found.passes)
-            wrong = ~known.hits[:, 0, 0]
+            wrong = known.hits[:, 0, 0] == 0
             broken.update(zip(ids[wrong].tolist(), found.image[wrong], strict=True))
             yield known
 
@@ -136,7 +136,7 @@ def _ours(classifier: Classifier, batches: list[Batch], radius: float, steps: in
     for image, label, ids in batches:
         nothing = torch.zeros(len(ids), 2, dtype=torch.int64)
         known = answers(image, label, nothing[:, 0].bool(), nothing)
-        right = known.hits[:, 0, 0]
+        right = known.hits[:, 0, 0] > 0
         cells = {name: values[None, None] for name, values in known._asdict().items()}
         cascade.add(image, label, ids, SampleResults(right=right, stored=torch.zeros_like(right), **cells))
     cascade.finish(lambda: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,6 +120,17 @@ class Query:
             view._features = self._features  # views share their projections
             self._of[len(gallery)] = view
         return self._of[len(gallery)]
+
+    def evaluation(self, number: int) -> Query:
+        """Return the query with the random numbers of an evaluation, counted from 0; it shares all that is known.
+
+        These numbers are the defender's alone: attackers have purposes of their own.
+        """
+        evaluated = copy.copy(self)
+        if self._randomness is not None:
+            evaluated._randomness = self._randomness.of("evaluation", number)
+        evaluated._of = {}
+        return evaluated
 
     def know(self, neighbors: Mapping[str, Neighbors], features: Mapping[str, Tensor] | None = None) -> None:
         """Take neighbors, by tap, that have been found before, and perhaps the features that found them."""

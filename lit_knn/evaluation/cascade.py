@@ -1,8 +1,9 @@
 """Attacks one after the other, each on the images that still stand: the worst case of the full suite for less work.
 
 An image goes on only to what may still change a verdict. What broke all answers to it at one Δ breaks them at each
-larger one, whose ball holds the same x*; and what one attack has broken no later one has to. Batches are filled with
-images of any batch of the data that wait for the same attack at the same Δ; each is attacked as in any other batch.
+larger one, whose ball holds the same x*; and what one attack has broken no later one has to. An answer that is
+evaluated several times is broken for good when all of its evaluations are wrong. Batches are filled with images of any
+batch of the data that wait for the same attack at the same Δ; each is attacked as in any other batch.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Verdicts:
         shape: A and E, the numbers of cases and of sizes of perturbation, 0 included.
 
     Attributes:
-        results: With hits where an attack has not been tried.
+        results: Where an attack has not been tried, with the hits of the clean image.
         left: How many of its images are still on their way.
     """
 
@@ -83,13 +84,14 @@ class Verdicts:
         cells = {}
         for name in Answers._fields:
             known = getattr(clean, name).cpu()  # (1, 1, N, …), on the CPU: it is asked image by image
-            cells[name] = known.new_full((*shape, *known.shape[2:]), name == "hits")
-            cells[name][:, 0] = known[:, 0]
+            cells[name] = known.new_zeros((*shape, *known.shape[2:]))
+            cells[name][:, slice(None) if name == "hits" else 0] = known if name == "hits" else known[:, 0]
         self.results = clean._replace(**cells)
 
     def stands(self, row: int, sizes: Sequence[int]) -> bool:
         """Return whether any answer to an image is still right at one of some Δ, and at all smaller ones."""
-        return any(bool(self.results.hits[:, : size + 1, row].all(dim=0).all(dim=0).any()) for size in sizes)
+        hits = self.results.hits[:, :, row]  # (A, E, V, T)
+        return any(bool((hits[:, : size + 1].amin(dim=(0, 1)) > 0).any()) for size in sizes)
 
     def take(self, row: int, case: int, size: int, answers: Answers, number: int) -> None:
         """Take what became of an image, the one with a number among those that were attacked together."""

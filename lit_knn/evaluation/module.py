@@ -28,7 +28,7 @@ from lit_knn.evaluation.readiness import joint_requirements, open_database
 from lit_knn.evaluation.run_context import context_of
 from lit_knn.evaluation.run_files import RunFiles
 from lit_knn.evaluation.sample_results import SampleResultFiles, SampleResults
-from lit_knn.evaluation.scorers import scorers
+from lit_knn.evaluation.scorers import Scorer, cautions, scorers
 from lit_knn.evaluation.scoring import Answers, answers, score
 from lit_knn.randomness import run_seed
 from lit_knn.report.results import Passes, Row
@@ -60,6 +60,7 @@ class Evaluation(pl.LightningModule):
         norm: What ``deltas`` are in: ``relative_l2`` (Δ), or as others report them, ``l2`` or ``linf``.
         cascade: Attack an image only while an answer to it stands, with the cheapest attack first; only the worst case
             is known then, of k = 1 by default, and it is that of the full suite.
+        evaluations: Of each query by a defense that draws, 1 to 1,000; of several, mean, worst and majority are told.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Evaluation(pl.LightningModule):
         cache: ActivationCache | None = None,
         norm: NormName = DEFAULT,
         cascade: bool = False,
+        evaluations: int = 1,
     ) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifier, self.cascade, self.evaluations = classifier, cascade, evaluations
         self.norm, self.budget, sizes = norm, budget_in(norm), [parse_size(delta, "model.deltas") for delta in deltas]
         self.attacks, self.deltas = attacks, sorted({0.0, *sizes})
         self.defenses = [NoDefense()] if defenses is None else defenses
@@ -88,10 +90,10 @@ class Evaluation(pl.LightningModule):
         self.views: list[StoredGallery] = []  # the database in each of its sizes, once a test has opened it
         self.topk: Sequence[int] = TOPK if topk is None else topk
         self._default_topk = topk is None  # then it depends on C, which is known when a test has tried the classifier
-        validation.verify_parts(attacks, sizes, self.budget, self.defenses, threats, database, self.topk)
-        self.cache, self.cascade = cache or ActivationCache(), cascade
-        self.cases = pair(self.threats, attacks)
+        validation.verify_parts(attacks, sizes, self.budget, self.defenses, threats, database, self.topk, evaluations)
+        self.cache, self.cases = cache or ActivationCache(), pair(self.threats, attacks)
         self.networks = nn.ModuleList(self.requirements.networks)  # which go where the classifier goes
+        self._scorers: list[Scorer] = []  # once a test has opened the database
         self._surrogate_defenses: dict[str, SurrogateDefense | None] = {}
         self.results: list[Row] = []
         self.passes: list[Passes] = []  # what the attacks took
@@ -105,7 +107,7 @@ class Evaluation(pl.LightningModule):
     @property
     def variants(self) -> list[Variant]:
         """The lines of the results table, once a test has opened the database."""
-        return [variant for scorer in scorers(self.defenses, self.views) for variant in scorer.variants]
+        return [variant for scorer in self._scorers for variant in scorer.variants]
 
     @property
     def needed(self) -> dict[str, int]:
@@ -148,6 +150,7 @@ class Evaluation(pl.LightningModule):
         self.trainer.test_loop.inference_mode = False  # read when the loop starts
         self.data.black_queries = not self.budget.relative
         self.views = open_database(self.database, self.requirements, self.classifier, self.data)
+        self._scorers = scorers(self.defenses, self.views, run_seed(), self.evaluations)
         self._surrogate_defenses.clear()  # they are of the database as it was opened before
         for threat in self.threats:
             self.surrogate_defense(threat)
@@ -169,7 +172,6 @@ class Evaluation(pl.LightningModule):
         counted = Tally(cases, self.deltas, self.variants, self.topk, norm=self.norm, cascade=self.cascade)
         self.tally = counted.to(self.device)
         self._context = context_of(self.trainer)
-        self._scorers = scorers(self.defenses, self.views, run_seed())
         self._observer = Observer(self.classifier, self.views, self.needed, self._scorers, self.budget, run_seed())
         self._files = RunFiles.of(self, self._observer, self._context)
         self._runner = CaseRunner(self, self._observer, self._files.cases, self._context.tell)
@@ -181,8 +183,7 @@ class Evaluation(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Attack a batch and observe it, in every case at every Δ; then search, vote and count: now, or at the end.
 
-        It waits for the end where searches read all of the database: one pass is then for all batches. In a cascade it
-        waits for images of other batches that are attacked with it.
+        It waits where one pass over the database serves all batches, and in a cascade for others to be attacked with.
         """
         validation.verify_labels(batch, self.data.queries, self.classifier.num_classes)
         image, label = batch["image"], batch["label"]
@@ -199,8 +200,7 @@ class Evaluation(pl.LightningModule):
 
     def _score(self, batch: BatchKey, label: Tensor, observations: Iterable[Observation]) -> None:
         """Let every defense answer, which searches and votes; keep what becomes of each query, and count."""
-        results = score(observations, label, self._scorers, topk=self.topk, sizes=len(self.deltas) - 1)
-        self._keep(batch.ids, results)
+        self._keep(batch.ids, score(observations, label, self._scorers, topk=self.topk, sizes=len(self.deltas) - 1))
 
     def _keep(self, ids: Tensor, results: SampleResults) -> None:
         if self._files.results is not None:
@@ -240,7 +240,7 @@ class Evaluation(pl.LightningModule):
         if isinstance(self.trainer.limit_test_batches, float) and self.trainer.limit_test_batches == 1:
             self.tally.audit.verify(self.data.expected_query_ids())
         self.results, self.passes = self.tally.accuracy.rows(), self.tally.passes.rows()
-        self.warnings += self.tally.cautions(cast(int, self.classifier.num_classes))
+        self.warnings += [*cautions(self._scorers), *self.tally.cautions(cast(int, self.classifier.num_classes))]
         for sentence in self.warnings if self.trainer.is_global_zero else []:
             log.warning("%s", sentence)
 

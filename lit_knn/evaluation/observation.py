@@ -24,7 +24,7 @@ class Observation(NamedTuple):
 
     Attributes:
         query: What a defense may ask that does not look at the image.
-        scores: ``(V, N, C)`` of each defense that does, by column.
+        scores: ``(V, N, C)`` of each evaluation by a defense that does, by column.
         realized: ``(N,)`` float, size of the perturbation in pixels.
         realized_normalized: ``(N,)`` float, Δ in the classifier's normalized space, whatever the budget is in.
         flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
@@ -63,7 +63,9 @@ class Observer:
         self.classifier, self.views, self.needed = classifier, views, needed
         self._budget, self._seed = budget, seed
         self._gallery = views[-1] if views else None
-        self._looking = {scorer.column: scorer for scorer in scorers if scorer.column}
+        self._looking = {
+            name: partial(scorer, evaluation=number) for scorer in scorers for number, name in enumerate(scorer.columns)
+        }
         self.taps = {name: views[-1].column(name) for name in needed} if views else {}  # column of each
 
     @property
@@ -91,7 +93,7 @@ class Observer:
             "realized_normalized": RELATIVE_L2.realized(normalize(image), normalize(attacked)),
         }
         columns |= {self.taps[tap]: activation for tap, activation in query.activations.items()}
-        columns |= {name: scorer(query).transpose(0, 1) for name, scorer in self._looking.items()}  # (N, V, C)
+        columns |= {name: answer(query).transpose(0, 1) for name, answer in self._looking.items()}  # (N, V, C)
         return {name: at_least_float32(value.detach()) for name, value in columns.items()} | told
 
     def observe(

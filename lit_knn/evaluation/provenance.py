@@ -103,7 +103,11 @@ def run_origin(evaluation: Evaluation, hashes: NetworkHashes) -> Fingerprint:
             for name, value in view.identity().items()
         },
         "defenses": describe(evaluation.defenses),
-        **({"seed": run_seed()} if any(defense.random for defense in evaluation.defenses) else {}),
+        **(
+            {"seed": run_seed(), "evaluations": evaluation.evaluations}
+            if any(defense.random for defense in evaluation.defenses)
+            else {}
+        ),
         "lines": [str(variant) for variant in evaluation.variants],
         "cases": [[threat.name, attack.name] for threat, attack in evaluation.cases],
         "deltas": evaluation.deltas,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lit_knn.evaluation.cache import CachedCase
+from lit_knn.evaluation.metrics import answers_of
 from lit_knn.evaluation.observation import Observer
 from lit_knn.evaluation.offline_search import OfflineSearch
 from lit_knn.evaluation.provenance import CLEAN, case_origins, claim_run, network_hashes, run_origin
@@ -58,7 +59,8 @@ class RunFiles(NamedTuple):
         }
         if folder is None:
             return cls(cases)
-        shape = len(evaluation.cases), len(evaluation.deltas), len(evaluation.variants), len(evaluation.topk)
+        lines = len(answers_of(evaluation.variants))
+        shape = len(evaluation.cases), len(evaluation.deltas), lines, len(evaluation.topk)
         results, search = SampleResultFiles(folder / "sample_results", run, shape), None
         if (
             evaluation.needed

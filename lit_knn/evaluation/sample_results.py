@@ -19,7 +19,7 @@ REMEDY = "run the same test again, which scores its batch again"
 FORM = {
     "run": ("U16", 0),
     "id": ("int64", 1),
-    "hits": ("bool", 5),
+    "hits": ("int16", 5),
     "realized": ("float32", 3),
     "realized_normalized": ("float32", 3),
     "right": ("bool", 1),
@@ -33,7 +33,7 @@ class SampleResults(NamedTuple):
     """One batch of N queries in A cases (threat and attack) at E sizes of perturbation.
 
     Attributes:
-        hits: ``(A, E, N, V, T)`` bool: does defense variant v have the true class among its top k?
+        hits: ``(A, E, N, V, T)`` int16: in how many evaluations has defense variant v the true class among its top k?
         realized: ``(A, E, N)`` float32, Δ in pixels.
         realized_normalized: ``(A, E, N)`` float32, Δ in the classifier's normalized space.
         right: ``(N,)`` bool: is the classifier itself right about the clean image?
@@ -56,16 +56,17 @@ class SampleResults(NamedTuple):
         return [self.hits, self.realized, self.realized_normalized]
 
     def worst_case(self) -> SampleResults:
-        """Return what becomes of each query when the attacker takes, for each variant, what breaks it.
+        """Return what becomes of each query when the attacker takes, for each variant, what leaves fewest hits.
 
         What is within a ball is within each larger one: an answer that is wrong at one Δ, or for the clean image, is so
-        at each larger Δ.
+        at each larger Δ. Of several evaluations the attacker takes one image for all of them. Evaluation r draws the
+        same numbers under every attack, so that the luck of many draws is not taken for the strength of many attacks.
 
         Returns:
-            One case, A = 1: a hit where no case breaks it at this Δ or a smaller one, and the largest realized Δ.
+            One case, A = 1: the fewest hits of any case at this Δ or a smaller one, and the largest realized Δ.
         """
         return self._replace(
-            hits=self.hits.all(dim=0, keepdim=True).int().cummin(dim=1).values.bool(),
+            hits=self.hits.amin(dim=0, keepdim=True).cummin(dim=1).values,
             realized=self.realized.amax(dim=0, keepdim=True),
             realized_normalized=self.realized_normalized.amax(dim=0, keepdim=True),
         )

@@ -23,34 +23,61 @@ class Scorer:
         defense: Has V variants.
         gallery: Of one size; None for a defense without retrieval.
         seed: Of defenses that draw random numbers.
+        evaluations: How often each query is evaluated, with other random numbers each time: 1 where none are drawn.
     """
 
     defense: Defense
     gallery: Gallery | None
     seed: int = 0
+    evaluations: int = 1
 
     @cached_property
-    def column(self) -> str:
-        """What the activation cache calls its scores, as it looks at the image; "" for others, which are asked anew.
+    def columns(self) -> list[str]:
+        """What the activation cache calls the scores of each evaluation, as the defense looks at the image.
 
-        A hash of what the defense is, of its database, and of the seed if it draws.
+        A hash of what the defense is, of its database, and if it draws of seed and number of the evaluation. None of a
+        defense that does not look, which is asked anew.
         """
         if not self.defense.uses_image:
-            return ""
-        database = None if self.gallery is None else self.gallery.identity()
-        return SCORES + digest([describe(self.defense), database, self.seed if self.defense.random else None])
+            return []
+        known = [describe(self.defense), None if self.gallery is None else self.gallery.identity()]
+        drawn = [[self.seed, number] if self.defense.random else None for number in range(self.evaluations)]
+        return [SCORES + digest([*known, numbers]) for numbers in drawn]
 
-    def __call__(self, query: Query) -> Tensor:
-        """Return class scores ``(V, N, C)``, float."""
-        return self.defense(query if self.gallery is None else query.of(self.gallery))
+    def __call__(self, query: Query, evaluation: int = 0) -> Tensor:
+        """Return class scores ``(V, N, C)``, float, with the random numbers of an evaluation, counted from 0."""
+        query = query if self.gallery is None else query.of(self.gallery)
+        return self.defense(query.evaluation(evaluation) if self.defense.random else query)
 
     @property
     def variants(self) -> list[Variant]:
-        """The V lines of the results that it fills; databases are told by their rows."""
+        """The lines of the results that it fills, for each of V variants one or one of each protocol.
+
+        Databases are told by their rows.
+        """
         variants = self.defense.variants
-        return variants if self.gallery is None else [line._replace(rows=len(self.gallery)) for line in variants]
+        if self.gallery is not None:
+            variants = [variant._replace(rows=len(self.gallery)) for variant in variants]
+        return [line for variant in variants for line in variant.evaluated(self.evaluations)]
 
 
-def scorers(defenses: Sequence[Defense], views: Sequence[Gallery], seed: int = 0) -> list[Scorer]:
-    """Return each defense, a retrieval once for each of several databases; the seed is that of defenses that draw."""
-    return [Scorer(defense, view, seed) for defense in defenses for view in (views if defense.needed else [None])]
+def scorers(defenses: Sequence[Defense], views: Sequence[Gallery], seed: int = 0, evaluations: int = 1) -> list[Scorer]:
+    """Return each defense, a retrieval once for each of several databases.
+
+    Seed and number of evaluations are those of defenses that draw; all others are evaluated once.
+    """
+    return [
+        Scorer(defense, view, seed, evaluations if defense.random else 1)
+        for defense in defenses
+        for view in (views if defense.needed else [None])
+    ]
+
+
+def cautions(scorers: Sequence[Scorer]) -> list[str]:
+    """Return a sentence about each defense that draws and is evaluated once, as if it did not."""
+    once = [scorer.defense for scorer in scorers if scorer.defense.random and scorer.evaluations == 1]
+    return [
+        f"defense {name} answers at random, and each query is evaluated once: set model.evaluations to 10, say, for "
+        "their mean, worst and majority"
+        for name in dict.fromkeys(defense.variants[0].defense for defense in once)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Answers(NamedTuple):
     """What N images, clean or attacked at one Δ, are taken for.
 
     Attributes:
-        hits: ``(N, V, T)`` bool: does defense variant v have the true class among its top k?
+        hits: ``(N, V, T)`` int16: in how many evaluations has defense variant v the true class among its top k?
         realized: ``(N,)`` float32, Δ in pixels.
         realized_normalized: ``(N,)`` float32, Δ in the classifier's normalized space.
         flat: ``(N,)`` bool: was the gradient zero wherever the attack looked?
@@ -45,8 +46,12 @@ def answers(observation: Observation, label: Tensor, scorers: Sequence[Scorer], 
         topk: T numbers; an answer is right if the true class is among so many of the largest scores.
     """
     query, kept, realized, normalized, *told = observation
-    scores = [kept[scorer.column] if scorer.column else scorer(query) for scorer in scorers]
-    return Answers(hits(torch.cat(scores), label, topk), realized.float(), normalized.float(), *told)
+
+    def right(scorer: Scorer) -> Tensor:
+        found = [kept[name] for name in scorer.columns] or map(partial(scorer, query), range(scorer.evaluations))
+        return torch.stack([hits(scores, label, topk) for scores in found]).sum(dim=0, dtype=torch.int16)  # (N, V, T)
+
+    return Answers(torch.cat([*map(right, scorers)], dim=1), realized.float(), normalized.float(), *told)
 
 
 def score(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
+MOST = 1000  # evaluations of a query, which are counted in 16 bits
+
+
 def require_database(database: Database | None) -> Database:
     """Return the database of a configuration.
 
@@ -42,16 +45,19 @@ def verify_parts(
     threats: Sequence[Threat],
     database: Database | None,
     topk: Sequence[int],
+    evaluations: int = 1,
 ) -> None:
     """Refuse what cannot be run together, or told apart in the results.
 
     Raises:
         UserError: If there is no attack, threat, defense or size, a size that there is none of, an attack without steps
-            for the norm, no k or one twice, two parts of one name, or an attacker who would have to know databases of
-            several sizes.
+            for the norm, no k or one twice, a number of evaluations out of range, two parts of one name, or an attacker
+            who would have to know databases of several sizes.
     """
     if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
+    if not 1 <= evaluations <= MOST:
+        raise UserError(f"model.evaluations is {evaluations}; 1 to {MOST:,} are accepted")
     if not attacks or not sizes or not all(map(budget.unit.accepts, sizes)):
         raise UserError(
             f"an evaluation takes at least one attack, and deltas of {budget.unit.accepted}, not {list(sizes)}"

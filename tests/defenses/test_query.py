@@ -114,3 +114,18 @@ def test_random_numbers_are_of_the_images_and_begin_again_with_each_purpose():
 def test_a_query_without_them_says_so():
     with pytest.raises(UserError, match="made without `randomness`"):
         Query(torch.rand(1, 3, 2, 2), Counting()).randomness("crop")
+
+
+def test_evaluations_draw_otherwise_and_share_all_else():
+    image, classifier = torch.rand(2, 3, 4, 4), Tapped()
+    query = Query(image, classifier, Pooled(), {"a": 1}, randomness=Randomness(3, torch.tensor([5, 9])))
+    first, second, again = (query.evaluation(number) for number in (0, 1, 0))
+    drawn = [asked.randomness("crop").normal(image) for asked in (query, first, second)]
+    assert torch.equal(again.randomness("crop").normal(image), drawn[1])
+    assert len({tuple(values.flatten().tolist()) for values in drawn}) == 3
+    query.logits  # noqa: B018
+    assert all(torch.equal(query.evaluation(number).features("a"), 2 * image.flatten(1)) for number in range(3))
+    assert query.evaluation(4).features("a") is query.features("a")
+    assert classifier.calls == 1
+    with pytest.raises(UserError, match="without `randomness`"):
+        Query(image, classifier).evaluation(1).randomness("crop")

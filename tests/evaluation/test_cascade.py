@@ -15,10 +15,11 @@ from lit_knn.database.index import Faiss
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.evaluation.cascade import Cascade, Stage, stages
-from lit_knn.evaluation.metrics import WORST_CASE
+from lit_knn.evaluation.metrics import WORST_CASE, by_line
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.evaluation.sample_results import SampleResults
 from lit_knn.evaluation.scoring import Answers
+from lit_knn.report.results import Variant
 from lit_knn.threat_models import GrayBox, WhiteBox
 
 DELTAS = [0.05, 0.1, 0.2]
@@ -43,7 +44,7 @@ class Suite:
         self.results = {}
 
     def hits(self, case, size, ids):
-        return ~self.broken[case, size, ids][..., None]
+        return (~self.broken[case, size, ids][..., None]).short()
 
     def attack(self, stage, image, label, ids):
         self.sizes.append(len(ids))
@@ -101,7 +102,7 @@ def test_the_worst_case_is_that_of_all_attacks(seed, together):
     assert set(suite.results) == set(range(23))
     for query, (hits, _) in suite.results.items():
         found = SampleResults(hits[:, :, None], *[torch.zeros(3, 4, 1)] * 2, *[None] * 4).worst_case().hits
-        assert torch.equal(~found[0, :, 0, :, 0], worst(broken)[:, query])
+        assert torch.equal(found[0, :, 0, :, 0] == 0, worst(broken)[:, query])
 
 
 def test_an_image_is_attacked_only_while_an_answer_stands():
@@ -113,6 +114,43 @@ def test_an_image_is_attacked_only_while_an_answer_stands():
         smaller = worst(broken[: case + 1, :size, [query]])[-1]  # by this and earlier ones at smaller Δ
         fallen = bool((before | smaller | broken[0, 0, [query]]).all())
         assert ((case, size, query) in suite.asked) == (not fallen)
+
+
+class Several(Suite):
+    """The same, where an answer that is not broken is right in one to five of five evaluations."""
+
+    def hits(self, case, size, ids):
+        luck = 1 + (7 * case + 3 * size * (case + 1) + ids[:, None] + torch.arange(self.broken.shape[3])) % 5
+        luck = torch.where(torch.tensor(size == 0), 5 - ids[:, None] % 2, luck)
+        return (super().hits(case, size, ids) * luck[..., None]).short()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_image_goes_on_until_all_evaluations_of_all_answers_are_wrong(seed):
+    """The fewest hits are those of the full suite, in plain Python, and so is every line that is made of them."""
+    suite = Several(table(seed))
+    suite.run(5)
+    cases, deltas, queries, variants = suite.broken.shape
+    lines = [line for v in range(variants) for line in Variant(f"v{v}").evaluated(5)]
+    known = [[suite.hits(a, e, torch.arange(queries))[..., 0] for e in range(deltas)] for a in range(cases)]
+    partly = 0
+    for query, (hits, _) in suite.results.items():
+        found = SampleResults(hits[:, :, None], *[torch.zeros(3, 4, 1)] * 2, *[None] * 4).worst_case().hits[0, :, 0]
+        for e in range(deltas):
+            fewest = [
+                min(int(known[a][d][query, v]) for a in range(cases) for d in range(e + 1)) for v in range(variants)
+            ]
+            partly += any(0 < count < 5 for count in fewest)
+            assert found[e, :, 0].tolist() == fewest
+            each = [(n, n == 5, n > 2) for n in fewest]
+            assert by_line(found, lines)[e, :, 0].tolist() == [int(value) for three in each for value in three]
+    assert partly
+    assert max(suite.asked.values()) == 1
+    for case, size, query in [(a, e, q) for a in range(3) for e in range(1, 4) for q in range(23)]:
+        before = [known[a][d][query] for a in range(case) for d in range(size + 1)]
+        smaller = [known[a][d][query] for a in range(case + 1) for d in range(size)]
+        left = torch.stack([known[0][0][query], *before, *smaller]).amin(dim=0)
+        assert ((case, size, query) in suite.asked) == bool(left.any())
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 23])

@@ -6,19 +6,21 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from lit_knn.attacks import FGSM, PGD, RandomNoise
-from lit_knn.attacks.objectives import FeatureSpace, SoftKNN
+from lit_knn.attacks import FGSM, PGD, RandomNoise, Square
+from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace, SoftKNN
 from lit_knn.backbones import Classifier
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.database.index import Faiss
-from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Transformation, TransformedClassifier, Variant
+from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Query, Transformation, TransformedClassifier, Variant
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics import WORST_CASE
 from lit_knn.evaluation.metrics.audit import AuditError
 from lit_knn.evaluation.module import Evaluation
+from lit_knn.randomness import Randomness, run_seed
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
+from tests.defenses.transformations.conftest import Noisy
 
 QUERIES = 130
 NEAREST = KNN(taps=["late"], k=[5], weightings=[CBWD()], combinations=["soft"])
@@ -119,6 +121,58 @@ def test_black_queries_have_no_delta_and_are_attacked_in_other_norms(classifier)
     assert {row["n"] for row in measure("linf")} == {3}
     with pytest.raises(UserError, match="every pixel is zero"):
         measure("relative_l2")
+
+
+def test_evaluations_of_a_defense_that_draws_are_those_of_a_plain_loop(classifier, data):
+    """The independent reference: draw for the same images again and again, and count."""
+    noisy = TransformedClassifier(transformation=Noisy())
+    given = {"defenses": [NoDefense(), noisy], "attacks": [FGSM(), RandomNoise()], "deltas": [0.15], "topk": [1]}
+    rows = test(build(classifier, **given, evaluations=4), data)
+    batches = [data.on_after_batch_transfer(batch) for batch in data.test_dataloader()]
+    image, label, ids = (torch.cat([batch[part] for batch in batches]) for part in ("image", "label", "id"))
+    versions = [next(attack(classifier, image, label, ids, [0.15])) for attack in given["attacks"]]
+
+    def right(version, number):
+        randomness = Randomness(run_seed(), ids).of("evaluation", number)
+        return noisy(Query(version, classifier, randomness=randomness))[0].argmax(1) == label
+
+    times = torch.stack([sum(right(version, number).int() for number in range(4)) for version in [image, *versions]])
+    expected = [*times[1:], times.amin(dim=0)]  # under each attack, and the worst one of each image
+    found = {(r["attack"], r["protocol"]): r for r in rows if r["defense"] == "noisy" and r["delta"]}
+    for attack, count in zip(("FGSM", "RandomNoise", "worst case"), expected, strict=True):
+        mean, worst, majority = (found[attack, protocol] for protocol in ("mean", "worst", "majority"))
+        assert (mean["correct"], mean["accuracy"]) == (int(count.sum()), int(count.sum()) / (4 * QUERIES))
+        assert (worst["correct"], worst["n"]) == (int((count == 4).sum()), QUERIES)
+        assert (majority["correct"], majority["n"]) == (int((count > 2).sum()), QUERIES)
+        assert worst["correct"] < majority["correct"] < QUERIES
+    assert {row["protocol"] for row in rows if row["defense"] == "none"} == {""}
+
+
+def test_an_attacker_draws_other_numbers_than_the_defender(classifier, data, monkeypatch):
+    """All streams that a transformation is given, by what they are for: none of an attacker's is one of a verdict."""
+    asked = []
+
+    class Watched(Noisy):
+        def __call__(self, image, randomness):
+            asked.append((randomness.seed, randomness.purpose, randomness.draw, torch.is_grad_enabled()))
+            return super().__call__(image, randomness)
+
+    attacks = [PGD(steps=2, restarts=2, objective=EOT(objective=DefenseMargin(), draws=2, evaluations=10))]
+    attacks.append(Square(queries=2, objective=DefenseMargin()))
+    noisy = TransformedClassifier(transformation=Watched())
+    test(build(classifier, attacks=attacks, threats=[WhiteBox()], defenses=[noisy], evaluations=3), data)
+    assert run_seed() == attacks[0].seed == 0  # the same, and yet
+    verdicts = {place[:3] for place in asked if place[1].startswith("evaluation ")}
+    assert verdicts == {(0, f"evaluation {number}/transformation", 0) for number in range(3)}
+    others = {place[:3] for place in asked} - verdicts
+    assert {purpose.partition(" ")[0] for _, purpose, _ in others} >= {"run", "choice"}
+    assert not any("evaluation" in purpose for _, purpose, _ in others)
+
+
+@pytest.mark.parametrize("evaluations", [0, -1, 1001])
+def test_a_number_of_evaluations_that_there_cannot_be(classifier, evaluations):
+    with pytest.raises(UserError, match=f"evaluations is {evaluations}; 1 to 1,000 are accepted"):
+        build(classifier, evaluations=evaluations)
 
 
 def test_the_clean_images_are_always_measured_once_and_first(classifier, data):
@@ -251,7 +305,8 @@ def test_a_defense_that_draws_is_a_warning_of_this_test_only(classifier, data):
     for _ in range(2):
         test(evaluation, data)
         assert [sentence.split(":")[0] for sentence in evaluation.warnings] == [
-            "defense noise draws random numbers that are not its query's"
+            "defense noise draws random numbers that are not its query's",
+            "defense noise answers at random, and each query is evaluated once",
         ]
 
 

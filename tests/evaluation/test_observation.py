@@ -6,8 +6,10 @@ from lit_knn.database import Database
 from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier, most_needed
 from lit_knn.evaluation.observation import Observer
 from lit_knn.evaluation.scorers import scorers
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models.budget import RELATIVE_L2
 from tests.conftest import TAPS
+from tests.defenses.transformations.conftest import Noisy
 
 IDS = torch.arange(7)
 NOTHING = {"flat": torch.zeros(7).bool(), "passes": torch.zeros(7, 2).long()}
@@ -51,6 +53,21 @@ def test_one_pass_gives_all_columns_but_those_of_defenses_that_look(observer, im
         monkeypatch.setattr(Classifier, name, lambda *args, name=name, real=real: passes.append(name) or real(*args))
     observer.columns(IDS, *images, NOTHING)
     assert passes == ["tapped", "forward"]
+
+
+def test_each_evaluation_is_a_column_and_of_one_pass_of_the_image_itself(classifier, images, monkeypatch):
+    passes, real = [], Classifier.forward
+    monkeypatch.setattr(Classifier, "forward", lambda self, image: passes.append(len(image)) or real(self, image))
+    noisy = TransformedClassifier(transformation=Noisy())
+    observer = Observer(classifier, [], {}, scorers([NoDefense(), noisy], [], 4, 3), seed=4)
+    columns = observer.columns(IDS, *images, NOTHING)
+    assert len(passes) == 1 + 3
+    found = [value[:, 0] for name, value in columns.items() if name.startswith("scores ")]
+    own = [Randomness(4, IDS).of("evaluation", number).of("transformation") for number in range(3)]
+    assert all(
+        torch.equal(scores, real(classifier, Noisy()(images[1], numbers)))
+        for scores, numbers in zip(found, own, strict=True)
+    )
 
 
 def test_each_view_answers_from_neighbors_that_are_known_and_asks_nobody(observer, images, views, monkeypatch):

@@ -14,7 +14,7 @@ IDS = torch.tensor([4, 9, 2])
 
 def results(n=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    hits = torch.rand(2, 4, n, 5, 1, generator=generator) > 0.5
+    hits = torch.randint(4, (2, 4, n, 5, 1), generator=generator, dtype=torch.int16)
     realized, normalized = (torch.rand(2, 4, n, generator=generator) for _ in range(2))
     passes = torch.randint(1000, (2, 4, n, 2), generator=generator)
     right, stored = realized[0, 0] > 0.5, realized[0, 0] > 0.9
@@ -36,7 +36,7 @@ def written(tmp_path):
 def test_what_was_written_is_read_by_a_later_process(written):
     found = read(SampleResultFiles(written.folder, RUN, SHAPE))
     assert all(torch.equal(one, other) for one, other in zip(found, results(), strict=True))
-    assert [value.dtype for value in found] == [torch.bool, *[torch.float32] * 2, *[torch.bool] * 3, torch.int64]
+    assert [value.dtype for value in found] == [torch.int16, *[torch.float32] * 2, *[torch.bool] * 3, torch.int64]
 
 
 def test_the_last_results_of_a_batch_count_and_only_of_those_that_are_asked_for(written):
@@ -104,17 +104,17 @@ def test_batches_come_in_the_order_in_which_they_are_asked_for(written):
 
 
 def test_the_worst_case_keeps_only_what_no_case_breaks():
-    hits = torch.tensor([[1, 1, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 3, 1, 1)
+    hits = torch.tensor([[3, 2, 0], [1, 0, 1]], dtype=torch.int16).view(2, 1, 3, 1, 1)
     realized, each = torch.tensor([[[0.1, 0.3, 0.2]], [[0.2, 0.1, 0.2]]]), torch.ones(3) > 0
     worst = SampleResults(
-        hits, realized, torch.ones(2, 1, 3), each, each, hits[..., 0, 0], hits[..., 0].long()
+        hits, realized, torch.ones(2, 1, 3), each, each, hits[..., 0, 0] > 0, hits[..., 0].long()
     ).worst_case()
-    assert worst.hits.flatten().tolist() == [True, False, False]
+    assert worst.hits.flatten().tolist() == [1, 0, 0]
     assert worst.realized.flatten().tolist() == pytest.approx([0.2, 0.3, 0.2])
 
 
 def test_what_breaks_at_one_size_breaks_at_each_larger_one():
-    hits = torch.tensor([[[1, 0, 1], [1, 1, 1], [1, 1, 0]], [[1, 0, 1], [1, 0, 1], [0, 1, 1]]], dtype=torch.bool)
+    hits = torch.tensor([[[1, 0, 1], [1, 1, 1], [1, 1, 0]], [[1, 0, 1], [1, 0, 1], [0, 1, 1]]], dtype=torch.int16)
     size = torch.zeros(2, 3, 3)
     worst = SampleResults(hits[..., None, None], size, size, *[None] * 4).worst_case()  # hits (A, E, N, V, T)
-    assert worst.hits[0, ..., 0, 0].tolist() == [[True, False, True], [True, False, True], [False, False, False]]
+    assert worst.hits[0, ..., 0, 0].tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0]]

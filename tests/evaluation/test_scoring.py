@@ -17,6 +17,7 @@ from lit_knn.defenses import (
 from lit_knn.evaluation.observation import Observation
 from lit_knn.evaluation.scorers import Scorer, scorers
 from lit_knn.evaluation.scoring import score
+from lit_knn.randomness import Randomness
 from tests.conftest import TAPS
 
 
@@ -69,7 +70,7 @@ def test_cases_and_sizes_are_told_apart_and_the_clean_images_stand_in_each():
 
 def test_a_defense_that_looks_at_the_image_has_answered_already():
     scorer = Scorer(TransformedClassifier(transformation=BitDepth()), None)
-    scores = {scorer.column: torch.tensor([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])}  # (V, N, C)
+    scores = {scorer.columns[0]: torch.tensor([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])}  # (V, N, C)
     found = score(
         2 * [observed([0, 1], 0.0, scores)],
         torch.tensor([0, 1]),
@@ -78,6 +79,34 @@ def test_a_defense_that_looks_at_the_image_has_answered_already():
         sizes=1,
     )
     assert found.hits[0, 0, :, :, 0].tolist() == [[True, False], [True, True]]
+
+
+class Guess(Defense):
+    """Of each image any class, another one each time."""
+
+    variants = (Variant("guess"),)
+
+    def requirements(self):
+        return Requirements(image=False)
+
+    def __call__(self, query):
+        return torch.nn.functional.one_hot(query.randomness("class").integers(3), 3)[None].float()
+
+
+def test_right_evaluations_of_a_defense_that_draws_are_counted():
+    ids = torch.arange(40)
+    query = Query(None, None, seen=Seen(torch.eye(3)[ids % 3], {}), randomness=Randomness(5, ids))
+    size = torch.zeros(40)
+    seen = Observation(query, {}, size, size, size.bool(), size.long()[:, None].repeat(1, 2))
+    label = torch.zeros(40).long()
+    hits = score([seen], label, scorers([NoDefense(), Guess()], [], 5, 7), topk=[1], sizes=0).hits[0, 0, ..., 0]
+    drawn = [Randomness(5, ids).of("evaluation", number).of("class").integers(3) for number in range(7)]
+    assert hits.dtype == torch.int16
+    assert torch.equal(hits[:, 0], (ids % 3 == 0).short())  # once, as it does not draw
+    assert torch.equal(hits[:, 1], (torch.stack(drawn) == 0).sum(0).short())
+    assert len(hits[:, 1].unique()) > 3
+    fewer = score([seen], label, scorers([Guess()], [], 5, 6), topk=[1], sizes=0).hits[0, 0, :, 0, 0]
+    assert torch.equal(fewer, (torch.stack(drawn[:6]) == 0).sum(0).short())  # more evaluations are added to those
 
 
 # ---------------------------------------------------------------- databases of several sizes

@@ -10,6 +10,7 @@ from tests.integration.test_processes import ROOT, run_test_in_two
 
 NOISY = {"class_path": "tests.defenses.transformations.conftest.Noisy"}
 DEFENSE = {"class_path": "TransformedClassifier", "init_args": {"transformation": NOISY, "draws": 2}}
+LINES = ("mean", "worst", "majority")
 MEAN = {"class_path": "EOT", "init_args": {"objective": "DefenseMargin", "draws": 2}}
 
 
@@ -25,6 +26,7 @@ def config(config):
         "defenses": ["NoDefense", DEFENSE],
         "deltas": [0.1, 0.2],
         "database": None,
+        "evaluations": 3,
     }
     config["data"] |= {"num_queries": 14}
     config["trainer"]["precision"] = "64-true"
@@ -48,8 +50,12 @@ def test_neither_batches_nor_an_interruption_nor_other_sizes_matter(config, resu
     whole = results("whole", 14)
     assert results("five", 5) == results("one", 1) == whole
     defended = [row for row in whole if row["defense"] == "noisy mean of 2" and row["topk"] == "1"]
-    accuracies = {(row["attack"], row["delta"]): float(row["accuracy"]) for row in defended}
-    assert accuracies["PGD-EOT-defense", "0.2"] < accuracies["PGD", "0.0"]
+    assert {row["evaluations"] for row in whole} == {"", "3"}
+    accuracies = {(row["attack"], row["delta"], row["protocol"]): float(row["accuracy"]) for row in defended}
+    assert accuracies["PGD-EOT-defense", "0.2", "mean"] < accuracies["PGD", "0.0", "mean"]
+    for attack, delta, _ in accuracies:
+        worst, mean, majority = (accuracies[attack, delta, name] for name in ("worst", "mean", "majority"))
+        assert worst <= min(mean, majority)
 
     five = Path(config["trainer"]["default_root_dir"]) / "five"
     for path in [*sorted(five.rglob("delta-0.2/*.h5"))[::2], *five.glob("sample_results/*.npz")]:
@@ -64,6 +70,42 @@ def test_the_seed_of_the_run_is_that_of_the_noise(config, results, mistake):
     whole, other = results("mine", 14), ("--seed_everything", "1")
     assert results("other", 14, *other) != whole
     assert "seed is 0 where 1 is expected" in mistake("test", config, "--trainer.run", "mine", *other)
+
+
+def test_more_evaluations_are_another_run_of_images_that_are_kept(config, results, mistake, tmp_path, monkeypatch):
+    config["model"]["cache"] = {"path": str(tmp_path / "cache"), "images": True}
+    three = results("three", 14)
+    assert "evaluations is 3 where 5 is expected" in mistake(
+        "test", config, "--trainer.run", "three", "--model.evaluations", "5"
+    )
+    monkeypatch.setattr("lit_knn.attacks.base.Attack.attempts", None)  # nothing is attacked again
+    five = results("five", 14, "--model.evaluations", "5")
+    names = ("threat", "attack", "delta", "protocol", "topk", "delta_mean")
+    assert [[row[name] for name in names] for row in five] == [[row[name] for name in names] for row in three]
+    assert {row["evaluations"] for row in five} == {"", "5"}
+
+
+def test_a_cascade_has_the_worst_case_of_each_protocol(config, results):
+    whole = [row for row in results("whole", 14) if row["attack"] == "worst case" and row["topk"] == "1"]
+    config["model"]["cascade"] = True
+    told = ("delta", "defense", "protocol", "correct", "n", "accuracy", "low", "high")
+    found = results("cascade", 5)
+    assert [[row[name] for name in told] for row in found] == [[row[name] for name in told] for row in whole]
+
+
+def test_broken_by_names_what_breaks_any_half_and_all_of_the_evaluations(config, results):
+    rows = [row for row in results("three", 14) if row["attack"] == "worst case" and row["topk"] == "1"]
+    kept = {(row["delta"], row["protocol"]): int(row["correct"]) for row in rows if row["protocol"]}
+    with (Path(config["trainer"]["default_root_dir"]) / "three" / "broken_by.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    for delta in ("0.1", "0.2"):
+        here = [row for row in cells if row["delta"] == delta]
+        mean, worst, majority = ([row[f"noisy mean of 2 {line}-of-3"] for row in here] for line in LINES)
+        assert worst.count("") == kept[delta, "worst"]
+        assert majority.count("") == kept[delta, "majority"]
+        assert kept[delta, "mean"] >= mean.count("")  # each of which is right at least once
+        for all_of_them, half, one in zip(mean, majority, worst, strict=True):
+            assert (all_of_them != "") <= (half != "") <= (one != "")
 
 
 @pytest.mark.ddp

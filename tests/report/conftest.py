@@ -31,11 +31,10 @@ def make_record(
     rows = []
     for threat, attack in cases:
         for delta in deltas:
-            for number, variant in enumerate(variants):
+            for number, variant in enumerate(Variant(*fields) for fields in variants):
                 correct = round(1000 * math.exp(-(60 if number == 0 else 5 + number) * delta)) - number
                 low, high = wilson(torch.tensor(correct), torch.tensor(1000))
-                fields = dict(zip(Variant._fields, variant, strict=True))
-                row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta, **fields}
+                row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta, **variant._asdict()}
                 for topk in (1, 5):
                     row |= {"topk": topk, "correct": correct, "n": 1000, "accuracy": correct / 1000}
                     row |= {"low": low.item(), "high": high.item()}

@@ -19,6 +19,7 @@ from lit_knn.backbones import Classifier, rounded_products
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.evaluation.defense_costs import defense_costs
+from lit_knn.evaluation.metrics import by_line
 from lit_knn.randomness import run_seed
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
@@ -67,8 +68,9 @@ class RunRecord(Callback):
         if evaluation.sample_results is not None and len(evaluation.cases) > 1:
             cases = [(threat.name, attack.name) for threat, attack in evaluation.cases]
             tested = evaluation.sample_results.read(_tested(evaluation))
-            hits = ((ids, results.hits.numpy()) for ids, results in tested)
-            write_breaks(folder / BREAKS_FILE, hits, cases, evaluation.deltas, evaluation.variants, evaluation.norm)
+            lines = evaluation.variants
+            kept = ((ids, (by_line(results.hits, lines) > 0).numpy()) for ids, results in tested)
+            write_breaks(folder / BREAKS_FILE, kept, cases, evaluation.deltas, lines, evaluation.norm)
         accuracy_curves(record, folder / CURVES_FILE)
         if points := size_points([Run(record.run, folder, record)]):
             size_figure(points, folder / SIZES_FILE)

@@ -5,6 +5,7 @@ from .clean import CleanCounts, CleanQueries, cautions
 from .flat import FlatGradients
 from .functional import hits, wilson
 from .passes import NetworkPasses
+from .protocol import answers_of, by_line, trials
 from .robust_accuracy import RobustAccuracy
 from .tally import WORST_CASE, Tally
 
@@ -18,7 +19,10 @@ __all__ = [
     "RobustAccuracy",
     "SampleAudit",
     "Tally",
+    "answers_of",
+    "by_line",
     "cautions",
     "hits",
+    "trials",
     "wilson",
 ]

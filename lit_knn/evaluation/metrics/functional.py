@@ -47,7 +47,8 @@ def wilson(correct: Tensor, total: Tensor, z: float = 1.959964) -> tuple[Tensor,
     """Return Wilson's score interval of a proportion; nothing seen gives [0, 1].
 
     Args:
-        correct: Integer counts of any shape.
+        correct: Counts of any shape, or sums of shares: what varies between 0 and 1 within each trial varies less over
+            trials than what is 0 or 1 with the same mean, so that the interval is on the safe side.
         total: Integer counts that broadcast against ``correct``.
         z: Quantile of the normal distribution; the default gives 95 %.
 

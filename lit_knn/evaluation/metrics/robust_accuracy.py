@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics.functional import wilson
+from lit_knn.evaluation.metrics.protocol import trials
 from lit_knn.report.results.budgets import DEFAULT, NormName
 
 if TYPE_CHECKING:  # names only: metrics need neither defenses nor reports
@@ -25,12 +26,13 @@ class RobustAccuracy(Metric):
     """Hits and realized perturbations per case, Δ, defense variant and k.
 
     States are int64 of fixed size (A cases, E budgets Δ, V variants, T values of k), so that 1, 2 or 4 processes
-    merge to the same numbers to the last bit.
+    merge to the same numbers to the last bit. A query counts once in an interval, however often it was evaluated:
+    evaluations of one image are not independent ones of several.
 
     Args:
         cases: Pairs (threat, attack).
         deltas: Budgets Δ, as configured.
-        variants: What the defenses answer, in the order of the scores.
+        variants: The lines of the results, in the order of the scores; of several evaluations one for each protocol.
         topk: Values of k; those above C − 1 are to be left out, see :func:`lit_knn.evaluation.metrics.hits`.
         norm: What the sizes are in.
 
@@ -78,7 +80,7 @@ class RobustAccuracy(Metric):
         """Count one batch in all cases at all Δ.
 
         Args:
-            hits: ``(A, E, N, V, T)`` bool, from :func:`lit_knn.evaluation.metrics.hits`.
+            hits: ``(A, E, N, V, T)`` bool or integers, from :func:`lit_knn.evaluation.metrics.by_line`.
             realized: ``(A, E, N)`` float, size of each perturbation in pixels.
             realized_normalized: ``(A, E, N)`` float, Δ in the classifier's normalized space.
 
@@ -108,7 +110,9 @@ class RobustAccuracy(Metric):
 
         Before a batch is counted there are none.
         """
-        low, high = (bound.tolist() for bound in wilson(self.correct.cpu(), self.total.cpu()[..., None, None]))
+        times = trials(self.variants)
+        shares = self.correct.cpu() / torch.tensor(times, dtype=torch.float64)[:, None]  # (A, E, V, T)
+        low, high = (bound.tolist() for bound in wilson(shares, self.total.cpu()[..., None, None]))
         correct, total = self.correct.tolist(), self.total.tolist()
         rows: list[Row] = []
         for (a, (threat, attack)), (e, delta) in product(enumerate(self.cases), enumerate(self.deltas)):
@@ -128,10 +132,12 @@ class RobustAccuracy(Metric):
                         "weighting": variant.weighting,
                         "combination": variant.combination,
                         "rows": variant.rows,
+                        "protocol": variant.protocol,
+                        "evaluations": variant.evaluations,
                         "topk": k,
                         "correct": correct[a][e][v][t],
                         "n": n,
-                        "accuracy": correct[a][e][v][t] / n,
+                        "accuracy": correct[a][e][v][t] / (n * times[v]),
                         "low": low[a][e][v][t],
                         "high": high[a][e][v][t],
                         "delta_mean": int(self.delta_sum[a, e]) / FIXED_POINT / n,

@@ -12,6 +12,7 @@ from lit_knn.evaluation.metrics.audit import SampleAudit
 from lit_knn.evaluation.metrics.clean import CleanQueries, cautions
 from lit_knn.evaluation.metrics.flat import FlatGradients
 from lit_knn.evaluation.metrics.passes import NetworkPasses
+from lit_knn.evaluation.metrics.protocol import by_line
 from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
 from lit_knn.report.results.budgets import DEFAULT, NormName
 
@@ -28,7 +29,7 @@ class Tally(nn.Module):
     Args:
         cases: Names (threat, attack).
         deltas: Sizes of perturbation, 0 included.
-        variants: What the defenses answer.
+        variants: The lines of the results.
         topk: Values of k, below C.
         norm: What the sizes are in.
         cascade: Whether only the worst case is known.
@@ -56,7 +57,8 @@ class Tally(nn.Module):
         parts = results.worst_case().cells if self._cascade else results.cells
         if self._several and not self._cascade:
             parts = [torch.cat(both) for both in zip(parts, results.worst_case().cells, strict=True)]
-        self.accuracy.update(*parts)
+        right, *realized = parts
+        self.accuracy.update(by_line(right, self.accuracy.variants), *realized)
         self.clean.update(results.right, results.stored)
         self.flat.update(results.flat)
         self.passes.update(results.passes)

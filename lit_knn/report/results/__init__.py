@@ -3,9 +3,10 @@
 from .finding import Finding, Verdict
 from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
-from .variant import UNDEFENDED, Variant, preferred
+from .variant import PROTOCOLS, UNDEFENDED, Variant, preferred
 
 __all__ = [
+    "PROTOCOLS",
     "UNDEFENDED",
     "Finding",
     "Passes",

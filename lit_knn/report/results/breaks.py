@@ -31,8 +31,9 @@ def write_breaks(
 
     Args:
         path: Of the CSV.
-        batches: Ids of N queries, and whether each answer is right, ``(A, E, N, V, T)``: the last axis is of top-k, the
-            smallest k first, which alone decides.
+        batches: Ids of N queries, and whether each line still counts them, ``(A, E, N, V, T)``: the last axis is of
+            top-k, the smallest k first, which alone decides. Of several evaluations, a mean counts a query until an
+            attack breaks all of them, a majority until it breaks half, the worst until it breaks any.
         cases: Names (threat, attack) of the A cases.
         deltas: The E budgets, ascending; 0 stands for the clean image, and is left out.
         variants: The V lines of the results.

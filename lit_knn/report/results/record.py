@@ -16,7 +16,7 @@ from lit_knn.errors import UserError
 from lit_knn.report.results.budgets import DEFAULT, UNITS
 from lit_knn.report.results.costs import COST_FORM, Cost
 from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
-from lit_knn.report.results.variant import Variant
+from lit_knn.report.results.variant import PROTOCOLS, Variant
 from lit_knn.storage.atomic import atomic_write, conform, load_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint
 
@@ -25,7 +25,10 @@ RESULTS_FILE = "results.csv"
 
 
 class Row(TypedDict):
-    """One measured accuracy; the names and their order are the columns of the CSV."""
+    """One measured accuracy; the names and their order are the columns of the CSV.
+
+    ``correct`` of ``n`` queries are right; with the protocol ``mean``, ``correct`` of ``n * evaluations`` evaluations.
+    """
 
     threat: str
     attack: str
@@ -37,6 +40,8 @@ class Row(TypedDict):
     weighting: str
     combination: str
     rows: int | str
+    protocol: str
+    evaluations: int | str
     topk: int
     correct: int
     n: int
@@ -62,8 +67,8 @@ class Passes(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
-COUNTS = ("k", "rows")
-COUNTED = ("delta", "correct", "n", "accuracy")
+COUNTS = ("k", "rows", "evaluations")
+COUNTED = ("protocol", "evaluations", "delta", "correct", "n", "accuracy")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
 REMEDY = "remove it, or run its test again"
 DATABASE = {"rows": int, "skipped": list}  # where there is one
@@ -91,7 +96,7 @@ def mapping(part: Any) -> dict[str, Any]:
 
 def variant(row: Row) -> Variant:
     """Return the line of the results table that a row belongs to."""
-    return Variant(row["defense"], row["tap"], row["k"], row["weighting"], row["combination"], row["rows"])
+    return Variant(*(row[name] for name in Variant._fields))  # type: ignore[literal-required]
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:
@@ -221,8 +226,11 @@ def _verify(content: dict[str, Any]) -> None:
 
 
 def _is_possible(row: Row) -> bool:
-    correct, n = row["correct"], row["n"]
-    return row["delta"] >= 0 and 0 <= correct <= n > 0 and isclose(row["accuracy"], correct / n, abs_tol=1e-6)
+    correct, n, protocol, times = row["correct"], row["n"], row["protocol"], int(row["evaluations"] or 1)
+    if protocol not in (PROTOCOLS if times > 1 else ("",)):
+        return False
+    trials = n * times if protocol == "mean" else n
+    return row["delta"] >= 0 and 0 <= correct <= trials > 0 and isclose(row["accuracy"], correct / trials, abs_tol=1e-6)
 
 
 def _json(content: object, indent: int | None = None) -> str:

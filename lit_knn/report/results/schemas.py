@@ -7,13 +7,14 @@ from typing import Any
 from lit_knn.report.results.budgets import DEFAULT
 from lit_knn.storage.atomic import conform, parse_json
 
-SCHEMA = 7
+SCHEMA = 8
 ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
     2: {"warnings": [], "passes": [], "costs": []},
     3: {"passes": [], "costs": []},
     4: {"passes": [], "costs": []},
     5: {"costs": []},
     6: {"costs": []},
+    7: {},
     SCHEMA: {},
 }
 
@@ -29,11 +30,21 @@ def convert(content: dict[str, Any], schema: int) -> None:
         for name, text in content["fingerprints"].items():
             if text.startswith(("{", "[")):
                 content["fingerprints"][name] = parse_json(text)
-    if schema < 6:  # all sizes were Δ
+    if schema < SCHEMA:
         conform(content["results"], [dict], "results")
+    if schema < 6:  # all sizes were Δ
         content["results"] = [_with_norm(row) for row in content["results"]]
+    if schema < 8:  # each query was evaluated once
+        content["results"] = [_evaluated_once(row) for row in content["results"]]
 
 
 def _with_norm(row: dict[str, Any]) -> dict[str, Any]:
     threat, attack, *rest = row.items()
     return dict([threat, attack, ("norm", DEFAULT), *rest])
+
+
+def _evaluated_once(row: dict[str, Any]) -> dict[str, Any]:
+    names = list(row)
+    place = names.index("topk")
+    parts = [*row.items()]
+    return dict([*parts[:place], ("protocol", ""), ("evaluations", ""), *parts[place:]])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 UNDEFENDED = "none"  # the line of the classifier itself
+PROTOCOLS = ("mean", "worst", "majority")  # of several evaluations of a query; README of configs says what each is
 
 
 class Variant(NamedTuple):
@@ -18,6 +19,9 @@ class Variant(NamedTuple):
         weighting: How much each counts.
         combination: What is averaged.
         rows: How many rows the database has.
+        protocol: What several evaluations of each query are taken for, of a defense that answers at random and is
+            evaluated more than once: one of `PROTOCOLS`.
+        evaluations: How many.
     """
 
     defense: str
@@ -26,11 +30,25 @@ class Variant(NamedTuple):
     weighting: str = ""
     combination: str = ""
     rows: int | str = ""
+    protocol: str = ""
+    evaluations: int | str = ""
+
+    @property
+    def answer(self) -> Variant:
+        """What is evaluated, whatever several evaluations of it are taken for."""
+        return self._replace(protocol="", evaluations="")
+
+    def evaluated(self, times: int) -> list[Variant]:
+        """Return the lines of so many evaluations: itself, or one for each protocol."""
+        if times == 1:
+            return [self]
+        return [self._replace(protocol=protocol, evaluations=times) for protocol in PROTOCOLS]
 
     def words(self) -> dict[str, str]:
         """Return the fields that are not blank, in words."""
         signs = {"k": "K=", "rows": "N="}
-        return {name: f"{signs.get(name, '')}{value}" for name, value in self._asdict().items() if value != ""}
+        values = self.answer._asdict() | {"protocol": self.protocol and f"{self.protocol}-of-{self.evaluations}"}
+        return {name: f"{signs.get(name, '')}{value}" for name, value in values.items() if value != ""}
 
     def __str__(self) -> str:
         """Return all of it, such as ``kNN layer3.5 K=50 CBW-D soft N=1000``."""
@@ -55,5 +73,5 @@ def preferred(variants: Sequence[Variant]) -> list[Variant]:
 
 
 def _rank(variant: Variant) -> tuple[int, int, bool, bool, bool]:
-    _, _, k, weighting, combination, rows = variant
+    _, _, k, weighting, combination, rows = variant.answer[:6]
     return int(k or 0), int(rows or 0), weighting == "CBW-D", weighting.startswith("CBW-D"), combination == "soft"

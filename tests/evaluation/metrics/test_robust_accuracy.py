@@ -8,8 +8,8 @@ import torch.multiprocessing
 from torch import nn
 
 from lit_knn.errors import UserError
-from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, hits, wilson
-from lit_knn.report.results import Variant
+from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, by_line, hits, wilson
+from lit_knn.report.results import PROTOCOLS, Variant
 from lit_knn.report.results.record import COLUMNS, Record
 
 CASES = [("gray_box", "PGD"), ("black_box", "PGD")]
@@ -67,6 +67,22 @@ def test_class_equals_functional():
         assert row["delta_mean"] == pytest.approx(realized.mean().item(), abs=2**-32)
         assert row["delta_max"] == pytest.approx(realized.max().item(), abs=2**-32)
         assert row["normalized_delta_mean"] == pytest.approx(normalized.mean().item(), abs=2**-32)
+
+
+def test_several_evaluations_of_an_image_make_no_interval_narrower():
+    lines = Variant("crop").evaluated(4)
+    metric = RobustAccuracy([("gray_box", "PGD")], [0.0], lines, [1])
+    right = torch.tensor([4, 3, 1, 2, 4, 0, 3])  # of 4 evaluations each
+    size = torch.zeros(1, 1, 7)
+    metric.update(by_line(right[None, None, :, None, None], lines), size, size)
+    mean, worst, majority = metric.rows()
+    assert (mean["correct"], mean["n"], mean["accuracy"]) == (17, 7, 17 / 28)
+    assert (worst["correct"], worst["n"], worst["accuracy"]) == (2, 7, 2 / 7)
+    assert (majority["correct"], majority["n"], majority["accuracy"]) == (4, 7, 4 / 7)
+    low, high = wilson(torch.tensor(17 / 4, dtype=torch.float64), torch.tensor(7))
+    assert (mean["low"], mean["high"]) == (low, high)
+    assert high - low > wilson(torch.tensor(17), torch.tensor(28))[1] - wilson(torch.tensor(17), torch.tensor(28))[0]
+    assert {row["protocol"]: row["evaluations"] for row in metric.rows()} == dict.fromkeys(PROTOCOLS, 4)
 
 
 def test_one_batch_split_batches_and_any_order_are_the_same():

@@ -50,7 +50,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5, 6"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5, 6, 7, 8"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, r"content\['results'\] is int, not list"),
@@ -99,6 +99,26 @@ def test_an_accuracy_that_is_no_number_is_refused(record, tmp_path, value):
     rows = [record.results[0] | {"accuracy": value}, *record.results[1:]]
     dataclasses.replace(record, results=rows).save(tmp_path)
     with pytest.raises(UserError, match="accuracy of results must be numbers"):
+        Record.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "mean"},
+        {"protocol": "best", "evaluations": 3},
+        {"evaluations": 3},
+        {"protocol": "worst", "evaluations": 1},
+        {"protocol": "worst", "evaluations": 3, "correct": 1001, "accuracy": 1.001},
+        {"protocol": "mean", "evaluations": 3},  # of three times as many
+    ],
+)
+def test_protocols_that_no_evaluations_have_are_refused(record, tmp_path, change):
+    several = {"protocol": "mean", "evaluations": 3, "correct": 2700, "accuracy": 0.9}
+    last = {**record.results[-1], "n": 1000}
+    assert Record.load(dataclasses.replace(record, results=[last | several]).save(tmp_path))
+    dataclasses.replace(record, results=[last | change]).save(tmp_path)
+    with pytest.raises(UserError, match=r"record\.json is damaged \(no count gives protocol .*; remove it"):
         Record.load(tmp_path)
 
 
