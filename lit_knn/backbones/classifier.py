@@ -155,13 +155,13 @@ class Classifier(nn.Module):
             self._warn(f"network {self.name} {caution}")
 
     def layers(self, image: Tensor) -> tuple[list[Layer], str]:
-        """Return all that may be tapped, and why that is modules only, if it is.
-
-        Args:
-            image: ``(N, 3, H, W)`` float32 in [0, 1], N > 1.
-        """
+        """Return all that may be tapped for N > 1 images ``(N, 3, H, W)``, and why that is modules only, if it is."""
         with self._computing(image):
-            return layers(self.network, self._input(image), self._output)
+            return layers(self.network, self._input(image), self._frozen.output)
+
+    def need_no_logits(self) -> None:
+        """Let the network return whatever it does, before anything is examined: activations alone will be asked for."""
+        self._frozen.need_no_logits()
 
     def _examine_new(self, image: Tensor, taps: Sequence[Tap] = (), layers: Sequence[str] = ()) -> None:
         if not self._frozen.examined.issuperset([*taps, *map(Tap, layers)]):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lit_knn.backbones.examination import Examination, difference
 from lit_knn.backbones.folding import foldable, folded
-from lit_knn.backbones.outputs import logits_of
+from lit_knn.backbones.outputs import WHATEVER, logits_of
 from lit_knn.backbones.random_state import RandomState
 from lit_knn.backbones.tapping import Tapping
 from lit_knn.backbones.taps import Change, Tap
@@ -48,7 +48,7 @@ class FrozenNetwork:
         fold: bool = True,
         compile: bool = False,
     ) -> None:
-        self._network, self._output, self._name = network, output, name
+        self._network, self._name = network, name
         self._fold, self._compile = fold, compile
         self._tapping = Tapping(network, output)
         self.examined = self._tapping.examined
@@ -79,21 +79,31 @@ class FrozenNetwork:
             if self._fold and tapping.graph is not None:
                 self._use(foldable(self._network, tapping.graph, [tap.layer for tap in tapping.examined]))
             few = image[:COMPARED]
-            if self._pairs and (why := difference(self._network, self._asked().network, few, taps, self._output)):
+            if self._pairs and (why := difference(self._network, self._asked().network, few, taps, self.output)):
                 log.info("network %s is not folded: %s", self._name, why)
                 self._use({})
             if self._pairs and self._pairs != pairs:
                 norms = counted(len(self._pairs), "BatchNorm", "BatchNorms")
                 log.info("network %s computes %s as part of the layers before", self._name, norms)
-            if self._compile and (why := difference(self._network, self._answering(), image, [], self._output)):
+            if self._compile and (why := difference(self._network, self._answering(), image, [], self.output)):
                 raise UserError(
                     f"network {self._name} cannot be compiled ({why}): set model.classifier.compile to false"
                 )
         return found
 
+    @property
+    def output(self) -> str | int | None:
+        """Where the network's logits are, as `logits_of` takes it."""
+        return self._tapping.output
+
+    def need_no_logits(self) -> None:
+        """Let the network return whatever it does, before anything is examined: activations alone will be asked for."""
+        if self.output is None:
+            self._tapping.output = WHATEVER
+
     def logits(self, image: Tensor) -> Tensor:
         """Return the logits ``(N, C)`` of normalized images ``(N, 3, H, W)``."""
-        return logits_of(self._answering()(image), self._output, image)
+        return logits_of(self._answering()(image), self.output, image)
 
     def tapped(self, image: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits and activations of what has been examined; see `Tapping.tapped`."""
@@ -121,7 +131,7 @@ class FrozenNetwork:
         if not self._pairs:
             return self._tapping
         if self._folded is None:
-            self._folded = Tapping(folded(self._network, self._pairs), self._output)
+            self._folded = Tapping(folded(self._network, self._pairs), self.output)
             self._made_of = [
                 (held, name, value, value._version, value.requires_grad)
                 for module in self._network.modules()

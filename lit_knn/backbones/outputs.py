@@ -6,8 +6,11 @@ import re
 from collections.abc import Mapping
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from lit_knn.errors import UserError
+
+WHATEVER = "*"  # in the place of a key: of a network that is asked for its activations only
 
 
 def logits_of(output: object, key: str | int | None, image: Tensor) -> Tensor:
@@ -16,15 +19,17 @@ def logits_of(output: object, key: str | int | None, image: Tensor) -> Tensor:
     Args:
         output: A tensor, or a dict, tuple or object that holds it.
         key: Of that dict, position in that tuple, or attribute of that object; None for a network that returns nothing
-            but its logits.
+            but its logits, and `WHATEVER` for one that need not have any.
         image: ``(N, 3, H, W)``, what it was given.
 
     Returns:
-        ``(N, C)`` float, C > 1.
+        ``(N, C)`` float, C > 1; of a network that need not have logits, its first tensor with a row for each image.
 
     Raises:
         UserError: If there is something else, with what there is.
     """
+    if key == WHATEVER:
+        return _first_rows(output, image)
     found = output if key is None else _part(output, key)
     if (
         not isinstance(found, Tensor)
@@ -40,6 +45,17 @@ def logits_of(output: object, key: str | int | None, image: Tensor) -> Tensor:
             f"({len(image)}, C) of at least two classes, are needed{name}"
         )
     return found
+
+
+def _first_rows(output: object, image: Tensor) -> Tensor:
+    parts = vars(output).values() if hasattr(output, "__dict__") and not isinstance(output, Tensor) else [output]
+    for found in tree_leaves(list(parts)):
+        if isinstance(found, Tensor) and found.is_floating_point() and found.ndim and len(found) == len(image):
+            return found.flatten(1) if found.ndim > 1 else found[:, None]
+    raise UserError(
+        f"the network returns {describe(output)} for {len(image)} images, where a float tensor with a row for each of "
+        "them is needed"
+    )
 
 
 def _part(output: object, key: str | int) -> object:

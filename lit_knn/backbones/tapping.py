@@ -23,13 +23,14 @@ class Tapping:
 
     Attributes:
         network: The same.
+        output: The same.
         examined: What has been held to the network.
         objection: Why the network's graph is not used, in words; empty while it is.
         graph: What has been recorded of the network, once a batch has shown that it is the network.
     """
 
     def __init__(self, network: nn.Module, output: str | int | None = None) -> None:
-        self.network, self._output = network, output
+        self.network, self.output = network, output
         self._trace: Trace | None = None
         self._readers: dict[tuple[tuple[Tap, ...], bool], TappedNetwork] = {}
         self._resumed: dict[str, ResumedNetwork] = {}
@@ -56,7 +57,7 @@ class Tapping:
         used = [*taps, *map(Tap, layers)]
         with RandomState(image.device):
             trace = self._source(used) if used or not untapped else self._traced()
-            found = examine(self.network, trace, image, taps, self._output)
+            found = examine(self.network, trace, image, taps, self.output)
             self.graph = None if found.objection else trace
             if found.objection:
                 self.objection = found.objection
@@ -86,7 +87,7 @@ class Tapping:
         if layer not in self._resumed:
             trace = self._source([tap])
             self._resumed[layer] = (
-                resumed(self.network, layer, self._output) if trace is None else trace.resumed(layer, self._output)
+                resumed(self.network, layer, self.output) if trace is None else trace.resumed(layer, self.output)
             )
         return self._resumed[layer](image, change)
 
@@ -101,9 +102,9 @@ class Tapping:
         if key not in self._readers:
             trace = self._source(taps)
             self._readers[key] = (
-                hooked(self.network, taps, self._output)
+                hooked(self.network, taps, self.output)
                 if trace is None
-                else trace.tapped(taps, self._output, logits=logits)
+                else trace.tapped(taps, self.output, logits=logits)
             )
         return self._readers[key]
 
@@ -115,7 +116,7 @@ class Tapping:
         """
         if (trace := self._traced()) is None:
             return None
-        self.objection = examine(self.network, trace, image, [], self._output).objection
+        self.objection = examine(self.network, trace, image, [], self.output).objection
         return None if self.objection else trace
 
     def _traced(self) -> Trace | None:

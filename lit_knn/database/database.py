@@ -45,7 +45,8 @@ class Database:
             answer from a database of each size in one run (Figure 5).
         order_seed: Seed of that order.
         network: Gives the features in the classifier's place, whose predictions of the rows are kept beside them; its
-            layers are what ``taps`` name. Each query then takes a pass of both networks. By default the classifier.
+            layers are what ``taps`` name. It may end in anything, such as an encoder's features. Each query then takes
+            a pass of both networks. By default the classifier.
 
     References:
         Dubey et al. 2019, Section 7, names as future work to "decrease the similarity between the feature-producing
@@ -92,6 +93,8 @@ class Database:
                 "model.database.rows has 1.0, which may be one row or all of them: write 1, or null for all"
             )
         self.order_seed, self.network = order_seed, network
+        if network is not None:
+            network.need_no_logits()
 
     def open(self, classifier: Classifier, data: ImageData) -> list[StoredGallery]:
         """Map the store and load projections and indexes, once they are known to belong together.

@@ -67,6 +67,18 @@ class Record(Small):
         return Output(self.logits(x))
 
 
+class Maps(Small):
+    """The trunk of a network, which has no logits."""
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)))
+
+
+class MapsOfValues(Maps):
+    def forward(self, x):
+        return super().forward(x if x.sum() > -1e9 else -x)
+
+
 class RecordOfValues(Small):
     def forward(self, x):
         return Output(self.logits(x if x.sum() > -1e9 else -x))

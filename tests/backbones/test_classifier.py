@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lit_knn.backbones import Classifier, Tap
+from lit_knn.backbones.features.pooling import pool
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.errors import UserError
 from tests.backbones import own_networks as own
@@ -305,3 +306,22 @@ def test_a_network_of_timm_is_given_its_size(tmp_path):
     classifier = Classifier(**known, input_size=224)
     classifier.examine(torch.rand(2, 3, 64, 64), preprocessing=Preprocessing(resize=64, crop=64))
     assert not classifier.warnings
+
+
+@pytest.mark.parametrize("kind", ["Maps", "Pair", "Record", "MapsOfValues"])
+def test_a_network_that_need_not_have_logits_has_activations(kind):
+    """In its graph or at its modules, whatever it returns."""
+    known = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    network, same = (Classifier(network=f"tests.backbones.own_networks.{kind}", **known) for _ in range(2))
+    same.network.load_state_dict(network.network.state_dict())
+    image, tap = torch.rand(5, 3, 8, 8), Tap("norm", pool=2)
+    with pytest.raises(UserError, match=r"the network returns .* where logits"):
+        same.activations(image, [tap])
+    fingerprint = network.fingerprint()
+    network.need_no_logits()
+    network.examine(image, [tap])
+    expected = network.network.norm(network.network.conv((image - 0.5) / 0.5))
+    torch.testing.assert_close(network.activations(image, [tap])["norm"], pool(expected, 2))
+    names = [layer.name for layer in network.layers(image)[0]]
+    assert {"conv", "norm"} <= set(names)
+    assert network.fingerprint() == fingerprint

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_knn.backbones.outputs import logits_of
+from lit_knn.backbones.outputs import WHATEVER, logits_of
 from lit_knn.errors import UserError
 
 
@@ -60,3 +60,25 @@ def test_logits_are_found_where_the_key_says(output, key):
 def test_anything_else_is_refused_with_what_there_is(output, key, sentence):
     with pytest.raises(UserError, match=sentence):
         logits_of(output, key, IMAGE)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        OTHER,
+        OTHER.view(4, 7, 1, 1),
+        [torch.rand(3, 7), None, OTHER, LOGITS],
+        {"ids": torch.arange(4), "maps": OTHER.view(4, 1, 7), "logits": LOGITS},
+        Output(OTHER),
+        namedtuple("Named", "aux logits")(OTHER, LOGITS),
+    ],
+)
+def test_a_network_without_logits_shows_its_first_rows(output):
+    assert torch.equal(logits_of(output, WHATEVER, IMAGE), OTHER)
+    assert logits_of(OTHER[:, 0], WHATEVER, IMAGE).shape == (4, 1)
+
+
+@pytest.mark.parametrize("output", [None, {}, torch.arange(4), torch.rand(3, 7), torch.tensor(0.5), ["text"]])
+def test_what_has_no_row_for_each_image_is_no_network_of_images(output):
+    with pytest.raises(UserError, match="where a float tensor with a row for each of them is needed"):
+        logits_of(output, WHATEVER, IMAGE)
