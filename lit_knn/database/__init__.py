@@ -2,7 +2,8 @@
 
 from .database import Database
 from .gallery import Gallery
+from .patches import PatchDatabase
 from .resource import Resource
 from .stored_gallery import StoredGallery
 
-__all__ = ["Database", "Gallery", "Resource", "StoredGallery"]
+__all__ = ["Database", "Gallery", "PatchDatabase", "Resource", "StoredGallery"]
