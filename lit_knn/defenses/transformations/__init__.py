@@ -5,6 +5,7 @@ from .bit_depth import BitDepth
 from .bpda import BPDA
 from .crops import GridCrop, RandomCrop
 from .jpeg import JPEG
+from .quilting import Quilting
 from .total_variation import TotalVariation
 from .transformed_classifier import TransformedClassifier
 
@@ -13,6 +14,7 @@ __all__ = [
     "JPEG",
     "BitDepth",
     "GridCrop",
+    "Quilting",
     "RandomCrop",
     "TotalVariation",
     "Transformation",

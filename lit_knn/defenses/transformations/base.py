@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from lit_knn.defenses.requirements import Requirements
 from lit_knn.randomness import Randomness
 
 
@@ -25,6 +26,10 @@ class Transformation(ABC):
     differentiable: bool = False
     keeps_size: bool = False
     views: int = 1
+
+    def requirements(self) -> Requirements:
+        """Return what has to be ready before it is asked; by default the image, and nothing that has to be built."""
+        return Requirements()
 
     @abstractmethod
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:

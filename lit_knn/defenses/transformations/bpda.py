@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_knn.defenses.requirements import Requirements
 from lit_knn.defenses.transformations.base import Transformation
 from lit_knn.randomness import Randomness
 
@@ -34,6 +35,10 @@ class BPDA(Transformation):
         self.transformation, self.name = transformation, transformation.name
         self.random, self.keeps_size = transformation.random, transformation.keeps_size
         self.views = transformation.views
+
+    def requirements(self) -> Requirements:
+        """Return those of what is copied."""
+        return self.transformation.requirements()
 
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
         """Return what the transformation does, to the bit."""

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.query import Query
+from lit_knn.defenses.requirements import Requirements
 from lit_knn.defenses.transformations.base import Transformation
 from lit_knn.defenses.transformations.bpda import BPDA
 from lit_knn.errors import UserError
@@ -63,6 +64,10 @@ class TransformedClassifier(Defense):
     def variants(self) -> list[Variant]:
         """One line."""
         return [Variant(self.name)]
+
+    def requirements(self) -> Requirements:
+        """Return those of the transformation."""
+        return self.transformation.requirements()
 
     def copies(self) -> list[Defense]:
         """Return itself, with a gradient from `BPDA` where it has none of its own."""

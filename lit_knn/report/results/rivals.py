@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lit_knn.report.results.record import Record, mapping
 
+PATCHES = {"count": 1_000_000, "size": 5}
 RETRAINED = "its network was trained on such images"
 
 
@@ -51,7 +52,9 @@ MEASURED = (
         "Image quilting",
         {"clean": 0.414, "gray box": 0.379, "black box": 0.618},
         RETRAINED,
-        _transformed("Quilting", 1, k=10, overlap=2, patches={"count": 1_000_000, "size": 5}),
+        _transformed(
+            "Quilting", 1, k=10, overlap=2, patches={"identity": {"settings": {"count": 1_000_000, "size": 5}}}
+        ),
     ),
 )
 QUOTED = (

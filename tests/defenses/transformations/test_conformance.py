@@ -3,11 +3,22 @@
 import pytest
 import torch
 
-from lit_knn.defenses import BPDA, JPEG, BitDepth, GridCrop, RandomCrop, TotalVariation, transformations
+from lit_knn.database import PatchDatabase
+from lit_knn.defenses import BPDA, JPEG, BitDepth, GridCrop, Quilting, RandomCrop, TotalVariation, transformations
 from lit_knn.randomness import Randomness
 from tests.defenses.transformations.conftest import Cropped, Enlarged, Noisy
 
+
+def patches():
+    """Return patches of 3×3 pixels, which a run would draw from a database."""
+    database = PatchDatabase(count=300, size=3)
+    database.hold(torch.rand(300, 27, generator=torch.Generator().manual_seed(0)).numpy())
+    return database
+
+
 KINDS = [
+    Quilting(patches=patches(), overlap=1),
+    BPDA(transformation=Quilting(patches=patches(), k=1, overlap=1)),
     *(BitDepth(), BitDepth(quantizer="guo"), BitDepth(quantizer="athalye")),
     *(RandomCrop(), GridCrop(), JPEG()),
     *(TotalVariation(), TotalVariation(per_channel=False, isotropic=False), TotalVariation(keep=1)),
