@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lit_knn.backbones import at_least_float32, read_tensors
+from lit_knn.backbones import at_least_float32, outside_networks, read_tensors
 from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.neighbors.hull import project_onto_hull
 from lit_knn.defenses.neighbors.knn import KNN
@@ -79,7 +79,12 @@ class RACNN(Defense):
 
     def __call__(self, query: Query) -> Tensor:
         """Return the logits, ``(1, N, C)``."""
-        return query.resume(self.layer, lambda activation: self._on_the_hull(query, activation))[None]
+
+        def change(activation: Tensor) -> Tensor:
+            with outside_networks(activation.device):  # a network may be computing in bfloat16, distances never do
+                return self._on_the_hull(query, activation)
+
+        return query.resume(self.layer, change)[None]
 
     def _on_the_hull(self, query: Query, activation: Tensor) -> Tensor:
         """Return what the network goes on with, in the shape and dtype of the activation ``(N, ...)``."""

@@ -106,3 +106,11 @@ def test_what_is_no_number_stays_none():
     found = project_onto_hull(torch.tensor([[torch.nan, 0.0], [0.0, 0.0]]), drawn(2, 5, 2).float())
     assert found.point[0].isnan().any()
     assert found.point[1].isfinite().all()
+
+
+@pytest.mark.gpu
+def test_the_gpu_finds_the_same():
+    query, vertices = corners(12, 20, 40)
+    found, expected = project_onto_hull(query.cuda(), vertices.cuda()), project_onto_hull(query, vertices)
+    torch.testing.assert_close(found.point.cpu(), expected.point, rtol=0, atol=1e-8)
+    assert bool((found.gap.cpu() <= 1e-10 * (vertices - query[:, None]).square().sum(dim=2).mean(dim=1)).all())

@@ -7,7 +7,8 @@ from scipy.optimize import minimize
 
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import DefenseMargin, SoftKNN
-from lit_knn.backbones import Classifier, Tap
+from lit_knn.backbones import Classifier, Tap, set_precision
+from lit_knn.database import StoredGallery
 from lit_knn.defenses import RACNN, Query, Variant
 from lit_knn.errors import UserError
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -145,6 +146,24 @@ def test_it_refuses_a_database_of_another_network(answer, batch, gallery):
     other = Classifier(**SURROGATE)
     with pytest.raises(UserError, match="but the database has those of another network"):
         answer(RACNN(**LATE), batch["image"][:2], replace(gallery, network=other))
+
+
+def test_only_the_network_is_cast(answer, batch, classifier, monkeypatch):
+    image = batch["image"][:5]
+    expected = answer(RACNN(**LATE), image)
+    set_precision(classifier, "bf16-mixed")
+    seen, project = [], StoredGallery.project
+
+    def noted(self, tap, pooled):
+        seen.append((torch.is_autocast_enabled("cpu"), pooled.dtype))
+        return project(self, tap, pooled)
+
+    monkeypatch.setattr(StoredGallery, "project", noted)
+    scores = answer(RACNN(**LATE), image)
+    assert seen == [(False, torch.float32)]
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, rtol=0.1, atol=0.5)
+    assert not torch.equal(scores, expected)
 
 
 def test_a_layer_that_the_network_lacks_is_refused_before_anything_is_attacked():
