@@ -55,9 +55,10 @@ def accuracy_table(record: Record) -> Table:
 
 def cost_table(record: Record) -> Table:
     """Return what an answer of each defense costs, beside no defense."""
-    table = Table(title=COST_TITLE, caption=COSTS, box=box.SIMPLE_HEAD, pad_edge=False, min_width=len(COSTS))
-    for number, name in enumerate(COST_HEAD):
-        table.add_column(name, justify="left" if number < WORDS else "right", no_wrap=True)
+    table = Table(title=COST_TITLE, caption=COSTS, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(COST_HEAD[0], overflow="fold")
+    for number, name in enumerate(COST_HEAD[1:], 1):
+        table.add_column(name, justify="left" if number < WORDS else "right", no_wrap=True, min_width=len(name))
     for row in cost_rows(record):
         table.add_row(*map(Text, row))
     return table

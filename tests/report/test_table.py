@@ -81,3 +81,11 @@ def test_costs_of_defenses_stand_beside_none(record):
     assert ["defense", "random", "gradient", "passes", "images/s", "×", "none"] in cells
     assert ["none", "no", "own", "1", "1,000", "1.00"] in cells
     assert ["noisy", "mean", "of", "30", "yes", "lent", "30", "32.8", "30.5"] in cells
+
+
+def test_costs_fit_into_a_narrow_window(record):
+    long = "kNN layer3.8.add K=50 cosine(T=0.07) soft"
+    record = dataclasses.replace(record, costs=[*record.costs, record.costs[0] | {"defense": long}])
+    text = printed(record, 60, cost_table)
+    assert "…" not in text
+    assert ["defense", "random", "gradient", "passes", "images/s", "×", "none"] in map(str.split, text.splitlines())

@@ -68,7 +68,7 @@ def beside(record: Record) -> list[Beside]:
         none = row["defense"] == UNDEFENDED
         searched = database if row["rows"] == stored else ""
         key = ("", "", "") if none else (searched, row["weighting"], row["combination"])
-        if rival is not None and setting in rival.accuracies:
+        if rival is not None and setting in rival.accuracies and row["protocol"] in ("", "mean"):
             printed = Beside("Table 2", "", variant(row), setting, rival.accuracies[setting], row, rival.note)
         elif key in PUBLISHED and (none or _is_last_tap(model, row)):
             table, accuracies = PUBLISHED[key]

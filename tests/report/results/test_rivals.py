@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from lit_knn.defenses import RandomCrop, TotalVariation, TransformedClassifier
 from lit_knn.report.results.paper import SETTINGS, beside
 from lit_knn.report.results.rivals import MEASURED, QUOTED, rivals
+from lit_knn.storage.description import describe
 from tests.report.results.test_paper import PAPER, imagenet_run
 
 RIVALS = [*MEASURED, *QUOTED]
@@ -35,6 +37,17 @@ def test_a_line_is_known_by_what_it_is(rival):
         other = copy.deepcopy(found)
         other["transformation"][key] = "another"
         assert rivals(record_of(other)) == {}
+
+
+def test_the_defaults_of_this_package_are_the_papers():
+    defenses = [
+        TransformedClassifier(transformation=RandomCrop(), draws=30, name="crops"),
+        TransformedClassifier(transformation=TotalVariation()),
+        TransformedClassifier(transformation=RandomCrop(), draws=10),
+        TransformedClassifier(transformation=TotalVariation(weight=0.015)),
+    ]
+    found = rivals(record_of(*describe(defenses)))
+    assert {name: rival.name for name, rival in found.items()} == {"crops": "Crop ensemble", "TV": "TV Minimization"}
 
 
 @pytest.mark.parametrize("defenses", [None, "[]", [None], [3]])
@@ -68,3 +81,12 @@ def test_the_numbers_are_those_of_the_papers_table(rival):
     (cells,) = ([cell for cell in line[1:] if cell] for line in lines)
     printed = {setting: float(cell) for setting, cell in zip(SETTINGS, cells, strict=True) if cell != "-"}
     assert printed == rival.accuracies
+
+
+@pytest.mark.parametrize(("protocol", "shown"), [("mean", True), ("worst", False), ("majority", False)])
+def test_of_several_evaluations_the_mean_is_what_papers_report(protocol, shown):
+    rival = MEASURED[0]
+    record = record_of(described(rival, "crops"))
+    more = {"defense": "crops", "protocol": protocol, "evaluations": 5}
+    record = dataclasses.replace(record, results=[row | more for row in record.results if row["defense"] == "none"])
+    assert bool(beside(record)) == shown
