@@ -88,8 +88,9 @@ class Tap:
         if self.dimension < 1 or (self.bits and self.dimension % 8):
             accepted = "multiples of 8, with bits," if self.bits else "whole numbers from 1"
             raise UserError(f"tap {self.name!r} has dimension {self.dimension}; {accepted} are accepted")
-        if "/" in self.name:
-            raise UserError(f"tap name {self.name!r} holds a '/'; give it another with `name:`")
+        for sign in "/+":  # of folders, and of taps side by side
+            if sign in self.name:
+                raise UserError(f"tap name {self.name!r} holds a {sign!r}; give it another with `name:`")
 
     @property
     def pooling(self) -> tuple[Size, Channels | None, int, bool]:

@@ -2,8 +2,21 @@
 
 from .database import Database
 from .gallery import Gallery
+from .joined_taps import features_of, joined, joined_among, parts_of, read_at, side_by_side
 from .patches import PatchDatabase
 from .resource import Resource
 from .stored_gallery import StoredGallery
 
-__all__ = ["Database", "Gallery", "PatchDatabase", "Resource", "StoredGallery"]
+__all__ = [
+    "Database",
+    "Gallery",
+    "PatchDatabase",
+    "Resource",
+    "StoredGallery",
+    "features_of",
+    "joined",
+    "joined_among",
+    "parts_of",
+    "read_at",
+    "side_by_side",
+]

@@ -8,15 +8,16 @@ folder/resources/<name>/       what a defense needs besides, built by `lit-knn i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
+from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import SEALED, Resource
-from lit_knn.database.store import Schema, Store, sealed_header, shard_name
+from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.fingerprint import Fingerprint
@@ -96,8 +97,13 @@ class Database:
         if network is not None:
             network.need_no_logits()
 
-    def open(self, classifier: Classifier, data: ImageData) -> list[StoredGallery]:
+    def open(self, classifier: Classifier, data: ImageData, joined: Sequence[str] = ()) -> list[StoredGallery]:
         """Map the store and load projections and indexes, once they are known to belong together.
+
+        Args:
+            classifier: Whose features the rows have.
+            data: Where the images are.
+            joined: Taps side by side that are searched as well.
 
         Returns:
             The database in each of its sizes, ascending; one, unless ``rows`` is a list.
@@ -109,12 +115,25 @@ class Database:
         projections, fingerprint = self.fitted(classifier, data)
         store = Store(self.store_path, fingerprint=fingerprint)
         self._verify_softmax(store.schema)
+        store = self.joined_store(store, projections, joined)
         data.warn_of_losses([Failure(row, key, reason) for _, row, key, reason in store.skipped()])
-        indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in self.taps}
+        indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in [*self.taps, *joined]}
         gallery = StoredGallery(
             store, self.taps, projections, indexes, data, order_seed=self.order_seed, network=self.network
         )
         return gallery.nested(self.sizes(len(store)))
+
+    def joined_store(self, store: Store, projections: Mapping[str, Projection], joined: Sequence[str]) -> Store:
+        """Return the store with taps side by side as well, each divided by its length.
+
+        Raises:
+            UserError: If the database has no such tap.
+        """
+        names = {tap: parts_of(tap) for tap in joined}
+        if lost := {part for some in names.values() for part in some} - {*self.taps}:
+            raise UserError(f"the database has no tap {min(lost)!r}; it has {', '.join(self.taps)}")
+        factors = {tap: {part: 1 / projections[part].scale for part in some} for tap, some in names.items()}
+        return JoinedStore(store, factors) if factors else store
 
     def sizes(self, stored: int) -> list[int]:
         """Return how many rows of the ``stored`` ones are searched: numbers that differ, ascending."""
@@ -205,10 +224,10 @@ class Database:
                 f"not: set it to {kept}, or another model.database.path"
             )
 
-    def is_complete(self, resources: Iterable[Resource] = ()) -> bool:
-        """Return whether store, indexes and resources have been built, from whatever."""
+    def is_complete(self, resources: Iterable[Resource] = (), joined: Iterable[str] = ()) -> bool:
+        """Return whether store, indexes (of taps side by side, too) and resources have been built, from whatever."""
         return (
             (self.store_path / "manifest.json").exists()
-            and all(self.index.is_built(self.index_path(tap)) for tap in self.taps)
+            and all(self.index.is_built(self.index_path(tap)) for tap in [*self.taps, *joined])
             and all((self.resource_path(resource.name) / SEALED).exists() for resource in resources)
         )

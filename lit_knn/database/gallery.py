@@ -65,6 +65,10 @@ class Gallery(ABC):
         """
 
     @abstractmethod
+    def factor(self, tap: str) -> float:
+        """Return what the features of a tap are multiplied by where they stand beside others': 1 / their length."""
+
+    @abstractmethod
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, where these lie."""
 

@@ -13,6 +13,7 @@ from lit_knn.data import ImageData
 from lit_knn.data.pixels import unit
 from lit_knn.database.gallery import Gallery
 from lit_knn.database.index import Neighbors, OpenIndex, Selection
+from lit_knn.database.joined_taps import parts_of, side_by_side
 from lit_knn.database.random_order import RandomOrder
 from lit_knn.database.store import HeldColumns, NeighborPredictions, Store
 from lit_knn.distributed.partition import Partition
@@ -131,6 +132,10 @@ class StoredGallery(Gallery):
         """Return pooled activations ``(..., D)`` of features of any shape, in their dtype."""
         return self.projections[tap].to(features.device).inverse(features)
 
+    def factor(self, tap: str) -> float:
+        """Return what the features of a tap are multiplied by where they stand beside others'."""
+        return 1 / self.projections[tap].scale
+
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, where these lie."""
         return self.indexes[tap].search(features, k, self.among)
@@ -152,8 +157,10 @@ class StoredGallery(Gallery):
             index.finish()
 
     def vectors(self, tap: str, ids: Tensor) -> Tensor:
-        """Return the stored features ``(..., D)``, float32."""
-        return self.indexes[tap].vectors(ids)
+        """Return the stored features ``(..., D)``, float32; of taps side by side, too, if they are not searched."""
+        if tap in self.indexes:
+            return self.indexes[tap].vectors(ids)
+        return side_by_side(self, {part: self.indexes[part].vectors(ids) for part in parts_of(tap)})
 
     def predictions(self, ids: Tensor) -> NeighborPredictions:
         """Return what rows ``(N, K)`` predict."""

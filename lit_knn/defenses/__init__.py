@@ -5,6 +5,7 @@ from lit_knn.report.results import Variant
 from .base import Defense, most_needed
 from .examination import randomized
 from .neighbors.deep_knn import DeepKNN
+from .neighbors.fused_knn import FusedKNN
 from .neighbors.knn import KNN
 from .neighbors.ra_cnn import RACNN
 from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
@@ -35,6 +36,7 @@ __all__ = [
     "BitDepth",
     "DeepKNN",
     "Defense",
+    "FusedKNN",
     "GridCrop",
     "NoDefense",
     "OtherClassifier",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.database.index import Neighbors
+from lit_knn.database.joined_taps import features_of, read_at
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
@@ -177,7 +178,7 @@ class Query:
 
     @property
     def _taps(self) -> list[Tap]:
-        return [self.gallery.tap(name) for name in self._needed]
+        return read_at(self.gallery, self._needed)
 
     def classify(self, image: Tensor) -> Tensor:
         """Return the classifier's logits ``(N, C)`` of another image, such as one made from this batch."""
@@ -194,7 +195,7 @@ class Query:
     def features(self, tap: str) -> Tensor:
         """Return ``(N, D)`` projected features, float32."""
         if tap not in self._features:
-            self._features[tap] = self.gallery.project(tap, self.activations[tap])
+            self._features[tap] = features_of(self.gallery, tap, self.activations)
         return self._features[tap]
 
     def neighbors(self, tap: str) -> Neighbors:

@@ -22,6 +22,7 @@ class Requirements:
         labels: Whether it goes by the true classes of rows, which a database may not have.
         layers: Where it lets the classifier go on with other activations, see :meth:`lit_knn.defenses.Query.resume`.
         networks: Other networks that it asks, which are then on the device, and have been tried on a first batch.
+        joined: Taps side by side that are searched, see :mod:`lit_knn.database.joined_taps`.
         resources: What has to be built from the database besides the store and its indexes, by ``lit-knn index``.
     """
 
@@ -30,6 +31,7 @@ class Requirements:
     labels: bool = False
     layers: Sequence[str] = ()
     networks: Sequence[Classifier] = ()
+    joined: Sequence[str] = ()
     resources: Sequence[Resource] = ()
 
     @property

@@ -168,7 +168,7 @@ class EvalTrainer(RunTrainer):
             if self.is_global_zero:
                 builder = IndexBuilder(validation.require_database(model.database), model.classifier, datamodule)
                 required, rows = model.requirements, Partition.parse(part) if stage == "add" else Partition()
-                builder.build(stage, rows, required.neighbors, required.resources)
+                builder.build(stage, rows, required.neighbors, required.resources, required.joined)
 
     def test(self, model: Evaluation, datamodule: ImageData) -> None:  # type: ignore[override]
         """Attack, defend and score; write record, results and figures into the folder of the run.
@@ -188,8 +188,8 @@ class EvalTrainer(RunTrainer):
         self.keeps_record = True
         if model.requirements.database:
             validation.verify_sources(datamodule)
-            database = validation.require_database(model.database)
-            if database.build_missing and not database.is_complete(model.requirements.resources):
+            database, required = validation.require_database(model.database), model.requirements
+            if database.build_missing and not database.is_complete(required.resources, required.joined):
                 self.extract(model, datamodule, str(Partition()))  # an array of tests is not one of extractions
                 self.index(model, datamodule)
         with self._command("test", model, timed=False):  # its record says how long it took

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lit_knn.attacks import Attack, Attempt
 from lit_knn.backbones import Classifier, outside_networks, set_precision
 from lit_knn.data import Batch, ImageData
-from lit_knn.database import Database, StoredGallery
+from lit_knn.database import Database, StoredGallery, read_at
 from lit_knn.defenses import Defense, NoDefense, Requirements, Variant, most_needed, randomized
 from lit_knn.distributed.collectives import meet
 from lit_knn.evaluation import validation
@@ -158,7 +158,7 @@ class Evaluation(pl.LightningModule):
     def on_test_model_eval(self) -> None:
         """Try every network on the first batch of the run, and count from nothing: the first hook on the device."""
         super().on_test_model_eval()
-        taps = [self.gallery.tap(name) for name in self.needed] if self.gallery else []
+        taps = read_at(self.gallery, self.needed) if self.gallery else []
         first = self.data.first_images(self.device)["image"]
         num_classes = validation.verify_networks(
             self.classifier, self.threats, self.encoder, taps, first, self.data.preprocessing, self.requirements

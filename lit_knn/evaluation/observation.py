@@ -12,6 +12,7 @@ from lit_knn.attacks import Attempt
 from lit_knn.backbones import Classifier, at_least_float32
 from lit_knn.database import StoredGallery
 from lit_knn.database.index import Neighbors
+from lit_knn.database.joined_taps import read_at
 from lit_knn.defenses import Query, Seen
 from lit_knn.evaluation.cache import TOLD, BatchKey, CachedCase, Columns
 from lit_knn.evaluation.scorers import Scorer
@@ -66,7 +67,8 @@ class Observer:
         self._looking = {
             name: partial(scorer, evaluation=number) for scorer in scorers for number, name in enumerate(scorer.columns)
         }
-        self.taps = {name: views[-1].column(name) for name in needed} if views else {}  # column of each
+        taps = read_at(views[-1], needed) if views else []
+        self.taps = {tap.name: views[-1].column(tap.name) for tap in taps}  # column of each
 
     @property
     def wanted(self) -> set[str]:

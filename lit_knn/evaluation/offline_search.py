@@ -24,6 +24,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lit_knn.database.index import Neighbors, increments, nearest
+from lit_knn.database.joined_taps import features_of, parts_of
 from lit_knn.distributed.collectives import meet
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
@@ -130,10 +131,12 @@ class OfflineSearch:
 
     def _write_features(self, file: IO[bytes], tap: str, batches: Sequence[BatchKey]) -> None:
         """Write the features of all queries ``(Q, D)``: batch by batch, L times N."""
-        column = self._observer.taps[tap]
+        columns = {part: self._observer.taps[part] for part in parts_of(tap)}
         with writing(self.folder):
             for kept in (kept for batch in batches for kept in self._files(batch)):
-                self._views[-1].project(tap, kept.read({column})[column]).float().cpu().numpy().tofile(file)
+                read = kept.read({*columns.values()})
+                found = features_of(self._views[-1], tap, {part: read[column] for part, column in columns.items()})
+                found.float().cpu().numpy().tofile(file)
 
     def _find(self, file: IO[bytes], tap: str, unit: Partition) -> Iterator[Sequence[Neighbors]]:
         """Yield what the queries whose features are in a file find in a unit, in each increment, some at a time."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.database import Gallery
+from lit_knn.database.joined_taps import read_at
 from lit_knn.defenses import Query
 
 CANDIDATES = 8  # nearest rows that are looked at: the distances of a lossy index may put a copy behind others
@@ -27,9 +28,13 @@ def in_database(query: Query, taps: Iterable[str]) -> Tensor:
         taps: At least one whose neighbors the query knows.
     """
     gallery = query.gallery
-    floats = [tap for tap in taps if not gallery.tap(tap).bits]
+    floats = [tap for tap in taps if not _has_bits(gallery, tap)]
     found = torch.stack([_has_copy(query, gallery, tap) for tap in floats or taps])  # (taps, N)
     return found.all(dim=0)
+
+
+def _has_bits(gallery: Gallery, tap: str) -> bool:
+    return any(part.bits for part in read_at(gallery, [tap]))
 
 
 def _has_copy(query: Query, gallery: Gallery, tap: str) -> Tensor:
@@ -37,7 +42,7 @@ def _has_copy(query: Query, gallery: Gallery, tap: str) -> Tensor:
     features = query.features(tap).float()  # (N, D)
     distance = (gallery.vectors(tap, ids) - features[:, None]).norm(dim=2)  # (N, k)
     copies: Tensor = distance <= CLOSE * features.norm(dim=1, keepdim=True)
-    if gallery.tap(tap).bits:
+    if _has_bits(gallery, tap):
         probability, label, _ = gallery.predictions(ids)  # (N, k, R)
         own = query.logits.softmax(dim=1)[:, None].expand(*ids.shape, -1)  # (N, k, C)
         own = own if label is None else own.gather(2, label)

@@ -40,6 +40,7 @@ def joint_requirements(defenses: Sequence[Defense], threats: Sequence[Threat]) -
         labels=any(required.labels for required in each),
         layers=tuple(dict.fromkeys(layer for required in each for layer in required.layers)),
         networks=tuple(dict.fromkeys(network for required in each for network in required.networks)),
+        joined=tuple(dict.fromkeys(tap for required in each for tap in required.joined)),
         resources=resources,
     )
 
@@ -56,7 +57,7 @@ def open_database(
     if not required.database:
         return []
     database = validation.require_database(database)
-    views = database.open(classifier, data)
+    views = database.open(classifier, data, required.joined)
     validation.verify_neighbors(required.neighbors, views)
     if required.labels and not has_labels(views[0]):
         raise UserError(

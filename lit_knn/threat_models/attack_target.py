@@ -156,6 +156,13 @@ class AttackTarget:
         """Return the copy's features ``(N, D)``, by one forward pass up to the tap."""
         return self.passes.through(self.defense.features(image))
 
+    def searched(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the copy's features ``(N, D)`` at each tap that it searches, by one forward pass up to the last."""
+        found = self.defense.searched(image)
+        together = self.passes.through(torch.cat(list(found.values()), dim=1))
+        parts = together.split([part.shape[1] for part in found.values()], dim=1)
+        return dict(zip(found, parts, strict=True))
+
     def neighbors(self, k: int, *, exclude_self: bool) -> Tensor:
         """Return the rows ``(N, k)`` int64 nearest to the clean images, by one such pass and a search."""
         ids = self.defense.neighbors(self.image, k, exclude_self=exclude_self)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
-from lit_knn.database import Gallery
+from lit_knn.database import Gallery, features_of, joined, read_at, side_by_side
 from lit_knn.database.index import Neighbors
-from lit_knn.defenses import KNN, Defense, Query
+from lit_knn.defenses import KNN, Defense, FusedKNN, Query
+from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients
@@ -79,13 +80,13 @@ class SurrogateDefense:
     # ---------------------------------------------------------------- retrieval
 
     @property
-    def retrieval(self) -> KNN:
-        """The copied defense as a kNN.
+    def retrieval(self) -> KNN | FusedKNN:
+        """The copied defense as a kNN, at one tap or at several together.
 
         Raises:
             UserError: If it is none.
         """
-        if not isinstance(self.defense, KNN):
+        if not isinstance(self.defense, KNN | FusedKNN):
             raise UserError(
                 f"this attack looks for neighbors, but its threat's defense is {type(self.defense).__name__}"
             )
@@ -104,8 +105,13 @@ class SurrogateDefense:
 
     @property
     def tap(self) -> str:
-        """Name of the tap whose features are searched."""
-        return self.retrieval.taps[0]
+        """Name of the tap whose features are searched, or of those of several taps side by side."""
+        return joined(self.retrieval.taps)
+
+    @property
+    def is_union(self) -> bool:
+        """Whether the neighbors of all taps vote together."""
+        return isinstance(self.retrieval, FusedKNN) and self.retrieval.fusion == ["neighbors"]
 
     @property
     def k(self) -> int:
@@ -114,13 +120,45 @@ class SurrogateDefense:
 
     def features(self, image: Tensor) -> Tensor:
         """Return the projected features ``(N, D)`` of images, with gradients, by one forward pass up to the tap."""
+        pooled = self._read(image, [self.tap])
+        return features_of(self.gallery, self.tap, pooled)
+
+    def searched(self, image: Tensor) -> dict[str, Tensor]:
+        """Return what is searched of images: the features ``(N, D)`` at each tap, or of all taps side by side."""
+        taps = list(self.retrieval.needed)
+        pooled = self._read(image, taps)
+        return {tap: features_of(self.gallery, tap, pooled) for tap in taps}
+
+    def _read(self, image: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         encoder = self.gallery.encoder(self.classifier)
-        pooled = encoder.activations(image, [self.gallery.tap(self.tap)])
-        return self.gallery.project(self.tap, pooled[self.tap])
+        return encoder.activations(image, read_at(self.gallery, taps))
+
+    def together(self, searched: dict[str, Tensor]) -> Tensor:
+        """Return the features ``(N, D)`` of :meth:`features` from those of each tap."""
+        return searched[self.tap] if self.tap in searched else side_by_side(self.gallery, searched)
 
     def found(self, features: Tensor, k: int) -> Neighbors:
-        """Return the k rows nearest to features ``(N, D)``, by one search."""
-        return self.gallery.search(self.tap, features, k)
+        """Return the k rows nearest to features ``(N, D)``, by one search.
+
+        Where a defense searches each tap by itself, those of the k nearest rows of any tap that are nearest side by
+        side, which need not be the nearest of all.
+        """
+        if self.tap in self.retrieval.needed:
+            return self.gallery.search(self.tap, features, k)
+        with torch.no_grad():
+            apart = dict(zip(self.retrieval.taps, features.split(self._widths, dim=1), strict=True))
+            apart = {tap: feature / self.gallery.factor(tap) for tap, feature in apart.items()}
+            found = [self.gallery.search(tap, feature, k).ids for tap, feature in apart.items()]
+            ids = torch.stack(found, dim=1)  # (N, T, k)
+            new = first_of_each(ids, torch.ones_like(ids[0, 0], dtype=torch.bool))  # (N, T·k)
+            apart_by = (features[:, None] - self.vectors(ids.flatten(1), features)).norm(dim=2)  # (N, T·k)
+            near = apart_by.masked_fill(~new, torch.inf).sort(dim=1, stable=True)
+            return Neighbors(ids.flatten(1).gather(1, near.indices[:, :k]), near.values[:, :k].float())
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        first = self.gallery.ids[:1]
+        return [self.gallery.vectors(tap, first).shape[-1] for tap in self.retrieval.taps]
 
     def nearest(self, features: Tensor, k: int, *, exclude_self: bool = False) -> Tensor:
         """Return the rows ``(N, k)`` int64 nearest to features ``(N, D)``, nearest first, by one search.
@@ -144,9 +182,15 @@ class SurrogateDefense:
         with torch.no_grad():
             return self.nearest(self.features(image), k, exclude_self=exclude_self)
 
-    def vectors(self, ids: Tensor, like: Tensor) -> Tensor:
-        """Return the stored features of rows ``(N, K)``: ``(N, K, D)`` on the device and in the dtype of ``like``."""
-        return self.gallery.vectors(self.tap, ids).to(like)
+    def vectors(self, ids: Tensor, like: Tensor, tap: str = "") -> Tensor:
+        """Return the stored features of rows ``(N, K)``: ``(N, K, D)`` on the device and in the dtype of ``like``.
+
+        Args:
+            ids: ``(N, K)`` int64.
+            like: A tensor.
+            tap: Which; by default that of :attr:`tap`.
+        """
+        return self.gallery.vectors(tap or self.tap, ids).to(like)
 
     def images(self, ids: Tensor, like: Tensor) -> Tensor:
         """Return the images of rows ``(N, K)``: ``(N, K, 3, H, W)`` on the device and in the dtype of ``like``.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.database import StoredGallery
-from lit_knn.defenses import KNN, Defense
+from lit_knn.defenses import KNN, Defense, FusedKNN
 from lit_knn.errors import UserError
 from lit_knn.threat_models.base import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -50,7 +50,7 @@ class WhiteBox(Threat):
                 f"WhiteBox has rows: {rows}, overlap: {overlap}; rows from 1 and overlap in [0, 1] are accepted"
             )
         self.defense, self.rows, self.overlap = defense, rows, overlap
-        self.beside: list[KNN] = []
+        self.beside: list[KNN | FusedKNN] = []
 
     def attacked(self, defended: Classifier) -> Classifier | Ensemble:
         """Return the defended classifier itself."""
@@ -63,9 +63,7 @@ class WhiteBox(Threat):
             UserError: If it was given none, and there are no copies.
         """
         if self.defense is not None:
-            searched = self.defense.needed
-            knns = [defense for defense in defenses if isinstance(defense, KNN)]
-            self.beside = [knn.on(tap) for tap in searched for knn in knns if tap in knn.taps]
+            self.beside = _beside(self.defense, defenses)
             return [self]
         variants = {variant for defense in defenses for variant in defense.variants}
         found = [copy for defense in defenses for copy in defense.copies()]
@@ -117,3 +115,12 @@ def _subject(copy: Defense) -> str:
     """Return what a white box is named after: the tap of a kNN, another defense itself."""
     (variant,) = copy.variants
     return variant.tap if isinstance(copy, KNN) else str(variant)
+
+
+def _beside(copy: Defense, defenses: Sequence[Defense]) -> list[KNN | FusedKNN]:
+    """Return what of the defenses of a run answers from the neighbors that a copy looks for."""
+    if isinstance(copy, FusedKNN):
+        alike = [defense for defense in defenses if isinstance(defense, FusedKNN) and defense.taps == copy.taps]
+        return [one.by(fusion) for one in alike for fusion in copy.fusion if fusion in one.fusion]
+    knns = [defense for defense in defenses if isinstance(defense, KNN)]
+    return [knn.on(tap) for tap in copy.needed for knn in knns if tap in knn.taps]

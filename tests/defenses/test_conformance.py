@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from lit_knn.backbones import Classifier
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.database import Database
 from lit_knn.defenses import BitDepth, Defense, Query
 from lit_knn.randomness import Randomness
 from tests.conformance import examples
-from tests.conftest import SURROGATE
+from tests.conftest import SURROGATE, TAPS
 
 DEFENSES = examples(
     Defense,
@@ -16,9 +17,17 @@ DEFENSES = examples(
         "KNN": {"taps": ["early", "late"], "k": [1, 5]},
         "DeepKNN": {"taps": ["early", "late"], "k": 5, "calibration": 100},
         "RACNN": {"tap": "late", "k": 5, "layer": "layer3.1.add"},
+        "FusedKNN": {"taps": ["early", "late"], "k": [1, 5]},
         "OtherClassifier": {"classifier": Classifier(**SURROGATE)},
     },
 )
+
+
+@pytest.fixture
+def gallery(database_path, classifier, data):
+    """The database, which an exact scan searches: taps side by side, too."""
+    database = Database(path=database_path, taps=[Tap(**tap) for tap in TAPS])
+    return database.open(classifier, data, ["early+late"])[-1]
 
 
 @pytest.fixture

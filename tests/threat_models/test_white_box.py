@@ -6,7 +6,19 @@ from torch import nn
 from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
-from lit_knn.defenses import CBWD, CBWE, KNN, RACNN, UW, BitDepth, Defense, NoDefense, TransformedClassifier, Variant
+from lit_knn.defenses import (
+    CBWD,
+    CBWE,
+    KNN,
+    RACNN,
+    UW,
+    BitDepth,
+    Defense,
+    FusedKNN,
+    NoDefense,
+    TransformedClassifier,
+    Variant,
+)
 from lit_knn.errors import UserError
 from lit_knn.report.results import preferred
 from lit_knn.threat_models import WhiteBox
@@ -58,6 +70,23 @@ def test_a_white_box_stands_for_one_of_each_transformation():
     assert not rounded.differentiable
     assert not copied.transfers([rounded])
     assert copied.beside == []
+
+
+def test_a_white_box_stands_for_one_of_each_fusion_of_taps():
+    fused = FusedKNN(taps=["early", "late"], k=[5, 1])
+    defenses = [KNN(taps=["early"], k=[5]), fused, FusedKNN(taps=["late", "early"], fusion=["votes"], k=[7])]
+    early, *threats = WhiteBox().against(defenses)
+    assert early.beside[0].variants == defenses[0].variants
+    assert [threat.name for threat in threats] == [
+        "white_box fused votes early+late K=5 CBW-D soft",
+        "white_box fused neighbors early+late K=5 CBW-D soft",
+        "white_box fused features early+late K=5 CBW-D soft",
+        "white_box fused votes late+early K=7 CBW-D soft",
+    ]
+    for threat, fusion in zip(threats, fused.fusion, strict=False):
+        wanted = [variant for variant in fused.variants if variant.defense == f"fused {fusion}"]
+        assert [variant for part in threat.beside for variant in part.variants] == wanted
+        assert not threat.transfers(defenses)
 
 
 def test_a_white_box_that_says_what_it_copies_stands_for_itself():

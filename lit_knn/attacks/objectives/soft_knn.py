@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.attacks.objectives.base import Score
 from lit_knn.attacks.objectives.classifier import margin
 from lit_knn.attacks.objectives.defense import StandIn
+from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.class_exemplars import Found
 
 WRONG_CLASSES = 3  # whose exemplars join the pool
 
@@ -30,6 +33,9 @@ class SoftKNN(StandIn):
 
     The value is the logarithm of the ratio of the two scores. With the hard combination, too, the membership has a
     gradient; the vote of a row is constant.
+
+    Of a defense at several taps there is a vote at each, or of a union one of the pools of all, in which a row is a
+    member to the degree ``1 − Π (1 − a)``. Exemplars are those nearest in the features side by side.
 
     Cost:
         One forward and backward pass up to the tap, one search for ``pool`` rows and the distances to the class
@@ -62,36 +68,64 @@ class SoftKNN(StandIn):
 
     def _scores(self, attacked: AttackTarget, image: Tensor) -> Tensor:
         """Return the soft vote ``(N, C)``, above 0."""
-        surrogate_defense, k = attacked.defense, attacked.defense.k
-        features = attacked.features(image)  # (N, D)
-        found = surrogate_defense.found(features, min(max(4 * k, self.pool), len(surrogate_defense.gallery)))
-        near, query = found.ids, surrogate_defense.query(image.detach())  # (N, L)
-        query.know({surrogate_defense.tap: found}, {surrogate_defense.tap: features.detach()})
-        attacked.answer = partial(surrogate_defense.answers, query)
-        each = self.exemplars or k
-        around = surrogate_defense.exemplars.around(features)
+        copy, k = attacked.defense, attacked.defense.k
+        searched = attacked.searched(image)  # (N, D) at each of T taps
+        most = min(max(4 * k, self.pool), len(copy.gallery))
+        found = {tap: copy.gallery.search(tap, features, most) for tap, features in searched.items()}
+        query = copy.query(image.detach())
+        query.know(found, {tap: features.detach() for tap, features in searched.items()})
+        attacked.answer = partial(copy.answers, query)
+        each, together = self.exemplars or k, copy.together(searched)
+        around = copy.exemplars.around(together)
         exemplars = around.nearest(around.wrong(attacked.label, WRONG_CLASSES, each), each)  # (N, G, m)
-        exemplar_ids = exemplars.ids.flatten(1)  # (N, G·m)
-        twice = (exemplar_ids[:, :, None] == near[:, None]).any(dim=2)  # (N, G·m)
-        counts = torch.cat([torch.ones_like(near, dtype=torch.bool), exemplars.present.flatten(1) & ~twice], dim=1)
 
-        vectors = torch.cat(
-            [surrogate_defense.vectors(near, features), exemplars.vectors.flatten(1, 2)], dim=1
-        )  # (N, J, D)
-        nearness = Nearness(lambda: features, lambda: vectors)
-        squared = nearness.squared  # (N, J)
-        with torch.no_grad():
-            border, width = self._border(squared, near.shape[1], k, exemplars.present.flatten(1))
-        membership = torch.sigmoid((border - squared) / width) * counts
-        scores = surrogate_defense.vote(torch.cat([near, exemplar_ids], dim=1), membership, nearness)
+        votes, outside = [], []
+        united = torch.stack([neighbors.ids for neighbors in found.values()], dim=1)  # (N, T, L)
+        for number, (tap, features) in enumerate(searched.items()):
+            near = united if copy.is_union else united[:, [number]]  # (N, T or 1, L)
+            pool, counts = _pool(near, exemplars)  # (N, J)
+            if len(searched) == 1:  # whose exemplars are at hand
+                vectors = torch.cat([copy.vectors(near[:, 0], features), exemplars.vectors.flatten(1, 2)], dim=1)
+            else:
+                vectors = copy.vectors(pool, features, tap)
+            nearness = Nearness(partial(_same, features), partial(_same, vectors))
+            squared = nearness.squared  # (N, J)
+            with torch.no_grad():
+                first = number * most if copy.is_union else 0
+                own, guides = squared[:, first : first + most], squared[:, near[0].numel() :]
+                border, width = self._border(own, guides, k, exemplars.present.flatten(1))
+            inside = (border - squared) / width
+            if copy.is_union:
+                outside.append(F.logsigmoid(-inside))
+            else:
+                votes.append(copy.vote(pool, inside.sigmoid() * counts, nearness))
+        if copy.is_union:
+            membership = -torch.expm1(torch.stack(outside).sum(dim=0))  # 1 − Π (1 − a)
+            nearness = Nearness(lambda: together, lambda: copy.vectors(pool, together))
+            votes = [copy.vote(pool, membership * counts, nearness)]
+        scores = torch.stack(votes).mean(dim=0)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny)
 
-    def _border(self, squared: Tensor, near: int, k: int, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Return η and T, both ``(N, 1)``, of squared distances ``(N, near + exemplars)``."""
-        ordered = squared[:, :near].sort(dim=1).values
-        border = (ordered[:, k - 1 : k] + ordered[:, min(k, near - 1), None]) / 2
-        exemplar = squared[:, near:].masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
+    def _border(self, near: Tensor, exemplars: Tensor, k: int, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Return η and T, both ``(N, 1)``, of squared distances ``(N, L)`` and ``(N, G·m)``."""
+        ordered = near.sort(dim=1).values
+        border = (ordered[:, k - 1 : k] + ordered[:, min(k, near.shape[1] - 1), None]) / 2
+        exemplar = exemplars.masked_fill(~present, torch.inf).amin(dim=1, keepdim=True)
         width = torch.maximum(ordered[:, k - 1 : k] - ordered[:, :1], exemplar - border)
-        number = torch.finfo(squared.dtype)
+        number = torch.finfo(near.dtype)
         least = (number.eps * ordered[:, -1:]).clamp_min(number.tiny**0.5)  # where all are at one distance, or at none
         return border, self.temperature * torch.maximum(width, least)
+
+
+def _pool(near: Tensor, exemplars: Found) -> tuple[Tensor, Tensor]:
+    """Return rows ``(N, J)`` that are near, ``(N, T, L)``, or exemplars, and whether each counts, bool: once."""
+    ids = exemplars.ids.flatten(1)  # (N, G·m)
+    new = first_of_each(near, torch.ones_like(near[0, 0], dtype=torch.bool))  # (N, T·L)
+    near = near.flatten(1)
+    twice = (ids[:, :, None] == near[:, None]).any(dim=2)  # (N, G·m)
+    counts = torch.cat([new, exemplars.present.flatten(1) & ~twice], dim=1)
+    return torch.cat([near, ids], dim=1), counts
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import h5py
@@ -101,6 +102,13 @@ class Projection(nn.Module):
         if self.bits:
             raise UserError("features of a tap with bits: true are signs, of which no activation can be made again")
         return projected @ self.components.to(projected) + self.mean.to(projected)
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of the length of the features of the rows that it was fitted on; 1 where all are 0."""
+        if self.bits:
+            return math.sqrt(len(self.components))
+        return math.sqrt(float(self.variances.double().sum())) or 1.0
 
     def fingerprint(self) -> str:
         """Return a hash of mean, components and what is kept: equal projections, equal string."""

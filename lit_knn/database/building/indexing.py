@@ -29,7 +29,8 @@ class IndexBuilder:
 
     def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
         self._database, self._classifier, self._data = database, classifier, data
-        self._store = Store(database.store_path, fingerprint=database.fitted(classifier, data)[1])
+        self._projections, fingerprint = database.fitted(classifier, data)
+        self._store = Store(database.store_path, fingerprint=fingerprint)
 
     def build(
         self,
@@ -37,6 +38,7 @@ class IndexBuilder:
         part: Partition,
         needed: Mapping[str, int],
         resources: Sequence[Resource] = (),
+        joined: Sequence[str] = (),
     ) -> None:
         """Take one step, or all; what is done already is not done again.
 
@@ -45,8 +47,9 @@ class IndexBuilder:
             part: Of the rows, to be added.
             needed: How many neighbors will be asked for, by tap.
             resources: What defenses need besides, built once all indexes are; several of one name are the same.
+            joined: Taps side by side, which have an index of their own.
         """
-        self._build_indexes(stage, part, needed)
+        self._build_indexes(stage, part, needed, joined)
         if resources and stage in ("all", "merge"):
             self._build_resources(resources)
 
@@ -61,13 +64,17 @@ class IndexBuilder:
         gallery.finish()
 
     def _build_indexes(
-        self, stage: Literal["all", "train", "add", "merge"], part: Partition, needed: Mapping[str, int]
+        self,
+        stage: Literal["all", "train", "add", "merge"],
+        part: Partition,
+        needed: Mapping[str, int],
+        joined: Sequence[str],
     ) -> None:
-        index, store = self._database.index, self._store
+        index, store = self._database.index, self._database.joined_store(self._store, self._projections, joined)
         if index.exhaustive:
             log.info("there is no index to build: the store itself is searched, exactly")
             return
-        for tap in self._database.taps:
+        for tap in [*self._database.taps, *joined]:
             folder = self._database.index_path(tap)
             if stage in ("all", "train"):
                 index.train(store, tap, folder)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lit_knn.backbones import Classifier, Projection
 from lit_knn.data import ImageData, ImageSource
-from lit_knn.database import Database
+from lit_knn.database import Database, joined_among, parts_of
 from lit_knn.database.resource import resource_findings
 from lit_knn.database.store import Store, changed_columns, hash_keys, read_header, read_manifest
 from lit_knn.distributed.partition import Partition
@@ -48,10 +48,11 @@ def verify(database: Database, classifier: Classifier, data: ImageData, part: Pa
 def findings(database: Database, classifier: Classifier, data: ImageData, part: Partition) -> Iterator[str]:
     """Yield what is wrong: with projections, manifest, every column of every shard of a part, indexes and resources."""
     expected: Fingerprint = {}
+    projections: dict[str, Projection] = {}
     for tap, origin in database.origins(classifier, data).items():
         try:
-            projection = Projection.load(database.projection_path(tap), origin)
-            expected |= origin | {f"projection {tap}": projection.fingerprint()}
+            projections[tap] = Projection.load(database.projection_path(tap), origin)
+            expected |= origin | {f"projection {tap}": projections[tap].fingerprint()}
         except UserError as error:
             yield str(error)
     for path in unfinished_files(database.store_path):
@@ -71,15 +72,18 @@ def findings(database: Database, classifier: Classifier, data: ImageData, part: 
     if difference := fingerprint_difference(expected, known):
         yield f"{path} is of another store: {difference}"
     yield from _shard_findings(database.store_path, manifest, data.database_source, part)
-    for tap in database.taps:
-        yield from _index_findings(database, tap)
+    indexed = joined_among(path.name for path in sorted(database.index_path("").glob("*")))
+    readable = [tap for tap in indexed if projections.keys() >= {*parts_of(tap)}]  # of others a finding is known
+    for tap in [*database.taps, *readable]:
+        yield from _index_findings(database, tap, projections)
     yield from resource_findings(database.path / "resources")
 
 
-def _index_findings(database: Database, tap: str) -> Iterator[str]:
+def _index_findings(database: Database, tap: str, projections: Mapping[str, Projection]) -> Iterator[str]:
     folder = database.index_path(tap)
     try:
-        database.index.open(Store(database.store_path), tap, folder, alone=True)
+        store = database.joined_store(Store(database.store_path), projections, joined_among([tap]))
+        database.index.open(store, tap, folder, alone=True)
     except UserError as error:
         yield str(error)
         return

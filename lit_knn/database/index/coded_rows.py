@@ -23,7 +23,7 @@ CROWD = 64  # times k rows, or 16,384 of them, are more than a second look is wo
 class CodedRows:
     """A share of the rows of a store, read once.
 
-    On a GPU it also holds their features, float16; on a CPU these are the store's own, mapped.
+    On a GPU it also holds their features, as they are stored; on a CPU these are the store's own, mapped.
 
     Args:
         store: Whose.
@@ -47,7 +47,8 @@ class CodedRows:
         self._codes = torch.empty(len(store), width, dtype=torch.int8, device=device)
         self._squares = torch.empty(len(store), dtype=torch.int32, device=device)
         held = len(store) if device.type in HOLDING else 0
-        self._features = torch.empty(held, store.schema.dimensions[tap], dtype=torch.float16, device=device)
+        dtype = torch.float16 if store.is_half(tap) else torch.float32
+        self._features = torch.empty(held, store.schema.dimensions[tap], dtype=dtype, device=device)
         far = [(self.ids[:0], torch.empty(0, store.schema.dimensions[tap], device=device))]
         count, self._error = 0, 0.0  # the largest of a row, in steps
         self._start, read = 0, 0  # of the share, whose rows are consecutive

@@ -3,6 +3,7 @@
 from .bits import pack_signs, unpack_signs
 from .confidence import stored_weights
 from .held_columns import HeldColumns
+from .joined_store import JoinedStore
 from .manifest import read_manifest, write_manifest
 from .predictions import NeighborPredictions
 from .reader import Skipped, Store
@@ -22,6 +23,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Header",
     "HeldColumns",
+    "JoinedStore",
     "NeighborPredictions",
     "Schema",
     "ShardWriter",

@@ -106,6 +106,11 @@ class Store:
         stored = self._gather(f"features/{tap}", ids)
         return unpack_signs(stored) if tap in self.schema.bits else _to_float32(stored)
 
+    def is_half(self, tap: str) -> bool:
+        """Return whether float16 holds the features of a tap: here always."""
+        del tap
+        return True
+
     def codes(self, tap: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return ``(..., D/8)`` uint8, the features of a tap with bits as they are stored."""
         return self._gather(self._bits(tap), ids)

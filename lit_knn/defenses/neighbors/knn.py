@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lit_knn.database.joined_taps import joined_among
 from lit_knn.defenses.base import Defense, Variant
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients, hard, soft
@@ -65,7 +66,8 @@ class KNN(Defense):
 
     def requirements(self) -> Requirements:
         """The largest K, for each tap."""
-        return Requirements(neighbors=dict.fromkeys(self.taps, max(self.k)), image=False)
+        neighbors = dict.fromkeys(self.taps, max(self.k))
+        return Requirements(neighbors=neighbors, image=False, joined=joined_among(self.taps))
 
     def copies(self) -> list[Defense]:
         """Return one of each tap, which has the variant that the results put first."""

@@ -10,12 +10,13 @@ from torch import Tensor
 from lit_knn.database.store import NeighborPredictions
 
 
-def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:
+def coefficients(weights: Tensor, k: Sequence[int], *, among: Tensor | None = None) -> Tensor:
     """Return each neighbor's share of the vote when only the nearest k have one.
 
     Args:
         weights: ``(W, N, K)`` float, at least 0, one slice for each weighting, nearest neighbor first.
         k: Numbers of neighbors, each from 1 to K.
+        among: ``(N, K)`` bool, which may have a share at all, at least one of the nearest; all by default.
 
     Returns:
         ``(len(k)·W, N, K)`` float, k by k; each row sums to 1. Where all k weights are zero (every neighbor's softmax
@@ -23,6 +24,7 @@ def coefficients(weights: Tensor, k: Sequence[int]) -> Tensor:
     """
     order = torch.arange(weights.shape[-1], device=weights.device)
     near = torch.stack([order < value for value in k]).to(weights)[:, None, None]  # (k, 1, 1, K)
+    near = near if among is None else near * among  # (k, 1, N, K)
     masked = weights * near  # (k, W, N, K)
     total = masked.sum(dim=-1, keepdim=True)
     # division by 1 where it counts for nothing: 0 / 0 has a NaN gradient, even in the branch that is not taken

@@ -69,6 +69,10 @@ class BinarizationGallery(Gallery):
         """Return pooled activations ``(..., D)`` of features of any shape, in their dtype."""
         return self._real.unproject(tap, features)
 
+    def factor(self, tap: str) -> float:
+        """Return what the features of a tap are multiplied by where they stand beside others'."""
+        return self._real.factor(tap)
+
     def vectors(self, tap: str, ids: Tensor) -> Tensor:
         """Return the features ``(..., D)``, float32."""
         del tap
