@@ -40,3 +40,13 @@ class Transformation(ABC):
             randomness: A stream of random numbers for each image, and the number of the draw. Numbers from elsewhere
                 would make results depend on the batch size and on the number of processes.
         """
+
+    def near(self, image: Tensor) -> Tensor:
+        """Return a differentiable function that is close to this one, whose gradient attackers take if it has none.
+
+        By default the image itself, for a transformation that returns about what it is given.
+
+        Args:
+            image: ``(N, 3, H, W)`` float in [0, 1].
+        """
+        return image

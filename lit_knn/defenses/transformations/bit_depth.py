@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from lit_knn.defenses.transformations.base import Transformation
@@ -11,12 +13,15 @@ from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 Quantizer = Literal["xu", "guo", "athalye"]
+WIDTH = 0.25  # of the stairs that attackers climb, in levels: .15 and .35 leave more of a defense
 
 
 class BitDepth(Transformation):
     """Move each value to one of about ``2**bits`` levels.
 
-    Its gradient is zero wherever it exists, which hides the network's but does not take it away.
+    Its gradient is zero wherever it exists, which hides the network's but does not take it away. Attackers take that of
+    smooth stairs (`BPDA`), which is steep where a small change reaches the next level. On the package's digits, with 2
+    bits at Δ = .1, APGD then leaves .06 where the identity's gradient leaves .48.
 
     Args:
         bits: Per channel, from 1 to 8.
@@ -44,11 +49,20 @@ class BitDepth(Transformation):
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
         """Return images of these levels, ``(N, 3, H, W)``."""
         del randomness
+        place, steps = self._place(image)
+        return place.floor() / steps
+
+    def near(self, image: Tensor) -> Tensor:
+        """Return smooth stairs: the levels, blurred by a Gaussian of `WIDTH`."""
+        place, steps = self._place(image)
+        edge = place.detach().round()
+        return (edge - 0.5 + 0.5 * torch.erf((place - edge) / (WIDTH * math.sqrt(2)))) / steps
+
+    def _place(self, image: Tensor) -> tuple[Tensor, float]:
+        """Return where on the stairs values are, with an edge at each whole number, and how many make 1."""
         levels = 2**self.bits
         if self.quantizer == "athalye":
             width = 256 // levels
-            rounded: Tensor = (image * 255 / width).floor() * (width / 255)
-        else:
-            steps = levels - 1 if self.quantizer == "xu" else levels
-            rounded = (image * steps).round() / steps
-        return rounded
+            return image * 255 / width, 255 / width  # in this order: a stored byte is a whole number to the bit
+        steps = levels - 1 if self.quantizer == "xu" else levels
+        return image * steps + 0.5, float(steps)

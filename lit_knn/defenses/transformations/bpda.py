@@ -14,8 +14,8 @@ from lit_knn.randomness import Randomness
 class BPDA(Transformation):
     """Another transformation as an attacker copies it: the same images, with the gradient of a simpler one.
 
-    The simpler one is the identity where the size is kept, and otherwise a bilinear resize to the new size. It is close
-    to transformations that return about what they are given; one of a small random crop needs a gradient of its own.
+    The simpler one is what the transformation says is :meth:`near <lit_knn.defenses.Transformation.near>`, the identity
+    by default, with a bilinear resize to the new size where that differs.
     For ``WhiteBox(defense=TransformedClassifier(transformation=BPDA(...)))`` and any gradient attack on
     :class:`lit_knn.attacks.objectives.DefenseMargin`.
 
@@ -44,6 +44,7 @@ class BPDA(Transformation):
         """Return what the transformation does, to the bit."""
         with torch.no_grad():
             seen = self.transformation(image, randomness)
-        size = seen.shape[2:]
-        near = image if size == image.shape[2:] else F.interpolate(image, size, mode="bilinear")
+        near, size = self.transformation.near(image), seen.shape[2:]
+        if near.shape[2:] != size:
+            near = F.interpolate(near, size, mode="bilinear")
         return seen + (near - near.detach())  # zero, but its gradient is not

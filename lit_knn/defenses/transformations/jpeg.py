@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -13,11 +14,14 @@ from lit_knn.defenses.transformations.base import Transformation
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
+BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as in JFIF
+
 
 class JPEG(Transformation):
     """Write the image as JPEG and read it again: 8 bits, colors at half of the resolution (4:2:0), by Pillow.
 
-    Its gradient is missing: attackers go through it straight, by `BPDA`.
+    It has no gradient. Attackers take that of the image with its colors at half of the resolution (`BPDA`): the
+    identity's would spend a budget on colors that are averaged away.
 
     Args:
         quality: From 1 to 95.
@@ -46,6 +50,14 @@ class JPEG(Transformation):
         stored = (image.detach() * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, 3).cpu().numpy()
         read = np.stack([self._read(pixels) for pixels in stored]).reshape(stored.shape)
         return torch.from_numpy(read).to(image.device).movedim(3, 1).to(image) / 255
+
+    def near(self, image: Tensor) -> Tensor:
+        """Return the image with its brightness, and with colors of half of the resolution: JPEG without rounding."""
+        if image.shape[1] == 1:
+            return image
+        brightness = (image * image.new_tensor(BRIGHTNESS).view(3, 1, 1)).sum(dim=1, keepdim=True)
+        color = F.avg_pool2d(image - brightness, 2, ceil_mode=True)
+        return brightness + F.interpolate(color, image.shape[2:], mode="bilinear")
 
     def _read(self, pixels: np.ndarray) -> np.ndarray:
         """Write and read one image, ``(H, W, 3)`` or ``(H, W, 1)`` uint8."""

@@ -46,6 +46,24 @@ def test_eight_bits_leave_a_stored_image_alone():
         torch.testing.assert_close(rounded(image, 8, quantizer), image, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("quantizer", ["xu", "guo", "athalye"])
+@pytest.mark.parametrize("bits", [1, 3])
+def test_attackers_climb_smooth_stairs_that_are_steep_at_the_edges(bits, quantizer):
+    transformation = BitDepth(bits=bits, quantizer=quantizer)
+    image = torch.linspace(0, 1, 4001, dtype=torch.float64).view(1, 1, 1, -1).requires_grad_()
+    rounded, near = transformation(image, None), transformation.near(image)
+    (slope,) = torch.autograd.grad(near.sum(), image)
+    rise = (rounded.diff() > 0).nonzero()[:, 3]
+    assert len(rise) == 2**bits - (quantizer != "guo")
+    assert (slope.flatten()[rise] > 1.5).all()
+    assert slope.min() < 0.3
+    assert slope.min() > 0
+    away = (near - rounded).abs().flatten()
+    assert away.max() <= 0.53 * rounded.diff().max()  # at an edge
+    assert away.mean() < 0.2 * rounded.diff().max()
+    assert torch.trapezoid(slope.flatten(), image.flatten()).item() == pytest.approx(1, abs=0.3)
+
+
 def test_tables_tell_the_quantizers_apart():
     assert [BitDepth(bits=3, quantizer=name).name for name in ("xu", "guo")] == ["3-bit", "3-bit guo"]
 
