@@ -8,6 +8,7 @@ from .neighbors.deep_knn import DeepKNN
 from .neighbors.fused_knn import FusedKNN
 from .neighbors.knn import KNN
 from .neighbors.ra_cnn import RACNN
+from .neighbors.random_database import RandomDatabase
 from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
 from .none import NoDefense
 from .other_classifier import OtherClassifier
@@ -43,6 +44,7 @@ __all__ = [
     "Query",
     "Quilting",
     "RandomCrop",
+    "RandomDatabase",
     "Requirements",
     "Seen",
     "Similarity",

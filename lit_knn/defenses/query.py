@@ -133,6 +133,12 @@ class Query:
         evaluated._of = {}
         return evaluated
 
+    def knowing(self, neighbors: Mapping[str, Neighbors]) -> Query:
+        """Return the query with other neighbors, by tap; it shares all else that is known."""
+        other = copy.copy(self)
+        other._neighbors, other._of = dict(neighbors), {}
+        return other
+
     def know(self, neighbors: Mapping[str, Neighbors], features: Mapping[str, Tensor] | None = None) -> None:
         """Take neighbors, by tap, that have been found before, and perhaps the features that found them."""
         self._neighbors.update(neighbors)

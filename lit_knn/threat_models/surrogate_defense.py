@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_knn.backbones import Classifier
 from lit_knn.database import Gallery, features_of, joined, read_at, side_by_side
 from lit_knn.database.index import Neighbors
-from lit_knn.defenses import KNN, Defense, FusedKNN, Query
+from lit_knn.defenses import KNN, Defense, FusedKNN, Query, RandomDatabase
 from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.nearness import Nearness
@@ -86,11 +86,12 @@ class SurrogateDefense:
         Raises:
             UserError: If it is none.
         """
-        if not isinstance(self.defense, KNN | FusedKNN):
+        copy = self.defense.defense if isinstance(self.defense, RandomDatabase) else self.defense
+        if not isinstance(copy, KNN | FusedKNN):
             raise UserError(
                 f"this attack looks for neighbors, but its threat's defense is {type(self.defense).__name__}"
             )
-        return self.defense
+        return copy
 
     @property
     def gallery(self) -> Gallery:
@@ -115,7 +116,9 @@ class SurrogateDefense:
 
     @property
     def k(self) -> int:
-        """Number of neighbors that vote."""
+        """Number of neighbors that vote; of a random part of the rows, among how many of all they are."""
+        if isinstance(self.defense, RandomDatabase):
+            return min(self.defense.reach, len(self.gallery))
         return self.retrieval.k[0]
 
     def features(self, image: Tensor) -> Tensor:

@@ -119,6 +119,8 @@ def _subject(copy: Defense) -> str:
 
 def _beside(copy: Defense, defenses: Sequence[Defense]) -> list[KNN | FusedKNN]:
     """Return what of the defenses of a run answers from the neighbors that a copy looks for."""
+    if copy.random:
+        return []  # nothing that it says of an image is final
     if isinstance(copy, FusedKNN):
         alike = [defense for defense in defenses if isinstance(defense, FusedKNN) and defense.taps == copy.taps]
         return [one.by(fusion) for one in alike for fusion in copy.fusion if fusion in one.fusion]

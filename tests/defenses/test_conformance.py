@@ -5,7 +5,7 @@ import torch
 
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.database import Database
-from lit_knn.defenses import BitDepth, Defense, Query
+from lit_knn.defenses import KNN, BitDepth, Defense, Query
 from lit_knn.randomness import Randomness
 from tests.conformance import examples
 from tests.conftest import SURROGATE, TAPS
@@ -18,6 +18,7 @@ DEFENSES = examples(
         "DeepKNN": {"taps": ["early", "late"], "k": 5, "calibration": 100},
         "RACNN": {"tap": "late", "k": 5, "layer": "layer3.1.add"},
         "FusedKNN": {"taps": ["early", "late"], "k": [1, 5]},
+        "RandomDatabase": {"defense": KNN(taps=["early"], k=[5]), "share": 0.3, "draws": 2},
         "OtherClassifier": {"classifier": Classifier(**SURROGATE)},
     },
 )

@@ -1,4 +1,4 @@
-"""Defenses at several taps: an index of their own, an exact scan in one pass, two processes and attackers."""
+"""Defenses at several taps, of all rows or a random part: an index, an exact scan, two processes and attackers."""
 
 import shutil
 
@@ -14,10 +14,10 @@ def fused(built, tmp_path):
     model = built["model"]
     shutil.copytree(model["database"]["path"], tmp_path / "database")
     model["database"]["path"] = str(tmp_path / "database")
-    model["defenses"] = [
-        {"class_path": "NoDefense"},
-        {"class_path": "FusedKNN", "init_args": {"taps": ["early", "late"], "k": [1, 5], "weightings": ["UW"]}},
-    ]
+    knn = {"class_path": "FusedKNN", "init_args": {"taps": ["early", "late"], "k": [1, 5], "weightings": ["UW"]}}
+    part = {"class_path": "RandomDatabase", "init_args": {"defense": knn, "share": 0.4}}
+    model["defenses"] = [{"class_path": "NoDefense"}, knn, part]
+    model["evaluations"] = 2
     model["threats"] = ["GrayBox", "WhiteBox"]
     soft = {"class_path": "PGD", "init_args": {"steps": 2, "objective": "SoftKNN"}}
     model["attacks"], model["deltas"] = [{"class_path": "PGD", "init_args": {"steps": 2}}, soft], [0.1]

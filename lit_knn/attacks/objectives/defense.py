@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lit_knn.attacks.objectives.base import Objective, Score
 from lit_knn.attacks.objectives.classifier import margin
-from lit_knn.defenses import KNN, Defense, FusedKNN
+from lit_knn.defenses import KNN, Defense, FusedKNN, RandomDatabase
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -46,9 +46,9 @@ class StandIn(Objective):
     adaptive = True
 
     def fits(self, copy: Defense, gradient: bool) -> bool:
-        """Return whether the copy is a kNN, at one tap or at several together."""
+        """Return whether the copy is a kNN, at one tap or at several together, of all rows or a random part."""
         del gradient
-        return isinstance(copy, KNN | FusedKNN)
+        return isinstance(copy, KNN | FusedKNN | RandomDatabase)
 
     def rows(self, k: int) -> int:
         """Return how many rows are looked for around an image, where a retrieval asks for k neighbors; 0 for none."""
