@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lit_knn.report.results import Row, Variant, leading, preferred
 from lit_knn.report.results.record import variant
 
+PROTOCOL = "mean-of-n: share of n evaluations that are right; worst-of-n: all are; majority-of-n: more than half"
 WORST_CASE = "all, worst case"  # title of the panel of what all attacks leave of each image
 
 
@@ -37,6 +38,11 @@ class Headline(NamedTuple):
     def rows(self) -> list[Row]:
         """All that is shown."""
         return [row for panel in self.panels for line in panel.lines for row in line.rows]
+
+    @property
+    def protocol(self) -> str:
+        """What several evaluations are taken for, in words; "" where there are none."""
+        return PROTOCOL if any(row["protocol"] for row in self.rows) else ""
 
     @property
     def half(self) -> float:

@@ -129,6 +129,7 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
         f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{topk} accuracy; 95 % intervals within "
         f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
         + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
+        + next((f" {part.protocol[:1].upper()}{part.protocol[1:]}." for part in shown if part.protocol), "")
     )
     blocks: list[Block] = [Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip())]
     blocks += [Paragraph(f"{run.label}: {text}.", warning=True) for run in runs for text in run.record.warnings]

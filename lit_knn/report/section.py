@@ -73,7 +73,8 @@ def _everything(record: Record) -> Table:
         if panel.title in passes:
             rows.append([panel.title, "passes", *(passes[panel.title].get(delta, "–") for delta in deltas)])
     hidden = f"{shown.hidden} more variants in results.csv" if shown.hidden else ""
-    caption = "; ".join(part for part in (f"top-{shown.topk}", shown.shared, hidden, PASSES if passes else "") if part)
+    notes = [f"top-{shown.topk}", shown.shared, hidden, shown.protocol, PASSES if passes else ""]
+    caption = "; ".join(filter(None, notes))
     return Table(["attack", "defense", *(sized(record.norm, delta) for delta in deltas)], rows, 2, caption)
 
 

@@ -36,6 +36,7 @@ def accuracy_table(record: Record) -> Table:
             f"95 % intervals within ±{short(shown.half)}"
         ),
         "; ".join([*([shown.shared] if shown.shared else []), *hidden]),
+        *([shown.protocol] if shown.protocol else []),
         PASSES if passes else "",
     ]
     table = Table(

@@ -1,4 +1,5 @@
 from lit_knn.report.headline import headline
+from lit_knn.report.results import Variant
 from tests.report.conftest import make_record
 
 
@@ -43,3 +44,14 @@ def test_a_defense_without_neighbors_keeps_its_line():
 def test_nothing_but_no_defense():
     shown = headline(only(make_record().results, k=[]))
     assert (labels(shown), shown.shared, shown.hidden) == (["none"], "", 0)
+
+
+def test_all_protocols_of_several_evaluations_are_shown_and_explained():
+    plain = make_record(taps=("layer1",))
+    lines = [line._asdict() for line in Variant("crop").evaluated(10)]
+    rows = [row | line for row in plain.results if row["defense"] == "none" for line in lines]
+    shown = headline([*plain.results, *rows])
+    assert labels(shown) == ["none", "kNN layer1", "crop mean-of-10", "crop worst-of-10", "crop majority-of-10"]
+    assert shown.shared == "K=50, CBW-D, soft"
+    assert shown.protocol.startswith("mean-of-n: share of n evaluations")
+    assert headline(plain.results).protocol == ""

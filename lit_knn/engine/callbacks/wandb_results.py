@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
 from lit_knn.engine.run_folder import RunTrainer
-from lit_knn.report.results.record import COLUMNS, variant
+from lit_knn.report.results.record import COLUMNS, COUNTS, variant
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
@@ -40,10 +40,7 @@ class WandbResults(Callback):
             point[f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"] = row["accuracy"]
         for point in points.values():
             run.log(point)
-        rows = [
-            [str(value) if name in ("k", "rows") else value for name, value in row.items()]
-            for row in evaluation.results
-        ]
+        rows = [[str(value) if name in COUNTS else value for name, value in row.items()] for row in evaluation.results]
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(trainer.run_folder.glob("*.png"))}
         run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
         run.config.update(trainer.run_config, allow_val_change=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks import Attack, GradientDescent
+from lit_knn.attacks.objectives import EOT
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.rows import percent
@@ -19,16 +20,20 @@ from lit_knn.report.results import Finding, Verdict
 from lit_knn.report.results.budgets import sized
 from lit_knn.threat_models import Threat
 
+FEWEST = 10  # evaluations of a copy that answers at random
+
 
 class MoreEffort(Check):
     """More steps and more restarts find no more errors of what is attacked: the network, or the copy of the defense.
 
     The attacks of a threat that count ``steps`` run again on a few queries; as in the run, one that any of them breaks
-    is broken. Of the Δ of the run, the one is taken that leaves about half of the answers right: there it shows best
+    is broken. A copy that answers at random is evaluated several times, with numbers that neither attacker nor defender
+    draws, and `EOT` tries more draws as well; an image counts with the fewest of its evaluations that an attack leaves
+    right. Of the Δ of the run, the one is taken that leaves about half of the answers right: there it shows best
     whether an attack can be stronger. Where the length of a step is set, more steps are as long as those of the run.
 
     Args:
-        factors: How many times more steps.
+        factors: How many times more steps; and draws of `EOT`, the largest of them.
         restarts: How many times more restarts.
         tolerance: Fall of the accuracy that counts as none; the default is two of 32 queries.
         fails: Fall from which the check fails instead of warning.
@@ -75,12 +80,15 @@ class MoreEffort(Check):
         model = threat.attacked(evaluation.classifier)
         surrogate_defense = evaluation.surrogate_defense(threat)
 
-        own = Randomness(run_seed(), evidence.ids, "more effort")
+        draws = surrogate_defense is not None and surrogate_defense.defense.random
+        own = Randomness(run_seed(), evidence.ids)
+        times = max(FEWEST, evaluation.evaluations) if draws else 1
+        streams = [own.of("more effort", number) for number in range(times)]
 
         @torch.no_grad()
         def right(image: Tensor) -> Tensor:
-            scores = model(image) if surrogate_defense is None else surrogate_defense.scores(image, own)
-            return hits(scores[None], evidence.label, (1,))[:, 0, 0]  # (N,)
+            each = [model(image) if surrogate_defense is None else surrogate_defense.scores(image, s) for s in streams]
+            return hits(torch.stack(each), evidence.label, (1,))[:, :, 0].float().mean(dim=1)  # (N,)
 
         def accuracies(attacks: Sequence[Attack], deltas: Sequence[float]) -> list[float]:
             query = evidence.image, evidence.label, evidence.ids
@@ -88,15 +96,18 @@ class MoreEffort(Check):
                 torch.stack([*map(right, attack(model, *query, deltas, surrogate_defense, evaluation.norm))])
                 for attack in attacks
             ]  # (E, N)
-            return torch.stack(left).all(dim=0).float().mean(dim=1).tolist()
+            return torch.stack(left).amin(dim=0).mean(dim=1).tolist()
 
-        half = float(right(evidence.image).float().mean()) / 2
+        half = float(right(evidence.image).mean()) / 2
         deltas = evaluation.deltas[1:]
         known = dict(zip(deltas, accuracies(attacks, deltas), strict=True))
         delta = min(deltas, key=lambda delta: (abs(known[delta] - half), -delta))
         steps = {f"{factor}× steps": [_with_steps(attack, factor) for attack in attacks] for factor in self.factors}
         restarts = {f"{self.restarts}× restarts": [_with_restarts(attack, self.restarts) for attack in attacks]}
-        tries = {effort: accuracies(harder, [delta])[0] for effort, harder in {**steps, **restarts}.items()}
+        most = self.factors[-1]
+        averaged = draws and any(isinstance(attack.objective, EOT) for attack in attacks)
+        drawn = {f"{most}× draws": [_with_draws(attack, most) for attack in attacks]} if averaged else {}
+        tries = {effort: accuracies(harder, [delta])[0] for effort, harder in {**steps, **restarts, **drawn}.items()}
         who = f"{', '.join(attack.name for attack in attacks)} ({threat.name.replace('_', ' ')})"
         return Curve(who, evaluation.norm, delta, known[delta], tries)
 
@@ -128,6 +139,14 @@ def _with_steps(attack: Attack, factor: int) -> Attack:
     more.steps *= factor  # type: ignore[attr-defined]  # of those that have it
     if isinstance(more, GradientDescent):
         more.step_size *= factor  # which is that of all steps together
+    return more
+
+
+def _with_draws(attack: Attack, factor: int) -> Attack:
+    more = copy.copy(attack)
+    if isinstance(attack.objective, EOT):
+        more.objective = copy.copy(attack.objective)
+        more.objective.draws *= factor
     return more
 
 

@@ -2,11 +2,15 @@ import pytest
 import torch
 
 from lit_knn.attacks import APGD, FGSM, PGD
-from lit_knn.attacks.objectives import CrossEntropy, SoftKNN
+from lit_knn.attacks.objectives import EOT, CrossEntropy, DefenseMargin, SoftKNN
+from lit_knn.defenses import Query, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import MoreEffort
+from lit_knn.randomness import Randomness, run_seed
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
+from tests.defenses.transformations.conftest import Noisy
 
+EXPECTED = EOT(objective=DefenseMargin(), draws=2, evaluations=10)
 FAST = {"factors": [2], "restarts": 2}
 
 
@@ -79,6 +83,32 @@ def test_the_weights_get_no_gradients_and_the_answer_does_not_change(attacked):
     with torch.no_grad():  # as in a test
         assert MoreEffort(**FAST)(evidence) == MoreEffort(**FAST)(evidence)
     assert all(parameter.grad is None for parameter in evidence.evaluation.classifier.parameters())
+
+
+def test_a_copy_that_answers_at_random_is_evaluated_several_times_and_tries_more_draws(attacked):
+    defense, attack = TransformedClassifier(transformation=Noisy()), PGD(steps=2, objective=EXPECTED)
+    evidence = attacked([attack], [WhiteBox(defense=defense)], deltas=[0.1], images=16)
+    evaluation = evidence.evaluation
+    ((threat, _),) = evaluation.cases
+    curve = MoreEffort(factors=[2, 3], restarts=2)._curve(evidence, threat, [attack])
+
+    def accuracy(attack):
+        query = evidence.image, evidence.label, evidence.ids, [0.1], evaluation.surrogate_defense(threat)
+        (image,) = attack(evaluation.classifier, *query)
+        own = [Randomness(run_seed(), evidence.ids).of("more effort", number) for number in range(10)]
+        asked = [Query(image, evaluation.classifier, randomness=numbers) for numbers in own]
+        right = [defense(query)[0].argmax(1) == evidence.label for query in asked]
+        return float(torch.stack(right).float().mean())
+
+    drawn = EOT(objective=DefenseMargin(), draws=6, evaluations=10)
+    assert curve.own == pytest.approx(accuracy(attack))
+    assert curve.tries == {
+        "2× steps": pytest.approx(accuracy(PGD(steps=4, step_size=5.0, objective=EXPECTED))),
+        "3× steps": pytest.approx(accuracy(PGD(steps=6, step_size=7.5, objective=EXPECTED))),
+        "2× restarts": pytest.approx(accuracy(PGD(steps=2, restarts=2, objective=EXPECTED))),
+        "3× draws": pytest.approx(accuracy(PGD(steps=2, objective=drawn))),
+    }
+    assert EXPECTED.draws == 2
 
 
 def test_an_attack_without_steps_is_left_out(attacked):

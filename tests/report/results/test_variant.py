@@ -15,6 +15,15 @@ def test_in_words():
     assert str(Variant("kNN", "late", 50, "CBW-D", "soft", 1000)) == "kNN late K=50 CBW-D soft N=1000"
 
 
+def test_several_evaluations_are_a_line_of_each_protocol():
+    crop = Variant("crop mean of 30")
+    assert crop.evaluated(1) == [crop]
+    lines = crop.evaluated(10)
+    assert [str(line) for line in lines] == [f"crop mean of 30 {name}-of-10" for name in ("mean", "worst", "majority")]
+    assert {line.answer for line in lines} == {crop}
+    assert preferred(lines) == lines
+
+
 def test_of_each_defense_and_tap_the_preferred_variants_come_first():
     knn = [
         Variant("kNN", tap, k, weighting, combination, rows)
