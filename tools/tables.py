@@ -40,6 +40,7 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_attack_resnet56": ("bench_attack.py --clock cpu --size 32 --batch 64 …", "PGD"),
     "bench_defense": ("bench_defense.py --clock cpu", ""),
     "bench_hull": ("bench_hull.py --clock cpu", ""),
+    "bench_second": ("bench_second.py --clock cpu", ""),
     "bench_extract": ("bench_extract.py --clock cpu --only rate", ""),
     "bench_extract_resnet56": ("bench_extract.py --clock cpu --only rate --size 32 …", "extraction"),
     "bench_extract_memory": ("bench_extract.py --only memory --counts 10000 1000000 --side 16", ""),

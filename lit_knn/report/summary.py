@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lit_knn.report.attackers import knows_defense
 from lit_knn.report.headline import WORST_CASE, Line, Panel, headline
 from lit_knn.report.results.budgets import sized
@@ -20,7 +22,13 @@ def summary(record: Record) -> str:
     """
     panels = headline(record.results).panels
     sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
-    if not knows_defense(record) and any(row["tap"] for row in record.results):
+    retrieves = any(row["tap"] for row in record.results)
+    if retrieves and (network := re.match(r"(.+)-[0-9a-f]+(?: in [\w-]+)?$", str(record.database.get("network", "")))):
+        sentences.append(
+            f"Neighbors are found by the features of {network[1]}, not by the classifier's: a gray box attacks the "
+            "classifier alone, a white box both networks."
+        )
+    if not knows_defense(record) and retrieves:
         sentences.append(
             "These attackers do not know the defense. An attack on the neighbors themselves can do more: read the "
             "numbers as upper bounds of its robustness, and see configs/attack/adaptive.yaml."

@@ -11,8 +11,10 @@ import torch
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.database import Database
 from lit_knn.defenses import KNN, UW, Query
+from lit_knn.evaluation.module import Evaluation
 from lit_knn.threat_models import WhiteBox
-from tests.conftest import NETWORK, TAPS, run, tiny
+from tests.conftest import NETWORK, TAPS, contents, run, tiny
+from tests.integration.test_processes import run_test_in_two
 
 SECOND = {**NETWORK, "network": "lit_knn.backbones.digits.digits_surrogate"}
 LAYERS = [{**TAPS[0], "layer": "layer1.0.add"}, {**TAPS[1], "layer": "layer3.0.add"}]
@@ -185,6 +187,35 @@ def test_a_shared_cache_keeps_the_activations_of_each_network_apart(folder, data
     assert len(after) == len(before)  # the same attacked images
     with h5py.File(after[0], locking=False) as file:
         assert len([name for name in file if name.startswith("layer1.0.add, pool 2")]) == 2
+
+
+def test_what_is_known_of_a_batch_is_not_attacked_again(folder, tmp_path, monkeypatch):
+    """Activations of both networks are kept: a run that was stopped goes on behind them."""
+    config = second(folder, tmp_path / "runs")
+    attacked, real = [], Evaluation.attacked
+    monkeypatch.setattr(Evaluation, "attacked", lambda *args: attacked.append(args[5].tolist()) or real(*args))
+    whole = run("test", config)
+    assert [len(ids) for ids in attacked] == [50, 50, 30, 1]  # the last for a picture
+    config["model"]["cache"] = {"path": str(tmp_path / "cache")}
+    run("test", config, "--trainer.limit_test_batches", "1")
+    attacked.clear()
+    found = run("test", config)
+    assert (found / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+    assert [len(ids) for ids in attacked] == [50, 30, 1]
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes_as_one(tmp_path):
+    found = []
+    for name, test in (("one", lambda config, _: run("test", config)), ("two", run_test_in_two)):
+        config = second(tmp_path / name, tmp_path / f"runs-{name}")
+        config["model"]["database"]["build_missing"] = True
+        config["model"]["threats"] = ["GrayBox", "WhiteBox"]
+        config["model"]["attacks"].append({"class_path": "PGD", "init_args": {"steps": 2, "objective": "SoftKNN"}})
+        found.append(test(config, tmp_path / f"runs-{name}"))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert len({(folder / "results.csv").read_bytes() for folder in found}) == 1
 
 
 def test_taps_are_those_of_the_network(tmp_path, capsys):

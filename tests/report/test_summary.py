@@ -1,5 +1,7 @@
 import dataclasses
 
+import pytest
+
 from lit_knn.report.summary import speaking_delta, summary
 from tests.report.conftest import make_record
 
@@ -28,6 +30,16 @@ def test_an_unbroken_network_is_spoken_of_at_the_largest_delta():
 def test_one_sentence_per_case_and_no_warning_about_neighbors_where_there_are_none():
     assert len(summary(make_record()).splitlines()) == 3
     assert len(summary(make_record(taps=())).splitlines()) == 2
+
+
+@pytest.mark.parametrize("precision", ["", " in bf16-mixed"])
+def test_another_network_that_retrieves_is_named(precision):
+    record = make_record()
+    named = dataclasses.replace(record, database={"network": f"vit-small-0123456789abcdef{precision}"})
+    (sentence,) = set(summary(named).splitlines()) - set(summary(record).splitlines())
+    assert sentence.startswith("Neighbors are found by the features of vit-small, not by the classifier's")
+    without = dataclasses.replace(make_record(taps=()), database=named.database)
+    assert "vit-small" not in summary(without)
 
 
 def test_of_many_attacks_the_strongest_is_named_for_each_defense():

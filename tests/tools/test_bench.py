@@ -15,6 +15,7 @@ _LINE = re.compile(
 _NETWORK = ["--network", "lit_knn.backbones.digits.digits_resnet", "--taps", "layer1.0.add", "layer2.1.add"]
 SUITE = Path(__file__).parent / "small_suite.yaml"
 _GPU = ["--device", "cpu", "--network", _NETWORK[1], "--size", "8", "--images", "4", "--dimension", "16"]
+_SECOND = ["--tap", "layer3.0.add", "--pool", "1", "--size", "8", "--batch", "2"]
 _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
 
 
@@ -40,6 +41,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             "bench_defense",
             ["--rows", "500", "--dimension", "8", "--classes", "10", "100", "--batch", "3"],
             [True, True, True, True],
+        ),
+        (
+            "bench_second",
+            [*_NETWORK[:2], "--second", f"{_NETWORK[1].removesuffix('resnet')}surrogate", *_SECOND, "--rows", "500"],
+            [True, True, True],
         ),
         (
             "bench_index",
