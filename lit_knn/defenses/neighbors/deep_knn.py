@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from lit_knn.backbones import Classifier
 from lit_knn.database import Gallery, Resource, StoredGallery
 from lit_knn.defenses.base import Defense, Variant
+from lit_knn.defenses.neighbors.fused_knn import FusedKNN
 from lit_knn.defenses.neighbors.knn import KNN
 from lit_knn.defenses.neighbors.weighting import UW
 from lit_knn.defenses.query import Query
@@ -67,8 +69,13 @@ class DeepKNN(Defense):
         return [Variant("DkNN", "+".join(self.taps), self.k)]
 
     def copies(self) -> list[Defense]:
-        """Return itself, which has no gradient, and the vote of the same rows at each tap, which attacks on kNN fit."""
-        return [self, *(KNN(taps=[tap], k=[self.k], weightings=[UW()], combinations=["hard"]) for tap in self.taps)]
+        """Return itself, which has no gradient, and the vote of the same rows, which has stand-ins for one.
+
+        The class with most votes of all taps is the one with the smallest nonconformity, and so the answer. Here rows
+        vote with what is predicted for them, which is mostly their label, and more to climb.
+        """
+        vote = partial(KNN) if len(self.taps) == 1 else partial(FusedKNN, fusion=["votes"])
+        return [self, vote(taps=self.taps, k=[self.k], weightings=[UW()])]
 
     def requirements(self) -> Requirements:
         """Neighbors at each tap, their labels, and the calibration set."""
