@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lit_knn.defenses import RandomCrop, TotalVariation, TransformedClassifier
+from lit_knn.database.patches import PatchDatabase
+from lit_knn.defenses import Quilting, RandomCrop, TotalVariation, TransformedClassifier
 from lit_knn.report.results.paper import SETTINGS, beside
 from lit_knn.report.results.rivals import MEASURED, QUOTED, rivals
 from lit_knn.storage.description import describe
@@ -43,11 +44,17 @@ def test_the_defaults_of_this_package_are_the_papers():
     defenses = [
         TransformedClassifier(transformation=RandomCrop(), draws=30, name="crops"),
         TransformedClassifier(transformation=TotalVariation()),
+        TransformedClassifier(transformation=Quilting()),
         TransformedClassifier(transformation=RandomCrop(), draws=10),
         TransformedClassifier(transformation=TotalVariation(weight=0.015)),
+        TransformedClassifier(transformation=Quilting(patches=PatchDatabase(count=1000))),
     ]
     found = rivals(record_of(*describe(defenses)))
-    assert {name: rival.name for name, rival in found.items()} == {"crops": "Crop ensemble", "TV": "TV Minimization"}
+    assert {name: rival.name for name, rival in found.items()} == {
+        "crops": "Crop ensemble",
+        "TV": "TV Minimization",
+        "quilting": "Image quilting",
+    }
 
 
 @pytest.mark.parametrize("defenses", [None, "[]", [None], [3]])
