@@ -46,9 +46,9 @@ def defense_costs(evaluation: Evaluation) -> list[Cost]:
                 torch.cuda.synchronize(image.device)
 
         before = passed()
-        ask()
-        passes = (passed() - before) / len(image)
-        seconds, cpu_seconds = (value / len(image) for value in _timed(ask))
+        times = _timed(ask)
+        passes = (passed() - before) / len(image) / len(times)
+        seconds, cpu_seconds = (value / len(image) for value in min(times))
         return Cost(
             defense=_called(defense),
             random=defense.random,
@@ -65,14 +65,14 @@ def defense_costs(evaluation: Evaluation) -> list[Cost]:
         return [cost(defense) for defense in [NoDefense(), *asked] if not (slow and defense.needed)]
 
 
-def _timed(ask: Callable[[], None]) -> tuple[float, float]:
-    """Return the seconds of the quickest of a few calls, and its seconds of CPU."""
+def _timed(ask: Callable[[], None]) -> list[tuple[float, float]]:
+    """Return the seconds of a few calls, or of one that takes long, and their seconds of CPU."""
     found: list[tuple[float, float]] = []
     while len(found) < TIMES and sum(seconds for seconds, _ in found) < ENOUGH:
         start, started = time.perf_counter(), time.process_time()
         ask()
         found.append((time.perf_counter() - start, time.process_time() - started))
-    return min(found)
+    return found
 
 
 def _called(defense: Defense) -> str:
