@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lit_knn.backbones.digits import digits_surrogate
 from lit_knn.data import Digits, ImageData
-from tests.conftest import SURROGATE, run
+from tests.conftest import SURROGATE, run, tiny
 
 FILE = """
 import torch
@@ -129,3 +129,20 @@ def test_missing_and_extra_keys_are_named(config, rival, mistake, change, senten
     change(content["state_dict"])
     torch.save(content, path)
     assert sentence in mistake("test", config)
+
+
+def test_resources_and_indexes_over_several_taps_stand_in_one_table(tmp_path):
+    """What a resource was made from is what a test opens, with an index over the taps side by side."""
+    config = tiny(tmp_path / "database", tmp_path / "runs")
+    config["data"]["num_queries"] = 20
+    config["model"] |= {"attacks": ["RandomNoise"], "deltas": [0.1]}
+    patches = {"transformation": {"class_path": "Quilting", "init_args": {"patches": {"count": 500, "per_image": 4}}}}
+    config["model"]["defenses"] = [
+        {"class_path": "TransformedClassifier", "init_args": patches},
+        {"class_path": "DeepKNN", "init_args": {"taps": ["early", "late"], "k": 5, "calibration": 50}},
+        {"class_path": "FusedKNN", "init_args": {"taps": ["early", "late"], "k": [5]}},
+    ]
+    for command in ("extract", "index"):
+        run(command, config)
+    found = accuracies(run("test", config))
+    assert {defense for _, defense, _ in found} >= {"quilting", "DkNN", "fused features"}

@@ -51,11 +51,11 @@ class IndexBuilder:
         """
         self._build_indexes(stage, part, needed, joined)
         if resources and stage in ("all", "merge"):
-            self._build_resources(resources)
+            self._build_resources(resources, joined)
 
-    def _build_resources(self, resources: Sequence[Resource]) -> None:
-        """Build those that are missing, damaged or were made from something else."""
-        gallery = self._database.open(self._classifier, self._data)[-1]
+    def _build_resources(self, resources: Sequence[Resource], joined: Sequence[str]) -> None:
+        """Build those that are missing, damaged or were made from something else than a test opens."""
+        gallery = self._database.open(self._classifier, self._data, joined)[-1]
         for resource in resources:
             folder = self._database.resource_path(resource.name)
             if not resource.is_complete(folder, gallery):
