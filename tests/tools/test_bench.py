@@ -42,6 +42,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             ["--rows", "500", "--dimension", "8", "--classes", "10", "100", "--batch", "3"],
             [True, True, True, True],
         ),
+        ("bench_tv", ["--only", "scikit-image", "--images", "2", "--side", "32", "--eps", "1e-4"], [True]),
         (
             "bench_second",
             [*_NETWORK[:2], "--second", f"{_NETWORK[1].removesuffix('resnet')}surrogate", *_SECOND, "--rows", "500"],

@@ -16,7 +16,6 @@ Where m = 0 several x may be solutions; the kept values of all of them are the s
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 STEP = 0.4  # τ; the best one does not depend on λ where all values are known: x − y and p both grow with it
@@ -89,10 +88,13 @@ def _solve(image: Tensor, mask: Tensor, weight: float, isotropic: bool, toleranc
         _gradient(torch.sub(new_x, x, alpha=0.5), slope)  # half of that at 2 new_x − x
         new_p = torch.add(p, slope, alpha=2 / (8 * STEP * weight))  # ‖∇‖² ≤ 8
         _project(new_p, isotropic)
-        if step % CHECKED == 0 or step == iterations:
+        if step == iterations:
+            found[index] = new_x.clamp_(0, 1)
+            break
+        if step % CHECKED == CHECKED // 2:
             seen = new_x.clamp(0, 1)
             gap = objective(seen, image, mask, weight, isotropic=isotropic) - dual(weight * new_p, image, mask)
-            done = (gap <= enough) | (step == iterations)
+            done = gap <= enough
             found[index[done]] = seen[done]
             if done.all():
                 break
@@ -106,8 +108,20 @@ def _solve(image: Tensor, mask: Tensor, weight: float, isotropic: bool, toleranc
 
 def _filled(image: Tensor, mask: Tensor) -> Tensor:
     """Return where to start: unknown values are the mean of known neighbors, or gray where there are none."""
-    known, near = F.avg_pool2d(mask, 3, 1, 1), F.avg_pool2d(image * mask, 3, 1, 1)
-    return torch.where(mask > 0, image, torch.where(known > 0, near / known, 0.5))
+    known, near = _blocks(mask), _blocks(image * mask)
+    mean = near / known.clamp(min=1) + 0.5 * (1 - known.clamp(max=1))
+    return torch.lerp(mean, image, mask)  # F.avg_pool2d and torch.where take ten times as long on a CPU
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """Return the sums over 3 × 3 values around each of ``(N, D, H, W)``."""
+    rows = values.clone()
+    rows[:, :, 1:] += values[:, :, :-1]
+    rows[:, :, :-1] += values[:, :, 1:]
+    blocks = rows.clone()
+    blocks[..., 1:] += rows[..., :-1]
+    blocks[..., :-1] += rows[..., 1:]
+    return blocks
 
 
 def _gradient(x: Tensor, out: Tensor) -> Tensor:
