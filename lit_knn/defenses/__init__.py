@@ -13,6 +13,7 @@ from .neighbors.weighting import CBWD, CBWE, UW, Similarity, Weighting
 from .none import NoDefense
 from .other_classifier import OtherClassifier
 from .query import Query, Seen
+from .rejecting import AcceptedAnswer, Rejecting
 from .requirements import Requirements
 from .transformations import (
     BPDA,
@@ -34,6 +35,7 @@ __all__ = [
     "KNN",
     "RACNN",
     "UW",
+    "AcceptedAnswer",
     "BitDepth",
     "DeepKNN",
     "Defense",
@@ -45,6 +47,7 @@ __all__ = [
     "Quilting",
     "RandomCrop",
     "RandomDatabase",
+    "Rejecting",
     "Requirements",
     "Seen",
     "Similarity",

@@ -52,6 +52,14 @@ class Defense(ABC):
         """
         return [self] if len(self.variants) == 1 else []
 
+    def acceptance(self, query: Query, scores: Tensor) -> Tensor | None:
+        """Return how far answers with scores ``(N, C)`` are from being rejected, ``(N,)``, above 0 for accepted ones.
+
+        Of a copy that attackers hold; by default None, as every answer is accepted.
+        """
+        del query, scores
+        return None
+
     @abstractmethod
     def __call__(self, query: Query) -> Tensor:
         """Return class scores ``(V, N, C)``, float; the prediction is the largest, the lowest class of equal ones."""

@@ -59,7 +59,8 @@ def headline(results: Sequence[Row]) -> Headline:
     shown = leading(results)
     variants = list(dict.fromkeys(map(variant, shown)))
     chosen = preferred(variants)
-    told = ["k", "weighting", "combination", *(["rows"] if len(_values(variants, "rows")) > 1 else []), "protocol"]
+    rows = ["rows"] if len(_values(variants, "rows")) > 1 else []
+    told = ["k", "weighting", "combination", *rows, "keep", "rejected", "protocol"]
     varying = {field for field in told if len(_values(chosen, field)) > 1}
     shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
     panels = []

@@ -42,6 +42,7 @@ class AttackTarget:
             was below ``highest``; of images that a gradient was not taken of, as if it had been.
         answer: Returns the scores ``(V, N, C)`` of the last answers to the images, once there are any: of the network,
             or of the copy and what is beside it.
+        acceptance: Of the last answers of the copy, how far each is from being rejected, see `Defense.acceptance`.
         settled: ``(N,)`` bool, the images that no run has to attack any more; None for no image.
         calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
         passes: Counts of outputs of the network and of the copy that this target was asked for.
@@ -66,6 +67,7 @@ class AttackTarget:
         self.draw_from(Randomness(0, self.ids))
         self.passes = Passes(len(self.image))
         self.answer: Callable[[], Tensor]
+        self.acceptance: Tensor | None = None
         self._all_ids = self.ids  # of the batch that this is a part of, if it is
 
     @cached_property
@@ -149,6 +151,7 @@ class AttackTarget:
         self.calls += 1
         query = self.defense.query(image, self._randomness.of("call", self.calls))
         scores = self.passes.through(self.defense.defense(query)[0])
+        self.acceptance = self.defense.defense.acceptance(query, scores)
         self.answer = cache(partial(self.defense.answers, query, scores.detach()))  # asked for more than once
         return scores
 

@@ -17,6 +17,7 @@ from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients
+from lit_knn.defenses.rejecting import AcceptedAnswer
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.class_exemplars import ClassExemplars
@@ -86,7 +87,7 @@ class SurrogateDefense:
         Raises:
             UserError: If it is none.
         """
-        copy = self.defense.defense if isinstance(self.defense, RandomDatabase) else self.defense
+        copy = self.defense.defense if isinstance(self.defense, RandomDatabase | AcceptedAnswer) else self.defense
         if not isinstance(copy, KNN | FusedKNN):
             raise UserError(
                 f"this attack looks for neighbors, but its threat's defense is {type(self.defense).__name__}"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from lit_knn.attacks.objectives.base import Objective, Score
 from lit_knn.attacks.objectives.classifier import margin
 from lit_knn.defenses import KNN, Defense, FusedKNN, RandomDatabase
+from lit_knn.defenses.rejecting import AcceptedAnswer
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -15,10 +19,12 @@ if TYPE_CHECKING:
 
 
 class DefenseMargin(Objective):
-    """Raise the defense's best wrong score over the true one; above 0 exactly where the defense is wrong.
+    """Raise the defense's best wrong score over the true one; above 0 exactly where it is wrong.
 
-    It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a defense
-    that is a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack will do.
+    Of a defense that rejects, no more than how far the answer is from being rejected: above 0 where it is wrong and
+    accepted. It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a
+    defense that is a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack
+    will do.
 
     Cost:
         One answer of the defense for each value: a forward pass, and a search where it retrieves; with a backward pass
@@ -35,9 +41,14 @@ class DefenseMargin(Objective):
         return copy.differentiable or not gradient
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
-        """Return the margin of each image."""
+        """Return the margin of each image, of a defense that rejects no more than that of being accepted."""
         del target
-        return lambda image: margin(attacked.scores(image), attacked.label)
+
+        def score(image: Tensor) -> Tensor:
+            value = margin(attacked.scores(image), attacked.label)
+            return value if attacked.acceptance is None else torch.minimum(value, attacked.acceptance)
+
+        return score
 
 
 class StandIn(Objective):
@@ -48,6 +59,7 @@ class StandIn(Objective):
     def fits(self, copy: Defense, gradient: bool) -> bool:
         """Return whether the copy is a kNN, at one tap or at several together, of all rows or a random part."""
         del gradient
+        copy = copy.defense if isinstance(copy, AcceptedAnswer) else copy
         return isinstance(copy, KNN | FusedKNN | RandomDatabase)
 
     def rows(self, k: int) -> int:

@@ -13,10 +13,12 @@ from lit_knn.attacks.objectives.classifier import margin
 from lit_knn.attacks.objectives.defense import StandIn
 from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.nearness import Nearness
+from lit_knn.defenses.rejecting import AcceptedAnswer
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 from lit_knn.threat_models.class_exemplars import Found
 
+TINY = 1e-12  # squared distances of which a square root has a gradient
 WRONG_CLASSES = 3  # whose exemplars join the pool
 
 
@@ -35,7 +37,8 @@ class SoftKNN(StandIn):
     gradient; the vote of a row is constant.
 
     Of a defense at several taps there is a vote at each, or of a union one of the pools of all, in which a row is a
-    member to the degree ``1 − Π (1 − a)``. Exemplars are those nearest in the features side by side.
+    member to the degree ``1 − Π (1 − a)``. Exemplars are those nearest in the features side by side. Of a defense that
+    rejects, the value is no more than how far the soft vote, or the mean distance, is from being rejected.
 
     Cost:
         One forward and backward pass up to the tap, one search for ``pool`` rows and the distances to the class
@@ -64,10 +67,22 @@ class SoftKNN(StandIn):
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image; everything depends on the changed ones."""
         del target
-        return lambda image: margin(self._scores(attacked, image).log(), attacked.label)
+        copy = attacked.defense.defense
 
-    def _scores(self, attacked: AttackTarget, image: Tensor) -> Tensor:
-        """Return the soft vote ``(N, C)``, above 0."""
+        def score(image: Tensor) -> Tensor:
+            remote = list[Tensor]()
+            scores = self._scores(attacked, image, remote)
+            value = margin(scores.log(), attacked.label)
+            if not isinstance(copy, AcceptedAnswer):
+                return value
+            by_distance = copy.rejecting.confidence == "distance"
+            confidence = -torch.stack(remote).mean(dim=0) if by_distance else scores.amax(dim=1)
+            return torch.minimum(value, copy.above(confidence))
+
+        return score
+
+    def _scores(self, attacked: AttackTarget, image: Tensor, remote: list[Tensor] | None = None) -> Tensor:
+        """Return the soft vote ``(N, C)``, above 0; append the mean distance ``(N,)`` of the K nearest at each tap."""
         copy, k = attacked.defense, attacked.defense.k
         searched = attacked.searched(image)  # (N, D) at each of T taps
         most = min(max(4 * k, self.pool), len(copy.gallery))
@@ -90,11 +105,14 @@ class SoftKNN(StandIn):
                 vectors = copy.vectors(pool, features, tap)
             nearness = Nearness(partial(_same, features), partial(_same, vectors))
             squared = nearness.squared  # (N, J)
+            first = number * most if copy.is_union else 0
+            own, guides = squared[:, first : first + most], squared[:, near[0].numel() :]
             with torch.no_grad():
-                first = number * most if copy.is_union else 0
-                own, guides = squared[:, first : first + most], squared[:, near[0].numel() :]
                 border, width = self._border(own, guides, k, exemplars.present.flatten(1))
             inside = (border - squared) / width
+            if remote is not None:
+                distance = own.topk(k, dim=1, largest=False).values.clamp_min(TINY).sqrt().mean(dim=1)
+                remote.append(distance * (copy.gallery.factor(tap) if len(searched) > 1 else 1))
             if copy.is_union:
                 outside.append(F.logsigmoid(-inside))
             else:

@@ -16,7 +16,8 @@ def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
     ``topk`` and ``argmax`` break ties as the device likes; hard votes tie often, so the rank is counted instead.
 
     Args:
-        scores: ``(V, N, C)`` float, one layer per defense variant; any scale, infinities allowed.
+        scores: ``(V, N, C)`` float, one layer per defense variant; any scale, infinities allowed. Of an image that is
+            not answered all are ∞ or all are −∞: then it counts as right, or wrong, whatever its label.
         label: ``(N,)`` int64 in ``[0, C)``.
         topk: Values of k in ``[1, C − 1]``; the caller drops larger ones, which would always hit.
 
@@ -40,6 +41,8 @@ def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
     truth = scores.gather(-1, label.expand(len(scores), -1).unsqueeze(-1))  # (V, N, 1)
     lower = torch.arange(classes, device=scores.device) < label.unsqueeze(-1)  # (N, C)
     rank = ((scores > truth) | ((scores == truth) & lower)).sum(-1)  # (V, N)
+    least, most = scores.amin(-1), scores.amax(-1)  # (V, N)
+    rank = rank.masked_fill(least == torch.inf, 0).masked_fill(most == -torch.inf, classes)
     return rank.T.unsqueeze(-1) < torch.tensor(list(topk), device=scores.device)  # (N, V, T)
 
 

@@ -134,6 +134,8 @@ class RobustAccuracy(Metric):
                         "rows": variant.rows,
                         "protocol": variant.protocol,
                         "evaluations": variant.evaluations,
+                        "keep": variant.keep,
+                        "rejected": variant.rejected,
                         "topk": k,
                         "correct": correct[a][e][v][t],
                         "n": n,

@@ -3,10 +3,11 @@
 from .finding import Finding, Verdict
 from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
-from .variant import PROTOCOLS, UNDEFENDED, Variant, preferred
+from .variant import PROTOCOLS, REJECTED, UNDEFENDED, Variant, preferred
 
 __all__ = [
     "PROTOCOLS",
+    "REJECTED",
     "UNDEFENDED",
     "Finding",
     "Passes",

@@ -16,7 +16,7 @@ from lit_knn.errors import UserError
 from lit_knn.report.results.budgets import DEFAULT, UNITS
 from lit_knn.report.results.costs import COST_FORM, Cost
 from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
-from lit_knn.report.results.variant import PROTOCOLS, Variant
+from lit_knn.report.results.variant import PROTOCOLS, REJECTED, Variant
 from lit_knn.storage.atomic import atomic_write, conform, load_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint
 
@@ -42,6 +42,8 @@ class Row(TypedDict):
     rows: int | str
     protocol: str
     evaluations: int | str
+    keep: float | str
+    rejected: str
     topk: int
     correct: int
     n: int
@@ -68,7 +70,7 @@ class Passes(TypedDict):
 
 COLUMNS = tuple(Row.__annotations__)
 COUNTS = ("k", "rows", "evaluations")
-COUNTED = ("protocol", "evaluations", "delta", "correct", "n", "accuracy")
+COUNTED = ("protocol", "evaluations", "rejected", "delta", "correct", "n", "accuracy")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
 REMEDY = "remove it, or run its test again"
 DATABASE = {"rows": int, "skipped": list}  # where there is one
@@ -210,6 +212,9 @@ def _verify(content: dict[str, Any]) -> None:
         if name in NUMBERS:
             if not {*map(type, column)} <= {int, float} or not all(map(isfinite, column)):
                 raise ValueError(f"{name} of results must be numbers")
+        elif name == "keep":
+            if not all(value == "" or (isinstance(value, int | float) and 0 < value <= 1) for value in column):
+                raise ValueError("keep of results must be shares above 0 and up to 1, or blank")
         elif not {*map(type, column)} <= ({int, str} if name in COUNTS else {str}) or (
             name in COUNTS and any(isinstance(value, str) and value for value in column)
         ):
@@ -227,6 +232,8 @@ def _verify(content: dict[str, Any]) -> None:
 
 def _is_possible(row: Row) -> bool:
     correct, n, protocol, times = row["correct"], row["n"], row["protocol"], int(row["evaluations"] or 1)
+    if row["rejected"] not in ("", *REJECTED):
+        return False
     if protocol not in (PROTOCOLS if times > 1 else ("",)):
         return False
     trials = n * times if protocol == "mean" else n

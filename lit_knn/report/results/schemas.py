@@ -7,7 +7,7 @@ from typing import Any
 from lit_knn.report.results.budgets import DEFAULT
 from lit_knn.storage.atomic import conform, parse_json
 
-SCHEMA = 8
+SCHEMA = 9
 ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack
     2: {"warnings": [], "passes": [], "costs": []},
     3: {"passes": [], "costs": []},
@@ -15,6 +15,7 @@ ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lac
     5: {"costs": []},
     6: {"costs": []},
     7: {},
+    8: {},
     SCHEMA: {},
 }
 
@@ -35,7 +36,9 @@ def convert(content: dict[str, Any], schema: int) -> None:
     if schema < 6:  # all sizes were Δ
         content["results"] = [_with_norm(row) for row in content["results"]]
     if schema < 8:  # each query was evaluated once
-        content["results"] = [_evaluated_once(row) for row in content["results"]]
+        content["results"] = [_before_topk(row, protocol="", evaluations="") for row in content["results"]]
+    if schema < 9:  # every query was answered
+        content["results"] = [_before_topk(row, keep="", rejected="") for row in content["results"]]
 
 
 def _with_norm(row: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +46,6 @@ def _with_norm(row: dict[str, Any]) -> dict[str, Any]:
     return dict([threat, attack, ("norm", DEFAULT), *rest])
 
 
-def _evaluated_once(row: dict[str, Any]) -> dict[str, Any]:
-    names = list(row)
-    place = names.index("topk")
-    parts = [*row.items()]
-    return dict([*parts[:place], ("protocol", ""), ("evaluations", ""), *parts[place:]])
+def _before_topk(row: dict[str, Any], **columns: Any) -> dict[str, Any]:
+    parts, place = [*row.items()], list(row).index("topk")
+    return dict([*parts[:place], *columns.items(), *parts[place:]])

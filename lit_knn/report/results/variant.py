@@ -8,6 +8,9 @@ from typing import NamedTuple
 UNDEFENDED = "none"  # the line of the classifier itself
 PROTOCOLS = ("mean", "worst", "majority")  # of several evaluations of a query; README of configs says what each is
 
+USUAL_KEEP = 0.95
+REJECTED = ("wrong", "right")  # what an image may count as that a defense does not answer
+
 
 class Variant(NamedTuple):
     """One line of the results: a defense and what distinguishes its variants, blank where it has none.
@@ -22,6 +25,8 @@ class Variant(NamedTuple):
         protocol: What several evaluations of each query are taken for, of a defense that answers at random and is
             evaluated more than once: one of `PROTOCOLS`.
         evaluations: How many.
+        keep: Share of the rows that a defense which rejects would answer.
+        rejected: What a rejected image counts as, one of `REJECTED`.
     """
 
     defense: str
@@ -32,6 +37,8 @@ class Variant(NamedTuple):
     rows: int | str = ""
     protocol: str = ""
     evaluations: int | str = ""
+    keep: float | str = ""
+    rejected: str = ""
 
     @property
     def answer(self) -> Variant:
@@ -46,7 +53,7 @@ class Variant(NamedTuple):
 
     def words(self) -> dict[str, str]:
         """Return the fields that are not blank, in words."""
-        signs = {"k": "K=", "rows": "N="}
+        signs = {"k": "K=", "rows": "N=", "keep": "keep=", "rejected": "rejected="}
         values = self.answer._asdict() | {"protocol": self.protocol and f"{self.protocol}-of-{self.evaluations}"}
         return {name: f"{signs.get(name, '')}{value}" for name, value in values.items() if value != ""}
 
@@ -59,7 +66,7 @@ def preferred(variants: Sequence[Variant]) -> list[Variant]:
     """Choose of each defense and tap the variants to be looked at first: one, or those that nothing here tells apart.
 
     In this order, as far as there is a choice: the largest K, the largest database, CBW-D with the paper's M and P,
-    with others, the soft combination.
+    with others, the soft combination, the share nearest to .95 that a defense which rejects would answer.
 
     References:
         Dubey et al. 2019, Table 4: CBW-D and soft are the best there.
@@ -72,6 +79,7 @@ def preferred(variants: Sequence[Variant]) -> list[Variant]:
     return chosen
 
 
-def _rank(variant: Variant) -> tuple[int, int, bool, bool, bool]:
-    _, _, k, weighting, combination, rows = variant.answer[:6]
-    return int(k or 0), int(rows or 0), weighting == "CBW-D", weighting.startswith("CBW-D"), combination == "soft"
+def _rank(variant: Variant) -> tuple[int, int, bool, bool, bool, float]:
+    k, rows = int(variant.k or 0), int(variant.rows or 0)
+    weighting, away = variant.weighting, abs(float(variant.keep or USUAL_KEEP) - USUAL_KEEP)
+    return k, rows, weighting == "CBW-D", weighting.startswith("CBW-D"), variant.combination == "soft", -away

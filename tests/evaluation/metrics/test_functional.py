@@ -29,7 +29,7 @@ def test_hits_rank_like_a_sorted_list_ties_to_the_lower_class(levels, dtype):
 
 
 def test_hits_of_infinite_scores():
-    scores = torch.tensor([[[-torch.inf, torch.inf, 0.0], [-torch.inf, -torch.inf, -torch.inf]]])
+    scores = torch.tensor([[[-torch.inf, torch.inf, 0.0], [0.0, -torch.inf, -torch.inf]]])
     assert hits(scores, torch.tensor([1, 0]), topk=(1,)).all()
 
 
@@ -65,3 +65,8 @@ def test_wilson_of_nothing_and_of_everything():
     assert high[:, 0].tolist() == [1, 1]
     assert low[0, 1] == 0
     assert high[1, 1] == 1
+
+
+def test_an_image_that_is_not_answered_counts_whatever_its_label():
+    scores = torch.tensor([[[torch.inf] * 3] * 3, [[-torch.inf] * 3] * 3])
+    assert hits(scores, torch.arange(3), [1, 2]).tolist() == [[[True, True], [False, False]]] * 3

@@ -50,7 +50,7 @@ def test_a_failed_save_leaves_the_old_record(record, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5, 6, 7, 8"),
+        ({"schema": 99}, "record schema 99; this version of lit_knn reads 2, 3, 4, 5, 6, 7, 8, 9"),
         ({"extra": 1}, r"missing or unknown \['extra'\]"),
         ({"results": [{"threat": "gray_box"}]}, "results must be rows with the columns threat, attack"),
         ({"results": 3}, r"content\['results'\] is int, not list"),

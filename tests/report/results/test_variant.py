@@ -7,7 +7,7 @@ from lit_knn.report.results import Variant, preferred
 
 
 def test_what_a_defense_does_not_have_is_blank():
-    assert Variant("none") == ("none", "", "", "", "", "", "", "")
+    assert Variant("none") == ("none", "", "", "", "", "", "", "", "", "")
 
 
 def test_in_words():
