@@ -4,8 +4,17 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
+from lit_knn.attacks import PGD
+from lit_knn.attacks.objectives import EOT, DefenseMargin
+from lit_knn.defenses import Query, TransformedClassifier
+from lit_knn.defenses.transformations import RandomCrop
+from lit_knn.randomness import Randomness
+from lit_knn.threat_models import WhiteBox
 from tests.conftest import run
+from tests.defenses.transformations.conftest import Noisy
 from tests.integration.test_processes import ROOT, run_test_in_two
 
 NOISY = {"class_path": "tests.defenses.transformations.conftest.Noisy"}
@@ -106,6 +115,40 @@ def test_broken_by_names_what_breaks_any_half_and_all_of_the_evaluations(config,
         assert kept[delta, "mean"] >= mean.count("")  # each of which is right at least once
         for all_of_them, half, one in zip(mean, majority, worst, strict=True):
             assert (all_of_them != "") <= (half != "") <= (one != "")
+
+
+class Rounded(Noisy):
+    """Noise of a fifth of the range, and 8 levels: nothing of it has a gradient but what `copies` lends."""
+
+    name, differentiable = "noisy and rounded", False
+
+    def __call__(self, image, randomness):
+        return ((image + 0.2 * randomness.normal(image)) * 7).round() / 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transformation", [Noisy(), Rounded(), RandomCrop(size=0.75)], ids=lambda part: part.name)
+def test_the_suite_breaks_what_is_random_where_it_breaks_the_network(transformation, classifier, data):
+    """PGD as adaptive.yaml has it, on the copy that a defense brings; judged by the defender's own draws."""
+    suite = yaml.safe_load((ROOT / "configs" / "attack" / "adaptive.yaml").read_text())["model"]["attacks+"]
+    (settings,) = (part["init_args"] for part in suite if "EOT" in str(part))
+    assert settings == {"steps": 50, "objective": {"class_path": "EOT", "init_args": {"objective": "DefenseMargin"}}}
+    defense = TransformedClassifier(transformation=transformation)
+    (threat,) = WhiteBox().against([defense])
+    batch = data.on_after_batch_transfer(data.first_queries())
+    image, label, ids = (batch[name][:20] for name in ("image", "label", "id"))
+
+    def right(version):
+        own = [Randomness(0, ids).of("evaluation", number) for number in range(10)]
+        answers = [defense(Query(version, classifier, randomness=numbers))[0].argmax(1) for numbers in own]
+        return float((torch.stack(answers) == label).float().mean())
+
+    (undefended,) = PGD(steps=50)(classifier, image, label, ids, [0.2])
+    assert not (classifier(undefended).argmax(1) == label).any()
+    attack = PGD(steps=50, objective=EOT(objective=DefenseMargin()))
+    (broken,) = attack(classifier, image, label, ids, [0.2], threat.surrogate_defense(classifier, None))
+    assert right(image) > 0.6
+    assert right(broken) <= min(0.06, right(undefended))
 
 
 @pytest.mark.ddp
