@@ -12,9 +12,11 @@ from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
 from lit_knn.report.combined import write_combined
 from lit_knn.report.figures.chart import accuracy_chart
+from lit_knn.report.figures.coverage import coverage_figure, coverage_path
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
 from lit_knn.report.page import page
+from lit_knn.report.rejection import kept
 from lit_knn.report.rendering.markdown import markdown
 from lit_knn.report.rendering.web_page import web_page
 from lit_knn.report.results.budgets import parse_size, sized
@@ -58,6 +60,8 @@ def report(arguments: Sequence[str]) -> None:
     for run, path in zip(runs.finished, curves, strict=True):
         with writing(path):
             (accuracy_chart if many else accuracy_curves)(condensed(run.record), path)
+        if rejecting := kept(run.record):
+            coverage_figure(rejecting, run.record.norm, coverage_path(path))
     points = size_points(runs.finished)
     if points:
         with writing(output / SIZES_FILE):

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from lit_knn.report.cost import COST_HEAD, COST_TITLE, COSTS, PASSES, cost_rows, mean_passes
+from lit_knn.report.figures.coverage import coverage_path
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
+from lit_knn.report.rejection import rejection_table
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.results.budgets import UNITS, sized
@@ -32,6 +34,10 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against {symbol} of {run.label}")]
     blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
     blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
+    if rejections := rejection_table(run.record, delta):
+        blocks.append(rejections)
+        if (figure := coverage_path(curves)).exists():
+            blocks.append(Figure(figure, f"Accuracy against coverage of {run.label}"))
     blocks += _findings(run.folder / CHECKS_FILE)
     blocks.append(Folded(f"Every attack at every {symbol}", [_everything(run.record)]))
     if rows := cost_rows(run.record):
