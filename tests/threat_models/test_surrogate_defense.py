@@ -53,7 +53,9 @@ def test_a_row_that_is_the_query_itself_is_left_out(gallery, classifier, stored,
     assert torch.equal(surrogate_defense.neighbors(image, 3, exclude_self=True), surrogate_defense.neighbors(image, 3))
 
 
-@pytest.mark.parametrize("weighting", [CBWD(), Similarity(), Similarity(similarity="euclidean", temperature=1.0)])
+@pytest.mark.parametrize(
+    "weighting", [CBWD(), Similarity(temperature=0.5), Similarity(similarity="euclidean", temperature=100.0)]
+)
 def test_members_by_degrees(gallery, classifier, image, weighting):
     surrogate_defense = SurrogateDefense(classifier, knn(weightings=[weighting]), gallery)
     near, features = surrogate_defense.neighbors(image, 9), surrogate_defense.features(image)

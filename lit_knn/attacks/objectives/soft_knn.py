@@ -31,7 +31,7 @@ class SoftKNN(StandIn):
     pool is looked up again at each step. It holds the nearest rows and, as these may all be of the true class,
     exemplars: the nearest rows of the three nearest wrong classes. ``T = c · max(d²_K − d²_1, d²_e − η)``, with d_e
     that of the nearest exemplar, is as wide as the neighborhood, or wide enough for the nearest exemplar to count. η
-    and T have no gradient. Weights that go by the distance have theirs.
+    and T have no gradient. Weights that go by the distance have theirs, see `Weighting.lent`.
 
     The value is the logarithm of the ratio of the two scores. With the hard combination, too, the membership has a
     gradient; the vote of a row is constant.

@@ -93,7 +93,7 @@ class CBWD(Weighting):
         return stored("cbw_d") if self._is_stored else top_gap(predictions.ranked(), self.m, self.p)
 
 
-WIDEST = 60.0  # of logarithms of weights that an attacker takes: float32 ends at e⁻⁸⁷, and memberships come on top
+WIDEST = 6.0  # of logarithms of weights that an attacker takes: with more, the nearest row has all of the gradient
 
 
 class Similarity(Weighting):
@@ -127,7 +127,11 @@ class Similarity(Weighting):
         return self._exponents(nearness).exp()
 
     def lent(self, predictions: NeighborPredictions, stored: Callable[[str], Tensor], nearness: Nearness) -> Tensor:
-        """Return the same with T raised, query by query, until no weight is below e⁻⁶⁰: less has no gradient."""
+        """Return the same with T raised, query by query, until no weight is below e⁻⁶.
+
+        At a small T one row has all of the gradient, or, where the others' weights are 0, nobody else has one. On
+        digits the soft-kNN attack leaves less with e⁻⁶ than with e⁰, or with T itself.
+        """
         exponents = self._exponents(nearness)
         with torch.no_grad():
             factor = (WIDEST / -exponents.amin(dim=1, keepdim=True)).clamp(max=1)  # of all at one distance, infinite

@@ -47,7 +47,9 @@ def victim(database_path, classifier, data):
     return build
 
 
-@pytest.mark.parametrize("weighting", [CBWD(), Similarity(), Similarity(similarity="euclidean", temperature=9.0)])
+@pytest.mark.parametrize(
+    "weighting", [CBWD(), Similarity(temperature=0.5), Similarity(similarity="euclidean", temperature=100.0)]
+)
 @pytest.mark.parametrize("combination", ["soft", "hard"])
 @each_fusion
 def test_the_soft_vote_becomes_the_defense_as_its_temperature_falls(victim, fusion, combination, weighting):

@@ -10,7 +10,7 @@ from lit_knn.defenses import CBWD, KNN, UW, Similarity
 from lit_knn.errors import UserError
 from tests.attacks.objectives.conftest import struck
 
-SOFT = [Similarity(), Similarity(similarity="euclidean", temperature=9.0)]
+SOFT = [Similarity(temperature=0.5), Similarity(similarity="euclidean", temperature=100.0)]  # an attacker's as well
 
 
 @pytest.mark.parametrize("weighting", [CBWD(), *SOFT])
