@@ -40,16 +40,17 @@ class CodedRows:
 
     def __init__(self, store: Store, tap: str, share: Partition, device: torch.device) -> None:
         self._store, self._tap, self._device = store, tap, device
+        dimension = store.schema.dimensions[tap]
         sample = np.linspace(0, len(store) - 1, min(SAMPLE, len(store)), dtype=np.int64)
         self.grid = Grid.over(torch.from_numpy(store.features(tap, sample)).to(device))
-        width = self.grid.encode(torch.zeros(0, store.schema.dimensions[tap], device=device))[0].shape[1]
+        width = self.grid.encode(torch.zeros(0, dimension, dtype=torch.float32, device=device))[0].shape[1]
         self.ids = torch.empty(len(store), dtype=torch.int64, device=device)
         self._codes = torch.empty(len(store), width, dtype=torch.int8, device=device)
         self._squares = torch.empty(len(store), dtype=torch.int32, device=device)
         held = len(store) if device.type in HOLDING else 0
         dtype = torch.float16 if store.is_half(tap) else torch.float32
-        self._features = torch.empty(held, store.schema.dimensions[tap], dtype=dtype, device=device)
-        far = [(self.ids[:0], torch.empty(0, store.schema.dimensions[tap], device=device))]
+        self._features = torch.empty(held, dimension, dtype=dtype, device=device)
+        far = [(self.ids[:0], torch.empty(0, dimension, dtype=torch.float32, device=device))]
         count, self._error = 0, 0.0  # the largest of a row, in steps
         self._start, read = 0, 0  # of the share, whose rows are consecutive
         for first, rows in store.feature_blocks(tap, share=share, rows=TILE):

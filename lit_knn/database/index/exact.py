@@ -128,7 +128,7 @@ class Running:
 
     def __init__(self, queries: Tensor, k: int) -> None:
         self.queries = queries.float()
-        self.distances = torch.full((len(queries), k), torch.inf, device=queries.device)
+        self.distances = torch.full((len(queries), k), torch.inf, dtype=torch.float32, device=queries.device)
         self.ids = torch.full((len(queries), k), -1, device=queries.device)
         self._squares = self.queries.double().square_().sum(dim=1)  # ‖q‖²
 

@@ -79,7 +79,7 @@ class Exchange:
             if not asks:
                 continue
             own = question if asker == dist.get_rank() else None
-            features = own[1] if own else torch.empty(n, size)
+            features = own[1] if own else torch.empty(n, size, dtype=torch.float32)
             dist.broadcast(features, asker, group=self._group)
             among = self._selection(key, length, own, asker) if length else None
             answer = self._shares[number].partial(features, k, among)

@@ -26,7 +26,8 @@ class Neighbors(NamedTuple):
     @classmethod
     def none(cls, queries: int, k: int, device: torch.device | str = "cpu") -> Neighbors:
         """Return what ``queries`` know before any row has been compared: −1 and infinity, ``(queries, k)``."""
-        return cls(torch.full((queries, k), -1, device=device), torch.full((queries, k), torch.inf, device=device))
+        distances = torch.full((queries, k), torch.inf, dtype=torch.float32, device=device)
+        return cls(torch.full((queries, k), -1, device=device), distances)
 
     def to(self, device: torch.device | str) -> Neighbors:
         """Return them on a device; themselves if they are there."""

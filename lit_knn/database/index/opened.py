@@ -197,7 +197,7 @@ class OpenIndex:
             UserError: If it cannot, as far as that is known without the other processes.
         """
         if not self.exhaustive:
-            self.partial(torch.zeros(1, self.dimension), 1, among)
+            self.partial(torch.zeros(1, self.dimension, dtype=torch.float32), 1, among)
 
     def finish(self) -> None:
         """Say that this process has nothing left to ask; indexes over several processes answer until none has."""

@@ -117,11 +117,11 @@ class ResidentRows(Searcher):
     def _second_look(self, queries: Tensor, k: int, sieve: Sieve, among: Selection | None) -> Neighbors:
         """Return the k nearest rows by their true distances."""
         query, row = sieve.query, sieve.row
-        distances = torch.full((len(row),), torch.inf, device=row.device)
+        distances = torch.full((len(row),), torch.inf, dtype=torch.float32, device=row.device)
         first = sieve.likely.nonzero()[:, 0]  # k rows that are known say how far the others may be
         distances[first] = self._measured(queries, query[first], row[first])
         every = torch.arange(len(queries), device=row.device)
-        farthest = torch.zeros(len(queries), device=row.device)
+        farthest = torch.zeros(len(queries), dtype=torch.float32, device=row.device)
         farthest = farthest.scatter_reduce(0, query[first], distances[first], "amax").double()
         limit = sieve.reach(farthest / self._rows.grid.step)
         further = (distances.isinf() & (sieve.squared <= limit.index_select(0, query))).nonzero()[:, 0]

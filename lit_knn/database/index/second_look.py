@@ -57,7 +57,7 @@ def second_look(
 
 def measured(queries: Tensor, ids: Tensor, vectors: Vectors) -> Neighbors:
     """Return the same rows with their true distances, infinite beside −1."""
-    flat, distances = ids.flatten(), torch.full((ids.numel(),), torch.inf)
+    flat, distances = ids.flatten(), torch.full((ids.numel(),), torch.inf, dtype=torch.float32)
     for there in (flat >= 0).nonzero()[:, 0].split(PAIRS):
         rows = torch.from_numpy(vectors(flat[there].numpy()))
         distances[there] = euclidean(queries, there // ids.shape[1], rows)

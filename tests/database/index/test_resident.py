@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_knn.database.index import Resident, Scan, Selection, nearest
+from lit_knn.database.index import Faiss, Resident, Scan, Selection, nearest
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from tests.database.index.conftest import write_features
@@ -37,6 +37,21 @@ def test_it_finds_what_a_scan_finds_among_any_rows(k, holding, store, queries, t
     for among in [*selections, *selections]:
         assert_same(resident.search(queries, k, among), scan.search(queries, k, among))
     assert len(resident.searcher._rows.far)
+
+
+@pytest.mark.parametrize("index", [Resident, Scan, Faiss])
+def test_the_default_precision_does_not_matter(index, store, queries, tmp_path):
+    """A Trainer of 64-true makes it double within each step, where white boxes search."""
+    made = index(device="cpu")
+    made.build(store, "late", tmp_path)
+    expected = made.open(store, "late", tmp_path).search(queries, 5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = made.open(store, "late", tmp_path).search(queries, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same(found, expected)
+    assert found.distances.dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["whole", "one point", "copies", "wide", "descending", "far away"])
