@@ -44,6 +44,8 @@ class BPDA(Transformation):
         """Return what the transformation does, to the bit."""
         with torch.no_grad():
             seen = self.transformation(image, randomness)
+        if not (torch.is_grad_enabled() and image.requires_grad):
+            return seen
         near, size = self.transformation.near(image), seen.shape[2:]
         if near.shape[2:] != size:
             near = F.interpolate(near, size, mode="bilinear")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from lit_knn.database.patches import PatchDatabase
 from lit_knn.defenses.requirements import Requirements
@@ -12,18 +13,20 @@ from lit_knn.defenses.transformations.seams import joined
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
+CANDIDATES = 50  # patches whose average attackers climb
+LEAST = 1e-4  # squared distance: that of patches of which each byte is one apart
 Draw = tuple[int | str, ...]  # what tells streams of random numbers for the same images from each other
 
 
 class Quilting(Transformation):
     """Replace each patch of a grid by a similar one of the database, and join them along seams of minimum error.
 
-    It has no gradient. As it returns about what it is given, in the same size, attackers follow the identity's:
-    :class:`BPDA`.
+    It has no gradient. Attackers take that of averages of the nearest patches (:class:`BPDA`): with the identity's, an
+    attack on the package's digits at Δ = .2 leaves .80 where this one leaves .37.
 
     Cost:
         A search among the patches for every ``(S − overlap)²`` pixels, which is nearly all of it; more draws of the
-        same images share it.
+        same images share it. Attackers search twice, for K and for 50 patches.
 
     Args:
         patches: Where they come from; ``lit-knn index`` draws them from the images of ``model.database``.
@@ -53,6 +56,7 @@ class Quilting(Transformation):
             )
         self.k, self.overlap, self.random = k, overlap, k > 1
         self._last: tuple[Tensor, Draw, Tensor] | None = None
+        self._candidates: tuple[Tensor, Tensor] | None = None
 
     def requirements(self) -> Requirements:
         """The image and the patches."""
@@ -65,20 +69,49 @@ class Quilting(Transformation):
         Raises:
             UserError: If the images are smaller than a patch.
         """
-        size, (height, width) = self.patches.size, image.shape[2:]
-        if min(height, width) < size:
-            raise UserError(f"Quilting takes images from {size}×{size} pixels, a patch, not of {height}×{width}")
-        step = size - self.overlap
-        tops, lefts = starts(height, size, step), starts(width, size, step)
+        tops, lefts = self._grid(image)
         nearest = self._nearest(image, randomness, tops, lefts)  # (N, A·B, K)
         if self.random:
             drawn = randomness.integers(self.k, nearest.shape[1]).to(nearest.device)
             nearest = nearest.gather(2, drawn[..., None])
         patches = self.patches.vectors(nearest[..., 0]).to(image)  # (N, A·B, 3·S·S)
+        size, step = self.patches.size, self.patches.size - self.overlap
         patches = patches.view(len(image), len(tops), len(lefts), 3, size, size)
         _uncover(patches[:, -1].transpose(-1, -2), step * (len(tops) - 1) - tops[-1])
         _uncover(patches[:, :, -1], step * (len(lefts) - 1) - lefts[-1])
-        return joined(patches, self.overlap)[..., :height, :width].contiguous()
+        return joined(patches, self.overlap)[..., : image.shape[2], : image.shape[3]].contiguous()
+
+    def near(self, image: Tensor) -> Tensor:
+        """Return a quilt of averages: of the 50 nearest patches of each, and of all patches that cover a pixel.
+
+        A nearer patch counts more, by ``exp(−d² / T)``, d its distance and T the mean of the d² of these 50: so the
+        gradient is along what tells similar patches from each other, and a change along it is likely to choose another.
+        The graph holds the candidates of one image at a time, which costs looking them up again.
+        """
+        tops, lefts = self._grid(image)
+        place = _places(tops, lefts, self.patches.size, image.shape[3]).to(image.device)  # (A·B, S·S)
+        patches = _cut(image, place)  # (N, A·B, 3·S·S)
+        if self._candidates is None or not _same(self._candidates[0], image):
+            ids = self.patches.nearest(patches, min(CANDIDATES, self.patches.count))
+            self._candidates = image.detach().clone(), ids
+        parts = zip(patches, self._candidates[1], strict=True)
+        average = torch.stack(
+            [checkpoint(self._average, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        )
+        layers = average.view(len(image), len(place), 3, -1).transpose(1, 2).flatten(2)  # (N, 3, A·B·S·S)
+        flat = torch.zeros_like(image).flatten(2).index_add(2, place.flatten(), layers)
+        covered = place.flatten().bincount(minlength=flat.shape[2])
+        return (flat / covered).view_as(image)
+
+    def _average(self, patches: Tensor, ids: Tensor) -> Tensor:
+        """Return the average ``(L, D)`` of patches by their ids ``(L, K)``, the nearer ones of ``(L, D)`` first."""
+        known = self.patches.vectors(ids).to(patches)  # (L, K, D)
+        with torch.no_grad():
+            scale = (patches[:, None] - known).square().sum(dim=2).mean(dim=1, keepdim=True)
+        likeness = 2 * (known @ patches[..., None])[..., 0] - known.square().sum(dim=2)  # −d², but for what all share
+        weights = (likeness / scale.clamp_min(LEAST)).softmax(dim=1)
+        average: Tensor = (weights[:, None] @ known)[:, 0]
+        return average
 
     def _nearest(self, image: Tensor, randomness: Randomness, tops: list[int], lefts: list[int]) -> Tensor:
         """Return the K nearest patches ``(N, A·B, K)`` of those of a grid; for other draws of one batch, as found once.
@@ -88,18 +121,39 @@ class Quilting(Transformation):
         draw = (randomness.seed, randomness.purpose, randomness.draw) if self.random else ()
         if self._last is not None and draw != self._last[1] and _same(self._last[0], image):
             return self._last[2]
-        inside = torch.arange(self.patches.size)
-        rows = (torch.tensor(tops)[:, None] + inside)[:, None, :, None].to(image.device)  # (A, 1, S, 1)
-        columns = (torch.tensor(lefts)[:, None] + inside)[:, None, :].to(image.device)  # (B, 1, S)
-        patches = image[:, :, rows, columns].permute(0, 2, 3, 1, 4, 5)  # (N, A, B, 3, S, S)
-        found = self.patches.nearest(patches.reshape(len(image), len(tops) * len(lefts), -1), self.k)
+        place = _places(tops, lefts, self.patches.size, image.shape[3]).to(image.device)
+        found = self.patches.nearest(_cut(image, place), self.k)
         self._last = image.clone(), draw, found
         return found
+
+    def _grid(self, image: Tensor) -> tuple[list[int], list[int]]:
+        """Return the first rows and columns of patches.
+
+        Raises:
+            UserError: If the images are smaller than a patch.
+        """
+        size, (height, width) = self.patches.size, image.shape[2:]
+        if min(height, width) < size:
+            raise UserError(f"Quilting takes images from {size}×{size} pixels, a patch, not of {height}×{width}")
+        step = size - self.overlap
+        return starts(height, size, step), starts(width, size, step)
 
 
 def starts(side: int, size: int, step: int) -> list[int]:
     """Return where the patches of a row begin, every ``step`` pixels; the last one ends where the image does."""
     return [*range(0, side - size, step), side - size]
+
+
+def _places(tops: list[int], lefts: list[int], size: int, width: int) -> Tensor:
+    """Return which pixels ``(A·B, S·S)`` of a flattened image of some width make each patch of a grid."""
+    inside = torch.arange(size)
+    rows, columns = (torch.tensor(first)[:, None] + inside for first in (tops, lefts))  # (A, S), (B, S)
+    return (rows[:, None, :, None] * width + columns[None, :, None]).flatten(2).flatten(0, 1)
+
+
+def _cut(image: Tensor, place: Tensor) -> Tensor:
+    """Return patches ``(N, A·B, 3·S·S)`` of images ``(N, 3, H, W)``."""
+    return image.flatten(2)[:, :, place].transpose(1, 2).flatten(2)
 
 
 def _uncover(patches: Tensor, shift: int) -> None:

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from lit_knn.attacks import PGD
+from lit_knn.attacks.objectives import EOT, DefenseMargin
 from lit_knn.database import PatchDatabase
-from lit_knn.defenses import BPDA, Quilting, TransformedClassifier
+from lit_knn.defenses import BPDA, Query, Quilting, TransformedClassifier
 from lit_knn.defenses.transformations.quilting import starts
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.report.results.rivals import rivals
 from lit_knn.storage.description import describe
+from lit_knn.threat_models import WhiteBox
 from tests.defenses.transformations.test_seams import laid
 from tests.report.results.test_rivals import record_of
 
@@ -112,10 +115,12 @@ def test_draws_of_the_same_images_share_a_search():
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_constant_images_become_the_nearest_patches(level):
-    flat = np.full((20, 75), level, np.float32)
-    patches = np.concatenate([RANDOM, flat])
-    image = torch.full((1, 3, 9, 9), level)
-    assert torch.equal(quilted(Quilting(patches=held(patches)), image), image)
+    patches = np.concatenate([RANDOM, np.full((60, 75), level, np.float32)])
+    image = torch.full((1, 3, 9, 9), level, requires_grad=True)
+    seen = quilted(BPDA(transformation=Quilting(patches=held(patches))), image)
+    assert torch.equal(seen, image)
+    (gradient,) = torch.autograd.grad(seen.square().sum(), image)
+    assert gradient.isfinite().all()
 
 
 def test_what_it_needs_is_told_by_all_around_it():
@@ -156,3 +161,53 @@ def test_arguments_out_of_range_are_refused(wrong, sentence):
 def test_images_smaller_than_a_patch_are_refused(sides):
     with pytest.raises(UserError, match=rf"images from 5×5 pixels, a patch, not of {sides[0]}×{sides[1]}"):
         quilted(Quilting(patches=held()), torch.rand(1, 3, *sides))
+
+
+def test_attackers_climb_averages_of_the_nearest_patches():
+    image = torch.rand(2, 3, 7, 5, dtype=torch.float64)  # two patches of each, of which three rows are both's
+    expected = np.zeros((2, 3, 7, 5))
+    for quilt, one in zip(expected, image.numpy(), strict=True):
+        for top in (0, 2):
+            squared = np.square(RANDOM.astype(np.float64) - one[:, top : top + 5].reshape(75)).sum(axis=1)
+            nearest = squared.argsort()[:50]
+            weights = np.exp(-squared[nearest] / squared[nearest].mean())
+            quilt[:, top : top + 5] += (weights / weights.sum() @ RANDOM[nearest]).reshape(3, 5, 5)
+        quilt[:, 2:5] /= 2
+    np.testing.assert_allclose(Quilting(patches=held()).near(image), expected, rtol=1e-5)
+
+
+def test_their_gradient_is_along_what_tells_similar_patches_from_each_other():
+    image = torch.rand(1, 3, 5, 5, dtype=torch.float64, requires_grad=True)
+    towards = torch.randn(1, 3, 5, 5, dtype=torch.float64)
+    through = BPDA(transformation=Quilting(patches=held()))
+    (found,) = torch.autograd.grad(quilted(through, image), image, towards)
+    squared = np.square(RANDOM.astype(np.float64) - image.detach().numpy().reshape(75)).sum(axis=1)
+    nearest = squared.argsort()[:50]
+    weights = np.exp(-squared[nearest] / squared[nearest].mean())
+    covariance = np.cov(RANDOM[nearest].T, aweights=weights, ddof=0)
+    expected = 2 / squared[nearest].mean() * covariance @ towards.numpy().reshape(75)
+    np.testing.assert_allclose(found.numpy().reshape(75), expected, rtol=1e-4)
+
+
+def test_who_knows_it_leaves_far_less(classifier, data, gallery, tmp_path):
+    database = PatchDatabase(count=4000, per_image=4)
+    database.write(tmp_path, None, gallery)
+    database.read(tmp_path)
+    defense = TransformedClassifier(transformation=Quilting(patches=database))
+    ids = torch.arange(30)
+    image = torch.stack([data.image("queries", 0, row) for row in range(30)]).float() / 255
+    with torch.no_grad():
+        label = classifier(image).argmax(dim=1)
+
+    @torch.no_grad()
+    def accuracy(image):
+        queries = (Query(image, classifier, randomness=Randomness(seed, ids)) for seed in range(1000, 1005))
+        return sum((defense(query)[0].argmax(dim=1) == label).float().mean().item() for query in queries) / 5
+
+    (copy,) = defense.copies()
+    surrogate = WhiteBox(defense=copy).surrogate_defense(classifier, None)
+    objective = EOT(objective=DefenseMargin(), draws=3, evaluations=10)
+    (gray,) = PGD(steps=10)(classifier, image, label, ids, [0.25])
+    (white,) = PGD(steps=10, objective=objective)(classifier, image, label, ids, [0.25], surrogate)
+    assert accuracy(image) > 0.8
+    assert accuracy(white) < 0.6 * accuracy(gray)
