@@ -49,6 +49,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True],
         ),
         (
+            "bench_quilting",
+            ["--count", "2000", "--index", "IVF16,Flat", "--size", "32", "--batch", "2"],
+            [True, False, False, False],
+        ),
+        (
             "bench_index",
             ["--rows", "3000", "--dimension", "16", "--queries", "20", "--batch", "10", "--binary", "BIVF8"],
             [True, False, True],
