@@ -408,7 +408,10 @@ def origin(classifier, data, database):
         ({"deltas": [0.1, 0.2]}, {"deltas"}),
         ({"topk": [1]}, {"topk"}),
         ({"norm": "l2"}, {"norm"}),
-        ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5]), Scale(0.1)]}, {"defenses"}),
+        (
+            {"defenses": [NoDefense(), KNN(taps=["late"], k=[5]), Scale(0.1)]},
+            {"defenses", "copy of white_box scaled"},
+        ),
         ({"defenses": [NoDefense(), KNN(taps=["late"], k=[5], weightings=[CBWD(m=3)])]}, None),
         ({"threats": [GrayBox(), WhiteBox(rows=400)]}, {"copy's rows of white_box late"}),
         ({"threats": [GrayBox(), WhiteBox(rows=400, overlap=0.75)]}, {"copy's rows of white_box late"}),
