@@ -52,14 +52,14 @@ def minimize(
         Chambolle and Pock 2011, Algorithm 1; Condat 2013, Section 5, the relaxation.
     """
     mask = mask.expand_as(image)
-    together = max(1, CACHED // max(1, image[0].numel())) if image.device.type == "cpu" and len(image) else len(image)
-    parts = zip(image.split(together or 1), mask.split(together or 1), strict=True)
+    together = max(1, CACHED // image[0].numel()) if image.device.type == "cpu" else len(image)
+    parts = zip(image.split(together), mask.split(together), strict=True)
     return torch.cat([_solve(*part, weight, isotropic, tolerance, iterations) for part in parts])
 
 
 def objective(x: Tensor, image: Tensor, mask: Tensor, weight: float, *, isotropic: bool = True) -> Tensor:
     """Return the value ``(N,)`` of (P) at x ``(N, D, H, W)``; see :func:`minimize`."""
-    slope = _gradient(x, torch.zeros_like(x[:, None]).repeat(1, 2, 1, 1, 1))
+    slope = _gradient(x, x.new_zeros(len(x), 2, *x.shape[1:]))
     length = slope.square().sum(dim=1).sqrt() if isotropic else slope.abs().sum(dim=1)
     return _total(0.5 * mask * (x - image).square() + weight * length)
 
@@ -78,7 +78,7 @@ def _solve(image: Tensor, mask: Tensor, weight: float, isotropic: bool, toleranc
     enough = 0.5 * tolerance**2 * image[0].numel()  # the gap is at least ½ Σ m (x − solution)²
     found, index = torch.empty_like(image), torch.arange(len(image), device=image.device)
     x = _filled(image, mask)
-    slope = torch.zeros_like(x[:, None]).repeat(1, 2, 1, 1, 1)
+    slope = x.new_zeros(len(x), 2, *x.shape[1:])
     p = slope.clone()
     pull, shrink = STEP * mask * image, 1 / (1 + STEP * mask)
     for step in range(1, iterations + 1):
