@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from lit_knn.defenses.transformations.base import Transformation
+from lit_knn.defenses.transformations.stairs import smooth_floor
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 
 Quantizer = Literal["xu", "guo", "athalye"]
-WIDTH = 0.25  # of the stairs that attackers climb, in levels: .15 and .35 leave more of a defense
 
 
 class BitDepth(Transformation):
@@ -53,10 +51,9 @@ class BitDepth(Transformation):
         return place.floor() / steps
 
     def near(self, image: Tensor) -> Tensor:
-        """Return smooth stairs: the levels, blurred by a Gaussian of `WIDTH`."""
+        """Return smooth stairs."""
         place, steps = self._place(image)
-        edge = place.detach().round()
-        return (edge - 0.5 + 0.5 * torch.erf((place - edge) / (WIDTH * math.sqrt(2)))) / steps
+        return smooth_floor(place) / steps
 
     def _place(self, image: Tensor) -> tuple[Tensor, float]:
         """Return where on the stairs values are, with an edge at each whole number, and how many make 1."""

@@ -6,22 +6,21 @@ import io
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from lit_knn.defenses.transformations.base import Transformation
+from lit_knn.defenses.transformations.smooth_jpeg import smooth_jpeg
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
-
-BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as in JFIF
 
 
 class JPEG(Transformation):
     """Write the image as JPEG and read it again: 8 bits, colors at half of the resolution (4:2:0), by Pillow.
 
-    It has no gradient. Attackers take that of the image with its colors at half of the resolution (`BPDA`): the
-    identity's would spend a budget on colors that are averaged away.
+    It has no gradient. Attackers take that of the same steps with smooth stairs instead of rounding (`BPDA`): the
+    identity's would spend a budget on colors that are averaged away, and on coefficients far from the next step.
 
     Args:
         quality: From 1 to 95.
@@ -41,6 +40,7 @@ class JPEG(Transformation):
             raise UserError(f"JPEG has quality: {quality}; 1 to 95 are accepted")
         self.quality = quality
         self.name = f"JPEG {quality}"
+        self._tables = _tables(quality)
 
     def __call__(self, image: Tensor, randomness: Randomness) -> Tensor:
         """Return the images as read, ``(N, 3, H, W)``, or of one channel."""
@@ -52,15 +52,19 @@ class JPEG(Transformation):
         return torch.from_numpy(read).to(image.device).movedim(3, 1).to(image) / 255
 
     def near(self, image: Tensor) -> Tensor:
-        """Return the image with its brightness, and with colors of half of the resolution: JPEG without rounding."""
-        if image.shape[1] == 1:
-            return image
-        brightness = (image * image.new_tensor(BRIGHTNESS).view(3, 1, 1)).sum(dim=1, keepdim=True)
-        color = F.avg_pool2d(image - brightness, 2, ceil_mode=True)
-        return brightness + F.interpolate(color, image.shape[2:], mode="bilinear")
+        """Return JPEG with smooth stairs instead of rounding."""
+        return smooth_jpeg(image, self._tables)
 
     def _read(self, pixels: np.ndarray) -> np.ndarray:
         """Write and read one image, ``(H, W, 3)`` or ``(H, W, 1)`` uint8."""
         file = io.BytesIO()
         Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=self.quality)
         return np.asarray(Image.open(file))
+
+
+def _tables(quality: int) -> list[Tensor]:
+    """Return what coefficients of brightness and color are divided by, ``(8, 8)`` each, as Pillow writes it."""
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "JPEG", quality=quality)
+    file.seek(0)
+    return [torch.tensor(table).view(8, 8) for _, table in sorted(JpegImageFile(file).quantization.items())]
