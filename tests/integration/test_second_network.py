@@ -167,6 +167,7 @@ def test_rows_of_another_network_are_refused(folder, tmp_path, mistake, what):
             "arguments": {"pretrained": False},
             "weights": str(tmp_path / "other.pt"),
         }
+    assert "findings in" in mistake("verify", config)
     said = mistake("test", config)
     assert "network is 'digits_surrogate-" in said
     assert "is expected" in said
