@@ -117,11 +117,15 @@ class Rejecting(Defense):
         return self.thresholds.at(keep)
 
     def copies(self) -> list[Defense]:
-        """Return one for each ``keep`` around each copy of the defense whose variant is one of it."""
-        variants = self.defense.variants
-        copies = [copy for copy in self.defense.copies() if copy.variants[0] in variants]
+        """Return one for each ``keep`` around each copy of the defense whose variant is one of it, and all others.
+
+        Those stand in for a defense, such as the vote for `DeepKNN`: what is far on the wrong side there is accepted.
+        """
+        variants, copies = self.defense.variants, self.defense.copies()
+        own = [copy for copy in copies if copy.variants[0] in variants]
         shares = [keep if isinstance(keep, float) else None for keep in self.keep]
-        return [AcceptedAnswer(rejecting=self, defense=copy, keep=keep) for keep in shares for copy in copies]
+        accepted = [AcceptedAnswer(rejecting=self, defense=copy, keep=keep) for keep in shares for copy in own]
+        return [*accepted, *(copy for copy in copies if copy not in own)]
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)``, of rejected images all −∞, which never are right, or all ∞, which always are."""

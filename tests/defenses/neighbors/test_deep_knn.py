@@ -5,7 +5,7 @@ import torch
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import SoftKNN, TargetCentroid
 from lit_knn.database import StoredGallery
-from lit_knn.defenses import DeepKNN, Query, Variant
+from lit_knn.defenses import DeepKNN, Query, Rejecting, Variant
 from lit_knn.errors import UserError
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -89,6 +89,29 @@ def test_attackers_who_know_it_leave_nothing(ready, gallery, classifier, batch):
         attacked = next(PGD(steps=20, objective=objective)(classifier, image, label, batch["id"], [0.3], held))
         left &= scores(attacked).argmax(1) == label
     assert not left.any()
+
+
+def test_rejection_by_credibility_is_attacked_by_the_vote_as_well(ready, gallery, classifier, batch):
+    defense = ready(DeepKNN(taps=TAPS, k=10, calibration=200))
+    rejecting = Rejecting(defense=defense, threshold=0.05)
+    accepted, vote = rejecting.copies()
+    assert accepted.defense is defense
+    assert vote.variants == [Variant("fused votes", "early+late", 10, "UW", "soft")]
+
+    image, label = batch["image"], batch["label"]
+
+    def lines(image):
+        return rejecting(Query(image, classifier, gallery, defense.needed)).argmax(2) == label
+
+    answered_rightly, _ = lines(image)
+    assert answered_rightly.float().mean() > 0.8
+    held = SurrogateDefense(classifier, vote, gallery)
+    fooled = torch.zeros_like(label, dtype=torch.bool)
+    for objective in (SoftKNN(), TargetCentroid()):
+        attacked = next(PGD(steps=20, objective=objective)(classifier, image, label, batch["id"], [0.4], held))
+        query = Query(attacked, classifier, gallery, defense.needed)
+        fooled |= (defense(query)[0].argmax(1) != label) & (defense.credibility(query) > 0.05)
+    assert fooled.float().mean() > 0.9
 
 
 class Unlabeled(StoredGallery):
