@@ -47,9 +47,9 @@ def test_a_white_box_stands_for_one_of_each_tap():
     assert [threat.name for threat in threats] == ["white_box early", "white_box late", "white_box mid"]
     assert {(threat.rows, threat.overlap) for threat in threats} == {(9, 0.5)}
     assert [threat.defense.variants for threat in threats] == [
-        [("kNN", "early", 5, "CBW-D", "soft", "")],
-        [("kNN", "late", 5, "CBW-D", "soft", "")],
-        [("kNN", "mid", 3, "UW", "hard", "")],  # the first of what there is
+        [Variant("kNN", "early", 5, "CBW-D", "soft")],
+        [Variant("kNN", "late", 5, "CBW-D", "soft")],
+        [Variant("kNN", "mid", 3, "UW", "hard")],  # the first of what there is
     ]
 
 
@@ -58,7 +58,7 @@ def test_a_white_box_copies_what_the_results_put_first():
     (threat,) = WhiteBox().against([defense])
     assert threat.defense.variants == preferred(defense.variants)
     (threat,) = WhiteBox().against([KNN(taps=["late"], weightings=[UW(), CBWD(m=5)])])
-    assert threat.defense.variants == [("kNN", "late", 50, "CBW-D(M=5, P=3)", "soft", "")]
+    assert threat.defense.variants == [Variant("kNN", "late", 50, "CBW-D(M=5, P=3)", "soft")]
 
 
 def test_a_white_box_stands_for_one_of_each_transformation():
