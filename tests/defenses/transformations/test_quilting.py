@@ -169,7 +169,7 @@ def test_attackers_climb_averages_of_the_nearest_patches():
     for quilt, one in zip(expected, image.numpy(), strict=True):
         for top in (0, 2):
             squared = np.square(RANDOM.astype(np.float64) - one[:, top : top + 5].reshape(75)).sum(axis=1)
-            nearest = squared.argsort()[:50]
+            nearest = squared.argsort()[:20]
             weights = np.exp(-squared[nearest] / squared[nearest].mean())
             quilt[:, top : top + 5] += (weights / weights.sum() @ RANDOM[nearest]).reshape(3, 5, 5)
         quilt[:, 2:5] /= 2
@@ -182,7 +182,7 @@ def test_their_gradient_is_along_what_tells_similar_patches_from_each_other():
     through = BPDA(transformation=Quilting(patches=held()))
     (found,) = torch.autograd.grad(quilted(through, image), image, towards)
     squared = np.square(RANDOM.astype(np.float64) - image.detach().numpy().reshape(75)).sum(axis=1)
-    nearest = squared.argsort()[:50]
+    nearest = squared.argsort()[:20]
     weights = np.exp(-squared[nearest] / squared[nearest].mean())
     covariance = np.cov(RANDOM[nearest].T, aweights=weights, ddof=0)
     expected = 2 / squared[nearest].mean() * covariance @ towards.numpy().reshape(75)
