@@ -95,7 +95,8 @@ def main(args: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         folder = Path(temporary)
         database, image = build(options, folder), queries(options)
-        quilting, ids = Quilting(patches=database), torch.arange(options.batch)
+        quilting, searched = Quilting(patches=database), Quilting(patches=database)
+        ids = torch.arange(options.batch)
         size, step = database.size, database.size - quilting.overlap
         rows, columns = (starts(side, size, step) for side in image.shape[2:])
         grid = torch.stack([image[:, :, a : a + size, b : b + size] for a in rows for b in columns], dim=1)
@@ -106,17 +107,16 @@ def main(args: list[str] | None = None) -> None:
         index.nprobe = measured["nprobe"]
         together = patches.flatten(0, 1).numpy()
 
-        def quilt(draw: int = 0) -> Tensor:
+        def quilt(quilting: Quilting, draw: int) -> Tensor:
             return quilting(image, Randomness(0, ids, draw=draw))
 
-        def again() -> Tensor:
-            return quilt(draw=1)  # of images that have just been searched
+        quilt(searched, 0)
 
         runs = (
-            quilt,
+            lambda: quilt(quilting, 0),  # the same draw again is searched again
             lambda: database.nearest(patches, quilting.k),
             lambda: joined(grid, quilting.overlap),
-            again,
+            lambda: quilt(searched, 1),  # another one is not
             lambda: index.search(together, quilting.k),
         )
         whole, search, seams, further, bare = in_turn(options, *runs)

@@ -41,6 +41,7 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_defense": ("bench_defense.py --clock cpu", ""),
     "bench_hull": ("bench_hull.py --clock cpu", ""),
     "bench_second": ("bench_second.py --clock cpu", ""),
+    "bench_quilting": ("bench_quilting.py --clock cpu --count 1000000 --batch 4 …", ""),
     "bench_tv": ("bench_tv.py --clock cpu", ""),
     "bench_extract": ("bench_extract.py --clock cpu --only rate", ""),
     "bench_extract_resnet56": ("bench_extract.py --clock cpu --only rate --size 32 …", "extraction"),
