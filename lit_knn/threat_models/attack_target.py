@@ -42,7 +42,7 @@ class AttackTarget:
             was below ``highest``; of images that a gradient was not taken of, as if it had been.
         answer: Returns the scores ``(V, N, C)`` of the last answers to the images, once there are any: of the network,
             or of the copy and what is beside it.
-        acceptance: Of the last answers of the copy, how far each is from being rejected, see `Defense.acceptance`.
+        acceptance: How far the best wrong one of the last answers is from being rejected, ``(N,)``; None where none is.
         settled: ``(N,)`` bool, the images that no run has to attack any more; None for no image.
         calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
         passes: Counts of outputs of the network and of the copy that this target was asked for.
@@ -151,7 +151,8 @@ class AttackTarget:
         self.calls += 1
         query = self.defense.query(image, self._randomness.of("call", self.calls))
         scores = self.passes.through(self.defense.defense(query)[0])
-        self.acceptance = self.defense.defense.acceptance(query, scores)
+        wrong = scores.scatter(1, self.label[:, None], -torch.inf)  # or else the true answer were to be accepted
+        self.acceptance = self.defense.defense.acceptance(query, wrong)
         self.answer = cache(partial(self.defense.answers, query, scores.detach()))  # asked for more than once
         return scores
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lit_knn.attacks import PGD, Square
-from lit_knn.attacks.objectives import SoftKNN
+from lit_knn.attacks.objectives import DefenseMargin, SoftKNN
 from lit_knn.backbones import Tap
 from lit_knn.database import Database
 from lit_knn.defenses import (
@@ -189,6 +189,24 @@ def test_attackers_are_wrong_and_accepted(classifier, data, joined_gallery, read
     assert aware <= 0.1
     assert aware <= robust(inner, PGD(steps=30, objective=SoftKNN()))
     assert robust(threat.defense, Square(queries=5)) <= 1
+
+
+def test_who_is_right_and_unsure_climbs_a_wrong_answer_and_not_its_own(classifier, data, joined_gallery, ready):
+    """The threshold is out of reach: what rises is the share of a wrong class, by search as by gradient."""
+    inner = KNN(taps=["late"], k=[50], weightings=[UW()])
+    (copied,) = Rejecting(defense=inner, threshold=2.0).copies()
+    batch = data.on_after_batch_transfer(data.first_queries())
+    copy = SurrogateDefense(classifier, copied, joined_gallery)
+    attacked = AttackTarget(classifier, batch["image"], batch["label"], batch["id"], copy)
+    before = copy.scores(batch["image"])
+    right = before.argmax(1) == batch["label"]
+    value = DefenseMargin().bind(attacked)(batch["image"])
+    wrong = before.scatter(1, batch["label"][:, None], -torch.inf).amax(1)
+    true = before.gather(1, batch["label"][:, None])[:, 0]
+    torch.testing.assert_close(value, torch.minimum(wrong - true, wrong / 2 - 1))
+    found = struck(PGD(steps=10, objective=SoftKNN()), attacked, 0.1)
+    after = copy.scores(found).gather(1, batch["label"][:, None])[:, 0]
+    assert (after < true)[right].float().mean() > 0.8
 
 
 @pytest.mark.parametrize("wrong", [{"keep": []}, {"keep": [0]}, {"keep": [1.1]}, {"keep": [0.5, 0.5]}, {"rows": 0}])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.attacks.objectives.base import Score
-from lit_knn.attacks.objectives.classifier import margin
+from lit_knn.attacks.objectives.classifier import margin, without_true
 from lit_knn.attacks.objectives.defense import StandIn
 from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.nearness import Nearness
@@ -75,8 +75,9 @@ class SoftKNN(StandIn):
             value = margin(scores.log(), attacked.label)
             if not isinstance(copy, AcceptedAnswer):
                 return value
+            wrong = without_true(scores, attacked.label)  # which is to be accepted, and not the true one
             by_distance = copy.rejecting.confidence == "distance"
-            confidence = -torch.stack(remote).mean(dim=0) if by_distance else scores.amax(dim=1)
+            confidence = -torch.stack(remote).mean(dim=0) if by_distance else wrong.amax(dim=1)
             return torch.minimum(value, copy.above(confidence))
 
         return score
