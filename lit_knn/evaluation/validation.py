@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import lit_knn.attacks
 from lit_knn.backbones import Classifier
+from lit_knn.database.joined_taps import parts_of
 from lit_knn.errors import UserError, counted
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def verify_parts(
 
     Raises:
         UserError: If there is no attack, threat, defense or size, a size that there is none of, an attack without steps
-            for the norm, no k or one twice, a number of evaluations out of range, two parts of one name, or an attacker
-            who would have to know databases of several sizes.
+            for the norm, no k or one twice, a number of evaluations out of range, two parts of one name, an attacker
+            who would have to know databases of several sizes, or a database that lacks what a defense asks of it.
     """
     if not topk or min(topk) < 1 or len(set(topk)) < len(topk):
         raise UserError(f"model.topk is {list(topk)}: a list of different numbers from 1 is accepted")
@@ -82,6 +83,29 @@ def verify_parts(
         raise UserError(
             f"a white-box attacker knows a database of one size, but model.database.rows is {database.rows}: run each "
             "size by itself"
+        )
+    for defense in [*defenses, *(threat.defense for threat in threats if threat.defense)]:
+        if database is not None:
+            verify_database(defense, database)
+
+
+def verify_database(defense: Defense, database: Database) -> None:
+    """Refuse a database that lacks what is asked of it, before it is built.
+
+    Raises:
+        UserError: If neighbors are wanted at a tap that it does not have, or the classifier is to go on from the
+            features of another network.
+    """
+    required, name = defense.requirements(), defense.variants[0].defense
+    if lost := [tap for tap in required.neighbors if not {*parts_of(tap)} <= {*database.taps}]:
+        raise UserError(
+            f"{name} wants neighbors at {lost[0]!r}, but the database has no such tap; it has "
+            f"{', '.join(database.taps)}"
+        )
+    if required.layers and database.network is not None:
+        raise UserError(
+            f"{name} goes on from layer {required.layers[0]!r} of model.classifier, but the database has features "
+            "of another network: it takes one without model.database.network"
         )
 
 

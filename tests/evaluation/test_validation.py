@@ -3,11 +3,11 @@ import pytest
 
 from lit_knn.attacks import CWL2, PGD, Square
 from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace, NeighborPrediction, SoftKNN, TargetedDLR
-from lit_knn.backbones import Classifier
+from lit_knn.backbones import Classifier, Tap
 from lit_knn.data import Digits, ImageData
 from lit_knn.data.base import ArrayShard
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, NoDefense
+from lit_knn.defenses import KNN, RACNN, NoDefense
 from lit_knn.errors import UserError
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.evaluation.test_module import build, test
@@ -71,6 +71,18 @@ def test_settings_that_make_no_sense(classifier, changes, sentence):
 def test_more_neighbors_than_rows(classifier, data, database):
     with pytest.raises(UserError, match="1,298 neighbors at early, but the database has 1,297 rows"):
         test(build(classifier, database, defenses=[KNN(taps=["early"], k=[1298])]), data)
+
+
+def test_a_tap_that_the_database_lacks_is_told_before_it_is_built(classifier, tmp_path):
+    unbuilt = Database(path=tmp_path, taps=[Tap("layer1.0.add", name="early")], build_missing=True)
+    with pytest.raises(UserError, match=r"neighbors at 'erly', but the database has no such tap; it has early$"):
+        build(classifier, unbuilt, defenses=[KNN(taps=["erly"])])
+
+
+def test_a_network_does_not_go_on_from_features_of_another(classifier, tmp_path):
+    of_another = Database(path=tmp_path, taps=[Tap("flatten", name="late")], network=classifier)
+    with pytest.raises(UserError, match=r"goes on from layer 'flatten' of model.classifier, but .* of another network"):
+        build(classifier, of_another, defenses=[RACNN(tap="late", layer="flatten")])
 
 
 def test_a_white_box_attacks_one_size(classifier, database):
