@@ -121,13 +121,18 @@ def _unknown_option(complaint: Complaint) -> str | None:
 
 
 def _unknown_class(complaint: Complaint, contracts: Mapping[str, type]) -> str | None:
-    """Answer ``Expected a dot import path string: PDG``."""
-    found = re.search(r"^ *(?:- )?Expected (?:a )?dot import path string: (.+)$", complaint.text, re.MULTILINE)
+    """Answer ``Expected a dot import path string: PDG`` and ``... an instantiatable class, but Attack is abstract``."""
+    found = re.search(
+        r"^ *(?:- )?Expected (?:(?:a )?dot import path string: (.+)|an instantiatable class, but (\w+) is abstract)$",
+        complaint.text,
+        re.MULTILINE,
+    )
     contract = contracts.get(complaint.where.rpartition(".")[2])
     if found is None or contract is None:
         return None
     known = ", ".join(sorted(cls.__name__ for cls in {*derived(contract)} if not inspect.isabstract(cls)))
-    return f"{complaint.where}: there is no class {found[1]!r}; known are {known}, and any other by its import path"
+    said = f"there is no class {found[1]!r}" if found[1] else f"{found[2]} is what others derive from"
+    return f"{complaint.where}: {said}; known are {known}, and any other by its import path"
 
 
 def _list_for_one(complaint: Complaint) -> str | None:

@@ -78,6 +78,10 @@ def pgd(**options: object) -> list[object]:
         ({"attacks": ["PDG"]}, "model.attacks: there is no class 'PDG'; known are Noise, PGD, and any other by its"),
         ({"attacks": pgd(objective="Nope")}, "model.attacks.objective: there is no class 'Nope'; known are Margin,"),
         ({"objective": "Nope"}, "model.objective: there is no class 'Nope'; known are Margin, and any other by"),
+        (
+            {"attacks": ["Attack"]},
+            "model.attacks: Attack is what others derive from; known are Noise, PGD, and any other",
+        ),
         ({"attacks": pgd(stepz=3)}, "model.attacks: PGD has no option 'stepz'; near it are step, steps"),
         ({"attacks": pgd(x=3)}, "model.attacks: PGD has no option 'x'; it takes steps, step, objective"),
         ({"attacks": [{"class_path": "Noise", "init_args": {"x": 3}}]}, "Noise has no option 'x'; it takes none"),
