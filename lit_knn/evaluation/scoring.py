@@ -49,7 +49,8 @@ def answers(observation: Observation, label: Tensor, scorers: Sequence[Scorer], 
 
     def right(scorer: Scorer) -> Tensor:
         found = [kept[name] for name in scorer.columns] or map(partial(scorer, query), range(scorer.evaluations))
-        return torch.stack([hits(scores, label, topk) for scores in found]).sum(dim=0, dtype=torch.int16)  # (N, V, T)
+        each = [hits(scores, label, topk, scorer.defense.variants[0].defense) for scores in found]
+        return torch.stack(each).sum(dim=0, dtype=torch.int16)  # (N, V, T)
 
     return Answers(torch.cat([*map(right, scorers)], dim=1), realized.float(), normalized.float(), *told)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_knn.errors import UserError
 
 
-def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
+def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5), whose: str = "") -> Tensor:
     """Tell whether the true class is among the k best, ties going to the lower class.
 
     ``topk`` and ``argmax`` break ties as the device likes; hard votes tie often, so the rank is counted instead.
@@ -20,6 +20,7 @@ def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
             not answered all are ∞ or all are −∞: then it counts as right, or wrong, whatever its label.
         label: ``(N,)`` int64 in ``[0, C)``.
         topk: Values of k in ``[1, C − 1]``; the caller drops larger ones, which would always hit.
+        whose: Who gave the scores, for messages.
 
     Returns:
         ``(N, V, T)`` bool.
@@ -37,7 +38,8 @@ def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5)) -> Tensor:
     if bool(((label < 0) | (label >= classes)).any()):
         raise UserError(f"a query has label {_first_outside(label, classes)}; scores have classes 0 to {classes - 1}")
     if bool(scores.isnan().any()):
-        raise UserError("class scores contain NaN: the network or its weights produce values that are not numbers")
+        who = f"class scores of {whose}" if whose else "class scores"
+        raise UserError(f"{who} contain NaN: the network or its weights produce values that are not numbers")
     truth = scores.gather(-1, label.expand(len(scores), -1).unsqueeze(-1))  # (V, N, 1)
     lower = torch.arange(classes, device=scores.device) < label.unsqueeze(-1)  # (N, C)
     rank = ((scores > truth) | ((scores == truth) & lower)).sum(-1)  # (V, N)

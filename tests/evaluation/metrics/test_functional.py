@@ -46,8 +46,10 @@ def test_hits_refuses_a_label_outside_the_classes(label):
 
 
 def test_hits_refuses_nan():
-    with pytest.raises(UserError, match="NaN"):
+    with pytest.raises(UserError, match=r"^class scores contain NaN"):
         hits(torch.tensor([[[0.0, torch.nan]]]), torch.tensor([0]), (1,))
+    with pytest.raises(UserError, match=r"^class scores of a rival contain NaN"):
+        hits(torch.tensor([[[0.0, torch.nan]]]), torch.tensor([0]), (1,), "a rival")
 
 
 def test_wilson_agrees_with_scipy():
