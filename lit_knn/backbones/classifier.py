@@ -226,7 +226,9 @@ class Classifier(nn.Module):
     def _computing(self, image: Tensor) -> Iterator[None]:
         self.passed += len(image)
         who = f"network {self.name}"
-        failed = f"{who} failed on images {tuple(image.shape)}, RGB and as large as data.preprocessing says"
+        size = self._resized.size
+        seen, by = (image.shape[2:], "data.preprocessing") if size is None else (size, "its input_size")
+        failed = f"{who} failed on images {(*image.shape[:2], *seen)}, RGB and as large as {by} says"
         with network_precision(self.precision, image.device), user_code(failed, who):
             yield
 

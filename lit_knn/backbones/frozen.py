@@ -86,9 +86,7 @@ class FrozenNetwork:
                 norms = counted(len(self._pairs), "BatchNorm", "BatchNorms")
                 log.info("network %s computes %s as part of the layers before", self._name, norms)
             if self._compile and (why := difference(self._network, self._answering(), image, [], self.output)):
-                raise UserError(
-                    f"network {self._name} cannot be compiled ({why}): set model.classifier.compile to false"
-                )
+                raise UserError(f"network {self._name} cannot be compiled ({why}): set its compile to false")
         return found
 
     @property

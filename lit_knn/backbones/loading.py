@@ -35,7 +35,7 @@ def load_weights(network: nn.Module, path: str | Path | None, key: str | None = 
         UserError: If the file holds no weights of this network, or several that differ.
     """
     if path is None:
-        raise UserError(f"model.classifier.weights_key is {key!r}, but there are no model.classifier.weights")
+        raise UserError(f"weights_key is {key!r}, but there are no weights beside it")
     tensors = dict(_flat(read_tensors(path)))
     if not tensors:
         raise UserError(f"weights {path} hold no tensors; a state dict is accepted")
@@ -55,8 +55,7 @@ def load_weights(network: nn.Module, path: str | Path | None, key: str | None = 
     first, *others = fitting
     if any(not _equal(fitting[first], fitting[other]) for other in others):
         raise UserError(
-            f"weights {path} hold {len(fitting)} sets that differ, {_listed(fitting)}: name one with "
-            "model.classifier.weights_key"
+            f"weights {path} hold {len(fitting)} sets that differ, {_listed(fitting)}: name one with weights_key"
         )
     network.load_state_dict({**state, **{name: fitting[first][name] for name in state.keys() & fitting[first].keys()}})
     own = {f"{prefix}{name}" for prefix in fitting for name in state}  # which the network applies itself

@@ -38,8 +38,8 @@ def logits_of(output: object, key: str | int | None, image: Tensor) -> Tensor:
         or len(found) != len(image)
         or found.shape[1] < 2
     ):
-        where = "the network returns" if key is None else f"the network has at model.classifier.output {key!r}"
-        name = "" if isinstance(output, Tensor) else "; model.classifier.output names the one that holds the logits"
+        where = "the network returns" if key is None else f"the network has at `output` {key!r}"
+        name = "" if isinstance(output, Tensor) else "; `output` names the one that holds the logits"
         raise UserError(
             f"{where} {describe(found)} for {len(image)} images, where logits, one float tensor "
             f"({len(image)}, C) of at least two classes, are needed{name}"
@@ -68,7 +68,7 @@ def _part(output: object, key: str | int) -> object:
     if isinstance(key, str) and key.isidentifier() and not isinstance(output, Tensor) and hasattr(output, key):
         return getattr(output, key)
     raise UserError(
-        f"model.classifier.output is {key!r}, but the network returns {describe(output)}"
+        f"`output` is {key!r}, but the network returns {describe(output)}"
         + (": leave it out" if isinstance(output, Tensor) else "")
     )
 

@@ -104,13 +104,13 @@ def cautions(network: str, arguments: dict[str, Any], *, loaded: bool, normalize
     """
     if not loaded and has_random_weights(network, arguments):
         yield (
-            "has random weights, and no number of it means anything: give model.classifier.weights a file, or the "
-            "library's own in model.classifier.arguments"
+            "has random weights, and no number of it means anything: set its weights to a file, or to the library's "
+            "own in its arguments"
         )
     if not normalized:
         yield (
-            "does not say how its images are normalized, and ImageNet's mean and std are taken: set "
-            "model.classifier.mean and std to those that it was trained with"
+            "does not say how its images are normalized, and ImageNet's mean and std are taken: set its mean "
+            "and std to those that it was trained with"
         )
 
 
@@ -159,10 +159,13 @@ def normalization(
     """Return mean and std per channel, in pixels of [0, 1]: those given, else the network's own, else ImageNet's.
 
     Raises:
-        UserError: If they are not of three channels, or a std is not above 0.
+        UserError: If they are not of three channels, a mean is not in [0, 1], or a std is not above 0.
     """
     own = own or Preparation(source="ImageNet")
     mean, std = mean or own.mean, std or own.std
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise UserError(f"mean {list(mean)} and std {list(std)} need three values each, those of std above 0")
+    within = all(0 <= value <= 1 for value in mean) and all(0 < value < math.inf for value in std)
+    if len(mean) != 3 or len(std) != 3 or not within:
+        raise UserError(
+            f"mean {list(mean)} and std {list(std)} need three values each, of pixels in [0, 1], those of std above 0"
+        )
     return mean, std

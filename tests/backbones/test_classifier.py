@@ -134,10 +134,27 @@ def test_weights_are_loaded_and_arguments_passed_on(file, tmp_path):
     assert Classifier(network=f"{file}:plain").name == "plain"
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5] * 3), ([0.5] * 3, [0.5, 0, 0.5]), ([0.5] * 3, [0.5] * 4)])
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([0.5], [0.5] * 3),
+        ([0.5] * 3, [0.5, 0, 0.5]),
+        ([0.5] * 3, [0.5] * 4),
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ([0.5, 0.5, float("nan")], [0.5] * 3),
+        ([0.5] * 3, [0.5, 0.5, float("nan")]),
+    ],
+)
 def test_normalization_that_makes_no_sense(file, mean, std):
     with pytest.raises(UserError, match="three values each"):
         Classifier(network=f"{file}:plain", mean=mean, std=std)
+
+
+@pytest.mark.parametrize(("size", "said"), [(9, r"9, 9\), .* as its input_size"), (None, r"7, 7\), .* as data.pre")])
+def test_the_size_that_a_network_failed_on_is_that_which_it_was_given(file, size, said):
+    classifier = Classifier(network=f"{file}:plain", mean=[0.5] * 3, std=[0.5] * 3, input_size=size)
+    with pytest.raises(UserError, match=rf"failed on images \(2, 3, {said}"):
+        classifier(torch.rand(2, 3, 7, 7))
 
 
 def test_activations_are_those_of_tapped_without_the_layers_behind(classifier):

@@ -40,13 +40,13 @@ def test_logits_are_found_where_the_key_says(output, key):
 @pytest.mark.parametrize(
     ("output", "key", "sentence"),
     [
-        ((LOGITS, OTHER), None, r"a tuple with 0: a float32 tensor \(4, 7\), 1: .* model.classifier.output names"),
+        ((LOGITS, OTHER), None, r"a tuple with 0: a float32 tensor \(4, 7\), 1: .* `output` names"),
         ({"a": LOGITS}, None, r"a dict with 'a': a float32 tensor \(4, 7\)"),
         (Output(LOGITS), None, "a Output with 'scores'"),
-        ({"a": LOGITS}, "b", "output is 'b', but the network returns a dict with 'a'"),
-        ((LOGITS,), 1, "output is 1, but the network returns a tuple with 0"),
-        ((LOGITS,), "1", "output is '1', but the network returns a tuple with 0"),
-        (LOGITS, 0, r"output is 0, but the network returns a float32 tensor \(4, 7\): leave it out"),
+        ({"a": LOGITS}, "b", "`output` is 'b', but the network returns a dict with 'a'"),
+        ((LOGITS,), 1, "`output` is 1, but the network returns a tuple with 0"),
+        ((LOGITS,), "1", "`output` is '1', but the network returns a tuple with 0"),
+        (LOGITS, 0, r"`output` is 0, but the network returns a float32 tensor \(4, 7\): leave it out"),
         (LOGITS, "shape", "leave it out"),
         (None, None, "returns nothing"),
         (LOGITS.argmax(1), None, r"a int64 tensor \(4,\)"),
@@ -54,7 +54,7 @@ def test_logits_are_found_where_the_key_says(output, key):
         (LOGITS[:, :1], None, r"\(4, 1\) .*at least two classes"),
         (LOGITS[:2], None, r"\(2, 7\) for 4 images"),
         (LOGITS[:, :, None, None], None, r"\(4, 7, 1, 1\)"),
-        ({"a": LOGITS[0]}, "a", r"has at model.classifier.output 'a' a float32 tensor \(7,\)"),
+        ({"a": LOGITS[0]}, "a", r"has at `output` 'a' a float32 tensor \(7,\)"),
     ],
 )
 def test_anything_else_is_refused_with_what_there_is(output, key, sentence):
