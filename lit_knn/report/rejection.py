@@ -22,7 +22,7 @@ class Kept(NamedTuple):
 
     Attributes:
         line: The defense in words, without the threshold.
-        keep: Share of the database's rows that it would answer; 1 where a threshold was given.
+        keep: Share of the database's rows that it would answer; blank where a threshold was given.
         delta: Size of the perturbation.
         coverage: Share of clean images that it answers.
         clean: Accuracy on those; 0 if there are none.
@@ -31,7 +31,7 @@ class Kept(NamedTuple):
     """
 
     line: str
-    keep: float
+    keep: float | str
     delta: float
     coverage: float
     clean: float
@@ -42,9 +42,10 @@ class Kept(NamedTuple):
 def kept(record: Record) -> list[Kept]:
     """Return what there is of the defenses of a run that reject: of each the preferred variant, at each keep and Δ > 0.
 
-    Under several attacks, the least that any leaves, or that all leave together, where that is known.
+    Under several attacks, the least that any leaves, or that all leave together, where that is known. Of several
+    evaluations of a query the mean, as by the worst or the majority an image may be neither answered nor rejected.
     """
-    rows = [row for row in leading(record.results) if row["rejected"]]
+    rows = [row for row in leading(record.results) if row["rejected"] and row["protocol"] in ("", "mean")]
     plain = {variant(row): variant(row)._replace(keep="", rejected="") for row in rows}
     shown = {*preferred(list(dict.fromkeys(plain.values())))}
     found: dict[tuple[Variant, float], dict[str, float]] = {}
@@ -60,13 +61,15 @@ def kept(record: Record) -> list[Kept]:
         coverage = clean["wrong"] + 1 - clean["right"]
         right = clean["wrong"] / coverage if coverage > 0 else 0.0
         line = str(one._replace(keep="", rejected=""))
-        points.append(Kept(line, float(one.keep or 1), delta, coverage, right, cell["right"], cell["wrong"]))
+        points.append(Kept(line, one.keep, delta, coverage, right, cell["right"], cell["wrong"]))
     return points
 
 
 def rejection_table(record: Record, delta: float) -> Table | None:
     """Return the accuracies at one size, of a run with defenses that reject."""
-    points = sorted((point for point in kept(record) if point.delta == delta), key=lambda point: -point.keep)
+    points = sorted(
+        (point for point in kept(record) if point.delta == delta), key=lambda point: -float(point.keep or 0)
+    )
     if not points:
         return None
     size = sized(record.norm, delta)
@@ -79,10 +82,10 @@ def rejection_table(record: Record, delta: float) -> Table | None:
         f"answered rightly at {size}",
     ]
     lines = dict.fromkeys(point.line for point in points)
-    rows = [
-        [point.line, f"{point.keep:g}", *map(short, (point.coverage, point.clean, point.robust, point.answered))]
-        for line in lines
-        for point in points
-        if point.line == line
-    ]
+    rows = [_cells(point) for line in lines for point in points if point.line == line]
     return Table(head, rows, 1, CAPTION)
+
+
+def _cells(point: Kept) -> list[str]:
+    keep = f"{float(point.keep):g}" if point.keep else "–"
+    return [point.line, keep, *map(short, (point.coverage, point.clean, point.robust, point.answered))]

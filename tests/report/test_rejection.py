@@ -51,3 +51,14 @@ def test_a_table_at_one_size():
 def test_a_record_of_them_is_read_back(tmp_path):
     record = make_rejecting()
     assert type(record).load(record.save(tmp_path)) == record
+
+
+def test_of_several_evaluations_the_mean_counts_and_a_threshold_has_no_share():
+    record = make_rejecting(keeps=(0.9,))
+    protocols = ("mean", "worst", "majority")
+    rows = [row | {"protocol": one, "evaluations": 3, "keep": ""} for row in record.results for one in protocols]
+    rows = [row | {"accuracy": 0.0} if row["protocol"] == "worst" else row for row in rows]
+    table = rejection_table(dataclasses.replace(record, results=rows), 0.06)
+    assert table.rows == [
+        ["rejecting by agreement, kNN late K=5 mean-of-3", "–", ".900", ".944", ".350", ".200"],
+    ]

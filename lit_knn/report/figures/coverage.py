@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -13,6 +14,8 @@ from lit_knn.report.figures.curves import DASHES, MARKERS, plain
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.rejection import Kept
 from lit_knn.report.results.budgets import sized
+
+TITLE = 40  # letters that are as wide as a panel
 
 
 def coverage_path(curves: Path) -> Path:
@@ -47,7 +50,7 @@ def coverage_figure(points: Sequence[Kept], norm: str, path: Path) -> None:
             axes.plot(
                 coverage, [p.robust for p in here], color=color, label=sized(norm, delta), markersize=4.5, **style
             )
-        axes.set_title(line, fontsize="small", parse_math=False)
+        axes.set_title(fill(line, TITLE), fontsize="small", parse_math=False)
         axes.set_xlabel("coverage of clean images")
         plain(axes)
     panels[0].set_ylabel("accuracy, right or rejected")
