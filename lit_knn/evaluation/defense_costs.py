@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -76,9 +77,12 @@ def _timed(ask: Callable[[], None]) -> list[tuple[float, float]]:
 
 
 def _called(defense: Defense) -> str:
-    """Return what all variants have in common, in words."""
+    """Return what all variants have in common, in words; of names such as "fused votes" the first words."""
     first, *others = (variant.words() for variant in defense.variants)
-    return " ".join(word for field, word in first.items() if all(other.get(field) == word for other in others))
+    shared = [word for field, word in first.items() if all(other.get(field) == word for other in others)]
+    names = [variant.defense.split() for variant in defense.variants]
+    alike = takewhile(lambda words: len(set(words)) == 1, zip(*names, strict=False))
+    return " ".join(shared if shared[:1] == [first["defense"]] else [*(words[0] for words in alike), *shared])
 
 
 def _gradient(defense: Defense) -> Literal["own", "lent", "none"]:

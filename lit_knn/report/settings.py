@@ -64,7 +64,8 @@ def _part_name(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
     own = {**part, **mapping(part.get("init_args"))}
-    named = next((str(own[key]) for key in ("name", "layer", "network", "class_path") if own.get(key)), "?")
+    keys = ("name", "network", "class_path") if "class_path" in part else ("name", "layer", "network")
+    named = next((str(own[key]) for key in keys if own.get(key)), "?")
     return named.rpartition(".")[2] if named == own.get("class_path") else named
 
 

@@ -3,7 +3,7 @@ import torch
 
 from lit_knn.attacks import PGD
 from lit_knn.backbones import Classifier
-from lit_knn.defenses import KNN, BitDepth, NoDefense, OtherClassifier, TransformedClassifier
+from lit_knn.defenses import KNN, UW, BitDepth, FusedKNN, NoDefense, OtherClassifier, TransformedClassifier
 from lit_knn.evaluation import defense_costs as module
 from lit_knn.evaluation.defense_costs import defense_costs
 from tests.conftest import SURROGATE
@@ -46,6 +46,10 @@ def test_each_defense_says_what_it_is_and_how_often_it_asks_a_network(tested):
 def test_no_defense_is_measured_where_the_run_is_without_it_and_once_where_it_is_not(tested):
     tested.defenses = [NoDefense()]
     assert [cost["defense"] for cost in defense_costs(tested)] == ["none"]
+
+
+def test_fusions_are_told_from_a_knn():
+    assert module._called(FusedKNN(taps=["early", "late"], k=[5], weightings=[UW()])) == "fused early+late K=5 UW soft"
 
 
 def test_a_large_store_is_not_read_for_it(tested, monkeypatch):

@@ -62,6 +62,11 @@ def test_a_part_goes_by_its_name_or_its_layer():
     assert settings(record(taps))["model.taps"] == "a.add, late, ?, 3"
 
 
+def test_a_class_with_a_layer_goes_by_its_class():
+    part = {"class_path": "lit_knn.defenses.neighbors.ra_cnn.RACNN", "init_args": {"tap": "late", "layer": "layer3"}}
+    assert settings(record({"model": {"defenses": [part]}}))["model.defenses"] == "RACNN"
+
+
 @pytest.mark.parametrize("sizes", [(), (1000,), (10, 100, 1000)])
 def test_rows_that_were_searched(sizes):
     assert database_sizes(make_record(deltas=(0.0,), sizes=sizes)) == list(sizes)
