@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -31,9 +31,11 @@ class Resource(ABC):
 
     Attributes:
         name: Of its folder.
+        taps: Where it is looked for neighbors while it is written; None for all, so that it is made from every index.
     """
 
     name: str
+    taps: Sequence[str] | None = None
     _content: str = ""  # a hash of what has been opened
 
     @abstractmethod
@@ -104,7 +106,9 @@ class Resource(ABC):
         return f"resource {self.name} in {folder}"
 
     def _origin(self, gallery: StoredGallery) -> Fingerprint:
-        return {"resource": describe([type(self), self.settings()]), **gallery.store.fingerprint, **gallery.identity()}
+        searched = {tap: index for tap, index in gallery.indexes.items() if self.taps is None or tap in self.taps}
+        made_from = {**gallery.store.fingerprint, **gallery.identity(), "index": describe(searched)}
+        return {"resource": describe([type(self), self.settings()]), **made_from}
 
     def _check(self, folder: Path, gallery: StoredGallery) -> Fingerprint:
         with undamaged(self._called(folder), REMEDY):

@@ -43,6 +43,7 @@ class Thresholds(Resource):
     ) -> None:
         self._defense, self._confident = defense, confident
         self._kind, self._rows, self._seed = kind, rows, seed
+        self.taps = list(defense.needed)
         self.name = f"thresholds {digest(self.settings())[:8]}"
         self._values = np.zeros((0, 0))  # ascending, of each variant
 

@@ -1,5 +1,7 @@
 """Sealed as a whole, or not at all; the rest of it goes through the command line in `test_own_resources`."""
 
+from dataclasses import replace
+
 import pytest
 
 from lit_knn.database.resource import Resource, resource_findings
@@ -56,6 +58,15 @@ def test_another_database_makes_another_one(tmp_path, gallery):
     assert not resource.is_complete(place, gallery)
     with pytest.raises(UserError, match=r"resource text in .* is of another origin: rows"):
         resource.open(place, gallery)
+
+
+@pytest.mark.parametrize(("taps", "same"), [(None, False), ([], True), (["early"], True), (["late"], False)])
+def test_an_index_counts_where_it_is_searched(taps, same, tmp_path, gallery):
+    resource = Text("abc")
+    resource.taps = taps
+    resource.build(tmp_path / "text", None, gallery)
+    without = replace(gallery, indexes={tap: one for tap, one in gallery.indexes.items() if tap != "late"})
+    assert resource.is_complete(tmp_path / "text", without) is same
 
 
 @pytest.mark.parametrize("change", ["changed", "gone", "new"])

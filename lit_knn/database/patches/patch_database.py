@@ -50,6 +50,8 @@ class PatchDatabase(Resource):
         sorted by class; they are searched as they are, where it searches 64 principal components by product codes.
     """
 
+    taps = ()  # the indexes of rows have no part in it
+
     def __init__(
         self,
         *,

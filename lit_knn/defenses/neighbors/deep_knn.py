@@ -124,6 +124,8 @@ class Calibration(Resource):
         seed: Of the draw.
     """
 
+    taps: list[str]
+
     def __init__(self, taps: list[str], k: int, rows: int, seed: int) -> None:
         self.name = f"dknn {'+'.join(taps)} {k}"
         self.taps, self.k, self.rows, self.seed = taps, k, rows, seed
