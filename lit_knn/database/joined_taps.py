@@ -32,13 +32,13 @@ def parts_of(tap: str) -> list[str]:
     return tap.split(SIGN)
 
 
-def joined_among(taps: Iterable[str]) -> list[str]:
+def joined_among(taps: Iterable[str]) -> tuple[str, ...]:
     """Return those that are joined, each once.
 
     Raises:
         UserError: If a part is named twice.
     """
-    found = [tap for tap in dict.fromkeys(taps) if SIGN in tap]
+    found = tuple(tap for tap in dict.fromkeys(taps) if SIGN in tap)
     for tap in found:
         if len(set(parts_of(tap))) < len(parts_of(tap)):
             raise UserError(f"tap {tap!r} names a part twice: different taps of the database are accepted")

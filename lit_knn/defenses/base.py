@@ -19,12 +19,13 @@ class Defense(ABC):
         random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part
             of what its results depend on.
         draws: Random draws that one answer is made of.
-        differentiable: Whether its scores have a gradient in the image, and one to follow.
+        differentiable: Whether its scores have a gradient in the image, and one to follow; None of one that does not
+            say, which only a `WhiteBox` that is given it tries.
     """
 
     random: bool = True
     draws: int = 1
-    differentiable: bool = False
+    differentiable: bool | None = None
 
     @property
     @abstractmethod

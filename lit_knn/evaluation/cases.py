@@ -50,4 +50,7 @@ def _fits(threat: Threat, attack: Attack) -> bool:
     objective, copy = attack.objective, threat.defense
     if threat.adaptive != objective.adaptive:
         return False
-    return copy is None or objective.fits(copy, gradient=not attack.gradient_free)
+    if copy is None:
+        return True
+    tried = threat.chosen and copy.differentiable is None
+    return objective.fits(copy, gradient=not (attack.gradient_free or tried))

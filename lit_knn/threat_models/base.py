@@ -25,10 +25,12 @@ class Threat(nn.Module, ABC):
         adaptive: Whether the attacker knows the defense. Those who do run only the attacks whose objective uses it, and
             all others run only the other attacks, which would do the same in both cases.
         defense: Defense that the attacker copies; None if they copy none.
+        chosen: Whether a user named that defense, and so may follow a gradient of which the defense says nothing.
     """
 
     adaptive: bool = False
     defense: Defense | None = None
+    chosen: bool = True
 
     def __init__(self, *, name: str) -> None:
         super().__init__()

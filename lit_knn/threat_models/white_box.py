@@ -76,6 +76,8 @@ class WhiteBox(Threat):
             WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {subject}")
             for subject, copy in copies.items()
         ]
+        for box in boxes:
+            box.chosen = False
         return [part for box in boxes for part in box.against(defenses)]
 
     def transfers(self, defenses: Sequence[Defense]) -> bool:

@@ -22,7 +22,7 @@ def test_names():
     assert joined(["early", "late"]) == BOTH
     assert joined(["late"]) == "late"
     assert parts_of(BOTH) == ["early", "late"]
-    assert joined_among(["late", BOTH, "early", BOTH]) == [BOTH]
+    assert joined_among(["late", BOTH, "early", BOTH]) == (BOTH,)
     with pytest.raises(UserError, match=r"tap 'a\+b\+a' names a part twice"):
         joined_among(["a+b+a"])
     with pytest.raises(UserError, match=r"tap name 'a\+b' holds a '\+'"):

@@ -5,6 +5,7 @@ from lit_knn.attacks import PGD, Square
 from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace
 from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
+from lit_knn.evaluation import cases as cases_module
 from lit_knn.evaluation.cases import idle, pair
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 
@@ -53,12 +54,30 @@ def test_an_attack_on_the_defense_runs_where_it_fits():
     assert idle(threats, cases) == []
 
 
-def test_what_fits_nothing_is_left_out_and_named(caplog):
-    caplog.set_level("INFO")
+def test_what_fits_nothing_is_left_out_and_named(monkeypatch):
+    said = []
+    monkeypatch.setattr(cases_module, "rank_zero_info", said.append)
     (copied,) = WhiteBox().against([TransformedClassifier(transformation=BitDepth())])
     cases = pair([WHITE, copied], [AWARE])
     assert cases == [(WHITE, AWARE)]
     (sentence,) = idle([WHITE, copied], cases)
     assert sentence.startswith("no attack of the evaluation fits threat white_box 3-bit")
     pair([WHITE], [AWARE, PGD(objective=DefenseMargin(), name="climb")])
-    assert "Attack climb fits no defense of this run and is left out." in caplog.text
+    assert said == ["Attack climb fits no defense of this run and is left out."]
+
+
+def test_a_gradient_that_nobody_speaks_of_is_tried_where_a_user_names_the_defense():
+    class Own(TransformedClassifier):
+        differentiable = None
+
+        def __init__(self):
+            super().__init__(transformation=BitDepth())
+            self.differentiable = None
+
+        def copies(self):
+            return [self]
+
+    climbing = PGD(objective=DefenseMargin())
+    (found,) = WhiteBox().against([Own()])
+    named = WhiteBox(defense=Own(), name="named")
+    assert pair([found, named], [climbing, FREE]) == [(found, FREE), (named, climbing), (named, FREE)]

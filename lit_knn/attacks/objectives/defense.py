@@ -38,7 +38,7 @@ class DefenseMargin(Objective):
 
     def fits(self, copy: Defense, gradient: bool) -> bool:
         """Return whether the copy has what is wanted."""
-        return copy.differentiable or not gradient
+        return bool(copy.differentiable) or not gradient
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the margin of each image, of a defense that rejects no more than that of being accepted."""

@@ -39,6 +39,7 @@ class KNN(Defense):
     """
 
     random = False
+    differentiable = False
 
     def __init__(
         self,

@@ -87,10 +87,10 @@ def test_lines_requirements_and_their_order(asked):
     assert [str(variant) for variant in defense.variants[-1:]] == ["fused features early+late K=5 CBW-D soft"]
     assert len(set(defense.variants)) == 3 * 2 * 2 * 3
     assert defense.needed == {"early": 5, "late": 5, "early+late": 5}
-    assert defense.requirements().joined == ["early+late"]
+    assert defense.requirements().joined == ("early+late",)
     votes = defense.by("votes")
     assert votes.needed == {"early": 5, "late": 5}
-    assert votes.requirements().joined == []
+    assert votes.requirements().joined == ()
     assert FusedKNN(taps=BOTH, fusion=["features"]).needed == {"early+late": 50}
     together = asked(defense)
     assert torch.equal(torch.cat([asked(defense.by(fusion)) for fusion in defense.fusion]), together)
@@ -105,7 +105,7 @@ def test_each_fusion_is_copied_with_what_the_results_put_first():
 
 def test_a_knn_may_name_taps_side_by_side(asked):
     one = KNN(taps=["early+late"], k=[5])
-    assert one.requirements().joined == ["early+late"]
+    assert one.requirements().joined == ("early+late",)
     assert torch.equal(asked(one), asked(FusedKNN(taps=BOTH, fusion=["features"], k=[5])))
 
 

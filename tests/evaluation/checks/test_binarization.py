@@ -123,7 +123,7 @@ def test_in_another_norm_it_lies_on_the_surface_of_that_ball(attacked):
     found = BinarizationTest()(evidence)
     assert found.verdict == "pass"
     assert "at a mean L∞ of 0.12" in found.sentence
-    with pytest.raises(UserError, match=r"L∞ of 2\.0 is outside \(0, 1\]"):
+    with pytest.raises(UserError, match=r"L∞ of 510/255 is outside \(0, 1\]"):
         BinarizationTest(delta=2)(evidence)
     with pytest.raises(UserError, match=r"BinarizationTest\.delta: 'a' is no size"):
         BinarizationTest(delta="a")
