@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # also where a test imports this
 import arithmetic as web_scale
 from rich.console import Console
 
+from lit_knn.report.cost import cost_rows
 from lit_knn.report.results import Record
 from lit_knn.report.table import accuracy_table
 
@@ -34,6 +35,7 @@ MARKED = re.compile(r"(<!-- table: ([\w-]+)((?: [^ >]+)*) -->\n).*?(<!-- end of 
 
 Rows = list[dict[str, str]]
 SHOWN = {"k": "50", "weighting": "CBW-D", "combination": "soft"}  # the variant of a defense that tables show
+LINE = ("defense", "tap", "k", "weighting", "combination", "rejected")  # what tells the lines of rivals apart
 THREATS = {"gray_box": "gray", "black_box": "black", "all": "all"}
 BENCHMARKS = {  # record: command, how the names of its lines begin that the table shows
     "bench_attack": ("bench_attack.py --clock cpu", ""),
@@ -71,8 +73,7 @@ def results(record: str) -> Rows:
     if (folder / "record.json").exists():
         found = [{key: str(value) for key, value in row.items()} for row in _load(record).results]
     else:
-        with (folder / "results.csv").open() as file:
-            found = list(csv.DictReader(file))
+        found = _rows(record)
     shown = (row for row in found if row["topk"] == "1")
     return [row for row in shown if not row["tap"] or SHOWN.items() <= row.items()]
 
@@ -83,6 +84,17 @@ def accuracy(rows: Rows, /, **key: str) -> str:
     if len(found) > 1:
         raise ValueError(f"{len(found)} rows have {key}")
     return _short(float(found[0]["accuracy"])) if found else ""
+
+
+def _rows(record: str) -> Rows:
+    with (RECORDS / record / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def _leading(rows: Rows) -> Rows:
+    """Return the top-1 rows; of several evaluations the mean, and of rejections those that count as wrong."""
+    found = [row for row in rows if row["topk"] == "1"]
+    return [row for row in found if row["protocol"] in ("", "mean") and row["rejected"] in ("", "wrong")]
 
 
 def widest(rows: Rows) -> str:
@@ -123,6 +135,37 @@ def all_attacks(record: str, delta: str) -> str:
         lines.append([f"{THREATS.get(threat, 'white')}: {attack}", *cells])
     notes = f"\n\n{rows[0]['n']} images, Δ = {delta}, K = 50, CBW-D, soft; 95 % intervals within ±{widest(rows)}."
     return markdown(["attack", *map(_column, taps)], lines) + notes
+
+
+def rivals(record: str, adaptive: str, delta: str) -> str:
+    """Return what each defense leaves to attackers who do not know it and to those who do, and what an answer costs.
+
+    Args:
+        record: Of a run with a gray and a black box.
+        adaptive: Of the worst case of a run with attackers who know each defense; "-" if there is none.
+        delta: The size of the perturbation.
+    """
+    loaded = _load(record)
+    unaware = _leading([{key: str(value) for key, value in row.items()} for row in loaded.results])
+    aware = _leading(_rows(adaptive)) if adaptive != "-" else []
+    costs = {line[0]: line[-1] for line in cost_rows(loaded)}
+    lines = []
+    for row in unaware:
+        if (row["threat"], row["delta"]) == ("gray_box", "0.0"):
+            key = {name: row[name] for name in LINE}
+            name = " ".join(filter(None, (row["defense"], row["tap"], row["weighting"], row["rejected"])))
+            left = [accuracy(unaware, **key, threat=threat, delta=delta) for threat in ("gray_box", "black_box")]
+            worst = [accuracy(aware, **key, threat="all", delta=delta)] if aware else []
+            words = {*name.split(), f"K={row['k']}", row["combination"]}
+            cost = next((cost for line, cost in costs.items() if words.issuperset(line.split())), "")
+            lines.append([name, _short(float(row["accuracy"])), *left, *worst, cost])
+    head = ["defense", "clean", "gray box", "black box", *(["all attacks"] if aware else []), "cost, × none"]
+    notes = "; ".join(
+        f"{who}: {rows[0]['n']} images, 95 % intervals within ±{widest(rows)}"
+        for who, rows in (("boxes", unaware), ("all attacks", aware))
+        if rows
+    )
+    return f"{markdown(head, lines)}\n\nΔ = {delta}; {notes}."
 
 
 def printed(record: str) -> str:
@@ -186,6 +229,7 @@ def parts(contract: str) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "headline": headline,
     "all-attacks": all_attacks,
+    "rivals": rivals,
     "printed": printed,
     "sizes": sizes,
     "benchmarks": benchmarks,

@@ -123,3 +123,33 @@ def test_the_benchmark_table_is_that_of_the_records():
     for path in set(RECORDS.glob("bench_*.json")) - {RECORDS / "bench_index_codes.json"}:
         held = {result["name"] for result in json.loads(path.read_text())["results"] if result["target"]}
         assert held <= shown, path
+
+
+def test_the_table_of_rivals_is_that_of_its_records(tables):
+    """Each cell is looked up in the records by hand: what defenses draw counts by the mean, costs go by the defense."""
+    record = json.loads((RECORDS / "cifar10-table2" / "record.json").read_text())
+    with (RECORDS / "cifar10-table2" / "adaptive" / "results.csv").open() as file:
+        aware = list(csv.DictReader(file))
+    head, _, *lines = tables.rivals("cifar10-table2", "cifar10-table2/adaptive", "0.02").split("\n\n")[0].splitlines()
+    assert head == "| defense | clean | gray box | black box | all attacks | cost, × none |"
+    cells = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines}
+
+    def one(rows, **key):
+        (found,) = [row for row in rows if str(row["topk"]) == "1" and all(str(row[k]) == v for k, v in key.items())]
+        return f"{float(found['accuracy']):.3f}".lstrip("0")
+
+    own = record["results"]
+    for name, key in (
+        ("TV minimization", {"defense": "TV minimization"}),
+        ("kNN layer2.8.add CBW-D", {"defense": "kNN", "tap": "layer2.8.add", "weighting": "CBW-D"}),
+    ):
+        drawn = {"protocol": "mean"} if name.startswith("TV") else {}
+        assert cells[name][:4] == [
+            one(own, **key, threat="gray_box", delta="0.0"),
+            one(own, **key, threat="gray_box", delta="0.02"),
+            one(own, **key, threat="black_box", delta="0.02"),
+            one(aware, **key, **drawn, threat="all", delta="0.02"),
+        ]
+    none, crops = (next(c for c in record["costs"] if c["defense"] == name) for name in ("none", "crop ensemble"))
+    assert cells["crop ensemble"][4] == f"{crops['seconds'] / none['seconds']:.1f}"
+    assert all(cell for line in cells.values() for cell in line)
