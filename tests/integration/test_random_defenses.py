@@ -131,7 +131,7 @@ class Rounded(Noisy):
 def test_the_suite_breaks_what_is_random_where_it_breaks_the_network(transformation, classifier, data):
     """PGD as adaptive.yaml has it, on the copy that a defense brings; judged by the defender's own draws."""
     suite = yaml.safe_load((ROOT / "configs" / "attack" / "adaptive.yaml").read_text())["model"]["attacks+"]
-    (settings,) = (part["init_args"] for part in suite if "EOT" in str(part))
+    (settings,) = (part["init_args"] for part in suite if "EOT" in str(part) and part["class_path"] == "PGD")
     assert settings == {"steps": 50, "objective": {"class_path": "EOT", "init_args": {"objective": "DefenseMargin"}}}
     defense = TransformedClassifier(transformation=transformation)
     (threat,) = WhiteBox().against([defense])
