@@ -10,6 +10,7 @@ from lit_knn.cli.command_line import COMMANDS
 from lit_knn.cli.main import main
 
 QUICKSTART = ["--config", "configs/quickstart.yaml"]
+THERE = {"class_path": "KNN", "init_args": {"taps": ["layer9"]}}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,14 @@ def complaint(capsys, *args):
         ({"model": {"attacks": ["PDG"]}}, "no class 'PDG'; known are "),
         ({"model": {"attacks": [{"class_path": "PGD", "init_args": {"stepz": 3}}]}}, "near it are step, steps"),
         ({"model": {"threats": ["BrownBox"]}}, "known are BlackBox, GrayBox, WhiteBox"),
-        ({"model": {"database": {"path": "x", "taps": [{"layer": "layer9"}]}}}, "no layer 'layer9'; near it are layer"),
+        (
+            {"model": {"database": {"path": "x", "taps": [{"layer": "layer9"}]}}},
+            "wants neighbors at 'early', but the database has no such tap; it has layer9",
+        ),
+        (
+            {"model": {"database": {"path": "x", "taps": [{"layer": "layer9"}]}, "defenses": [THERE]}},
+            "no layer 'layer9'; near it are layer",
+        ),
         (
             {"model": {"database": {"path": "x", "taps": [{"layer": "layer1.0.add"}], "rows": 1.5}}},
             "rows is 1.5; whole",

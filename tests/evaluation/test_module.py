@@ -364,7 +364,9 @@ def test_retrieval_without_a_database(classifier, data):
 
 
 def test_a_defense_that_asks_for_another_tap(classifier, data, database):
-    with pytest.raises(UserError, match=r"no tap 'middle'.*early, late"):
+    with pytest.raises(
+        UserError, match=r"wants neighbors at 'middle', but the database has no such tap; it has early, late"
+    ):
         test(build(classifier, database, defenses=[KNN(taps=["middle"])]), data)
 
 

@@ -152,7 +152,7 @@ def test_a_damaged_file_of_another_case_or_folder_is_named(evaluate, tmp_path):
 
 
 def test_a_tap_that_the_database_has_not_is_named(evaluate):
-    with pytest.raises(UserError, match=r"no tap 'middle'.*early, late"):
+    with pytest.raises(UserError, match=r"wants neighbors at 'middle', .* it has early, late"):
         evaluate(defenses=[KNN(taps=["middle"])])
 
 
