@@ -187,10 +187,11 @@ def asked(cluster, *command):
 
 def wait(cluster, seconds=240):
     """Return the state of every job when none is left; one that was requeued waits two minutes unless told not to."""
-    end = time.monotonic() + seconds
+    end, empty = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         queue = [line.split() for line in asked(cluster, "squeue", "-h", "-r", "-o", "%A %r").splitlines()]
-        if not queue:
+        empty = 0 if queue else empty + 1
+        if empty == 4:  # on a busy machine a job that is requeued was seen to be in no queue for a moment
             return
         for job, reason in queue:
             if reason == "BeginTime":
