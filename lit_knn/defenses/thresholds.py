@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_knn.database.index import Neighbors
 from lit_knn.database.resource import Resource
+from lit_knn.defenses.left_out import drawn_rows, others
 from lit_knn.defenses.query import Query
-from lit_knn.errors import UserError, counted
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import digest
 
 if TYPE_CHECKING:
     from lit_knn.backbones import Classifier
-    from lit_knn.database import Gallery, StoredGallery
+    from lit_knn.database import StoredGallery
     from lit_knn.defenses.base import Defense
 
 VALUES = "confidence.npy"
@@ -57,19 +56,13 @@ class Thresholds(Resource):
         Raises:
             UserError: If there are too few rows.
         """
-        ids, k = gallery.ids, max(self._defense.needed.values())
-        if len(ids) <= k:
-            raise UserError(
-                f"Rejecting looks for {k} neighbors of a row beside itself, but the database has "
-                f"{counted(len(ids), 'row', 'rows')}"
-            )
-        order = np.random.RandomState(self._seed).permutation(len(ids))  # NumPy froze this generator
-        chosen = ids[torch.from_numpy(order[: self._rows]).sort().values]
+        k = max(self._defense.needed.values())
+        chosen = drawn_rows(gallery, self._rows, self._seed, k=k, whose="Rejecting")
         found = []
         for rows in chosen.split(AT_ONCE):
             query = Query(None, classifier, gallery, self._defense.needed)
             features = {tap: gallery.vectors(tap, rows) for tap in self._defense.needed}
-            near = {tap: _others(gallery, tap, rows, features[tap], k) for tap, k in self._defense.needed.items()}
+            near = {tap: others(gallery, tap, rows, features[tap], k) for tap, k in self._defense.needed.items()}
             query.know(near, features)
             found.append(self._confident(query, self._defense(query)).double())
         np.save(folder / VALUES, np.sort(torch.cat(found, dim=1).numpy(), axis=1))
@@ -87,11 +80,3 @@ class Thresholds(Resource):
         reached = min(size, math.ceil(keep * size - 1e-9))
         thresholds: list[float] = self._values[:, size - reached].tolist()
         return thresholds
-
-
-def _others(gallery: Gallery, tap: str, rows: Tensor, features: Tensor, k: int) -> Neighbors:
-    """Return the k nearest rows of each of ``(n,)`` rows but itself."""
-    ids, distances = gallery.search(tap, features, k + 1)
-    itself = ids == rows[:, None]
-    itself[:, -1] |= ~itself.any(dim=1)  # an index may have missed it, or copies of it come first
-    return Neighbors(ids[~itself].view(len(rows), k), distances[~itself].view(len(rows), k))

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lit_knn.backbones import Classifier
-from lit_knn.database import Gallery, Resource, StoredGallery
+from lit_knn.database import Gallery, Resource, StoredGallery, joined
 from lit_knn.defenses.base import Defense, Variant
+from lit_knn.defenses.left_out import drawn_rows, others
 from lit_knn.defenses.neighbors.fused_knn import FusedKNN
 from lit_knn.defenses.neighbors.knn import KNN
 from lit_knn.defenses.neighbors.weighting import UW
@@ -67,7 +68,7 @@ class DeepKNN(Defense):
     @property
     def variants(self) -> list[Variant]:
         """One line."""
-        return [Variant("DkNN", "+".join(self.taps), self.k)]
+        return [Variant("DkNN", joined(self.taps), self.k)]
 
     def copies(self) -> list[Defense]:
         """Return itself, which has no gradient, and the vote of the same rows, which has stand-ins for one.
@@ -75,7 +76,7 @@ class DeepKNN(Defense):
         The class with most votes of all taps is the one with the smallest nonconformity, and so the answer. Here rows
         vote with what is predicted for them, which is mostly their label, and more to climb.
         """
-        vote = partial(KNN) if len(self.taps) == 1 else partial(FusedKNN, fusion=["votes"])
+        vote = KNN if len(self.taps) == 1 else partial(FusedKNN, fusion=["votes"])
         return [self, vote(taps=self.taps, k=[self.k], weightings=[UW()])]
 
     def requirements(self) -> Requirements:
@@ -128,7 +129,7 @@ class Calibration(Resource):
     taps: list[str]
 
     def __init__(self, taps: list[str], k: int, rows: int, seed: int) -> None:
-        self.name = f"dknn {'+'.join(taps)} {k}"
+        self.name = f"dknn {joined(taps)} {k}"
         self.taps, self.k, self.rows, self.seed = taps, k, rows, seed
         self._values = torch.zeros(0, dtype=torch.int64)  # ascending
 
@@ -150,14 +151,8 @@ class Calibration(Resource):
                 f"DeepKNN goes by the labels of rows, but {without:,} of {counted(len(ids), 'row', 'rows')} have none: "
                 "data.database has fewer labels than rows"
             )
-        if len(ids) <= self.k:
-            raise UserError(
-                f"DeepKNN looks for {self.k} neighbors of a row beside itself, but the database has "
-                f"{counted(len(ids), 'row', 'rows')}"
-            )
-        order = np.random.RandomState(self.seed).permutation(len(ids))  # NumPy froze this generator
-        chosen = ids[torch.from_numpy(order[: self.rows]).sort().values]
-        found = [_others(gallery, tap, chosen, self.k) for tap in self.taps]
+        chosen = drawn_rows(gallery, self.rows, self.seed, k=self.k, whose="DeepKNN")
+        found = [others(gallery, tap, chosen, gallery.vectors(tap, chosen), self.k).ids for tap in self.taps]
         values = nonconformity(gallery, found).gather(1, gallery.labels(chosen)[:, None])[:, 0]
         np.save(folder / VALUES, np.sort(values.numpy()))
 
@@ -177,11 +172,3 @@ class Calibration(Resource):
         """Return the share of the values that are at least those of ``(N, C)`` int64: float64 in [0, 1]."""
         self._values = self._values.to(nonconformity.device)
         return 1 - torch.searchsorted(self._values, nonconformity.contiguous()).double() / self.size
-
-
-def _others(gallery: Gallery, tap: str, rows: Tensor, k: int) -> Tensor:
-    """Return the k nearest rows of each of ``(n,)`` rows but itself, ``(n, k)``."""
-    ids = gallery.search(tap, gallery.vectors(tap, rows), k + 1).ids
-    itself = ids == rows[:, None]
-    itself[:, -1] |= ~itself.any(dim=1)  # an index may have missed it, or copies of it come first
-    return ids[~itself].view(len(rows), k)

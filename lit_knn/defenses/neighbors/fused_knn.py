@@ -19,7 +19,6 @@ from lit_knn.defenses.neighbors.weighting import Weighting
 from lit_knn.defenses.query import Query
 from lit_knn.defenses.requirements import Requirements
 from lit_knn.errors import UserError
-from lit_knn.report.results import preferred
 
 Fusion = Literal["votes", "neighbors", "features"]
 FUSIONS: tuple[Fusion, ...] = ("votes", "neighbors", "features")
@@ -73,7 +72,7 @@ class FusedKNN(Defense):
         self._apart = KNN(taps=taps, k=k, weightings=weightings, combinations=combinations)
         self.taps, self.fusion, self.tap = taps, fusion, joined(taps)
         self.k, self.weightings, self.combinations = self._apart.k, self._apart.weightings, combinations
-        self._beside = self._on([self.tap])
+        self._beside = self._apart.on(self.tap)
 
     @property
     def variants(self) -> list[Variant]:
@@ -89,24 +88,17 @@ class FusedKNN(Defense):
 
     def copies(self) -> list[Defense]:
         """Return one of each fusion, which has the variant that the results put first."""
-        first = preferred(self._beside.variants)[0]
-        weighting = next(weighting for weighting in self.weightings if weighting.name == first.weighting)
-        combinations = [combination for combination in self.combinations if combination == first.combination]
-        return [
-            FusedKNN(
-                taps=self.taps, fusion=[fusion], k=[int(first.k)], weightings=[weighting], combinations=combinations
-            )
-            for fusion in self.fusion
-        ]
+        first = self._beside.headline(self.tap)
+        return [self._of(first, [fusion]) for fusion in self.fusion]
 
     def by(self, fusion: Fusion) -> FusedKNN:
         """Return the same with one fusion only."""
-        return FusedKNN(
-            taps=self.taps, fusion=[fusion], k=self.k, weightings=self.weightings, combinations=self.combinations
-        )
+        return self._of(self._beside, [fusion])
 
-    def _on(self, taps: list[str]) -> KNN:
-        return KNN(taps=taps, k=self.k, weightings=self.weightings, combinations=self.combinations)
+    def _of(self, vote: KNN, fusion: list[Fusion]) -> FusedKNN:
+        return FusedKNN(
+            taps=self.taps, fusion=fusion, k=vote.k, weightings=vote.weightings, combinations=vote.combinations
+        )
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)`` in the order of ``variants``."""

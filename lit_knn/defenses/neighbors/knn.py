@@ -72,9 +72,10 @@ class KNN(Defense):
 
     def copies(self) -> list[Defense]:
         """Return one of each tap, which has the variant that the results put first."""
-        return [self._headline(tap) for tap in self.taps]
+        return [self.headline(tap) for tap in self.taps]
 
-    def _headline(self, tap: str) -> KNN:
+    def headline(self, tap: str) -> KNN:
+        """Return the variant of one tap that the results put first."""
         first = preferred([variant for variant in self.variants if variant.tap == tap])[0]
         weighting = next(weighting for weighting in self.weightings if weighting.name == first.weighting)
         combinations = [combination for combination in self.combinations if combination == first.combination]
