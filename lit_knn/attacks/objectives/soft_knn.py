@@ -68,19 +68,17 @@ class SoftKNN(StandIn):
         """Return the margin of each image; everything depends on the changed ones."""
         del target
         copy = attacked.defense.defense
+        if not isinstance(copy, AcceptedAnswer):
+            return lambda image: margin(self._scores(attacked, image).log(), attacked.label)
 
-        def score(image: Tensor) -> Tensor:
-            remote = list[Tensor]()
+        def accepted(image: Tensor) -> Tensor:
+            remote = list[Tensor]() if copy.rejecting.confidence == "distance" else None
             scores = self._scores(attacked, image, remote)
-            value = margin(scores.log(), attacked.label)
-            if not isinstance(copy, AcceptedAnswer):
-                return value
             wrong = without_true(scores, attacked.label)  # which is to be accepted, and not the true one
-            by_distance = copy.rejecting.confidence == "distance"
-            confidence = -torch.stack(remote).mean(dim=0) if by_distance else wrong.amax(dim=1)
-            return torch.minimum(value, copy.above(confidence))
+            confidence = wrong.amax(dim=1) if remote is None else -torch.stack(remote).mean(dim=0)
+            return torch.minimum(margin(scores.log(), attacked.label), copy.above(confidence))
 
-        return score
+        return accepted
 
     def _scores(self, attacked: AttackTarget, image: Tensor, remote: list[Tensor] | None = None) -> Tensor:
         """Return the soft vote ``(N, C)``, above 0; append the mean distance ``(N,)`` of the K nearest at each tap."""
