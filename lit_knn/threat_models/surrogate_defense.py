@@ -17,7 +17,7 @@ from lit_knn.defenses.neighbors.fused_knn import first_of_each
 from lit_knn.defenses.neighbors.knn import COMBINE
 from lit_knn.defenses.neighbors.nearness import Nearness
 from lit_knn.defenses.neighbors.vote import coefficients
-from lit_knn.defenses.rejecting import AcceptedAnswer
+from lit_knn.defenses.searching import layers, searching
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models.class_exemplars import ClassExemplars
@@ -87,8 +87,8 @@ class SurrogateDefense:
         Raises:
             UserError: If it is none.
         """
-        copy = self.defense.defense if isinstance(self.defense, RandomDatabase | AcceptedAnswer) else self.defense
-        if not isinstance(copy, KNN | FusedKNN):
+        copy = searching(self.defense)
+        if copy is None:
             raise UserError(
                 f"this attack looks for neighbors, but its threat's defense is {type(self.defense).__name__}"
             )
@@ -118,9 +118,8 @@ class SurrogateDefense:
     @property
     def k(self) -> int:
         """Number of neighbors that vote; of a random part of the rows, among how many of all they are."""
-        if isinstance(self.defense, RandomDatabase):
-            return min(self.defense.reach, len(self.gallery))
-        return self.retrieval.k[0]
+        among = next((layer.reach for layer in layers(self.defense) if isinstance(layer, RandomDatabase)), None)
+        return self.retrieval.k[0] if among is None else min(among, len(self.gallery))
 
     def features(self, image: Tensor) -> Tensor:
         """Return the projected features ``(N, D)`` of images, with gradients, by one forward pass up to the tap."""

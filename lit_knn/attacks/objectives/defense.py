@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lit_knn.attacks.objectives.base import Objective, Score
 from lit_knn.attacks.objectives.classifier import margin
-from lit_knn.defenses import KNN, Defense, FusedKNN, RandomDatabase
-from lit_knn.defenses.rejecting import AcceptedAnswer
+from lit_knn.defenses import Defense
+from lit_knn.defenses.searching import searching
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
 
@@ -59,8 +59,7 @@ class StandIn(Objective):
     def fits(self, copy: Defense, gradient: bool) -> bool:
         """Return whether the copy is a kNN, at one tap or at several together, of all rows or a random part."""
         del gradient
-        copy = copy.defense if isinstance(copy, AcceptedAnswer) else copy
-        return isinstance(copy, KNN | FusedKNN | RandomDatabase)
+        return searching(copy) is not None
 
     def rows(self, k: int) -> int:
         """Return how many rows are looked for around an image, where a retrieval asks for k neighbors; 0 for none."""
