@@ -68,13 +68,8 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def results(record: str) -> Rows:
-    """Read the top-1 accuracies of a record, of which only results.csv may have been kept."""
-    folder = RECORDS / record
-    if (folder / "record.json").exists():
-        found = [{key: str(value) for key, value in row.items()} for row in _load(record).results]
-    else:
-        found = _rows(record)
-    shown = (row for row in found if row["topk"] == "1")
+    """Read the top-1 accuracies of a record, of each kNN those of K = 50, CBW-D and soft."""
+    shown = (row for row in _rows(record) if row["topk"] == "1")
     return [row for row in shown if not row["tap"] or SHOWN.items() <= row.items()]
 
 
@@ -87,6 +82,9 @@ def accuracy(rows: Rows, /, **key: str) -> str:
 
 
 def _rows(record: str) -> Rows:
+    """Read all accuracies of a record, of which only results.csv may have been kept."""
+    if (RECORDS / record / "record.json").exists():
+        return [{key: str(value) for key, value in row.items()} for row in _load(record).results]
     with (RECORDS / record / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -145,10 +143,9 @@ def rivals(record: str, adaptive: str, delta: str) -> str:
         adaptive: Of the worst case of a run with attackers who know each defense; "-" if there is none.
         delta: The size of the perturbation.
     """
-    loaded = _load(record)
-    unaware = _leading([{key: str(value) for key, value in row.items()} for row in loaded.results])
+    unaware = _leading(_rows(record))
     aware = _leading(_rows(adaptive)) if adaptive != "-" else []
-    costs = {line[0]: line[-1] for line in cost_rows(loaded)}
+    costs = {line[0]: line[-1] for line in cost_rows(_load(record))}
     lines = []
     for row in unaware:
         if (row["threat"], row["delta"]) == ("gray_box", "0.0"):
