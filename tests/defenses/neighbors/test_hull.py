@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from lit_knn.defenses.neighbors.hull import project_onto_hull
+from tests.defenses.neighbors.hull_reference import nearest_by_slsqp
 
 
 def drawn(*shape, seed=0):
@@ -27,20 +26,9 @@ def corners(rows, k, dimension):
 
 
 def smallest(query, vertices):
-    """Half the squared distance by scipy, which is given the products only, and the weights."""
-    relative = (vertices - query).numpy()
-    scale = (relative**2).sum(1).mean()
-    products, k = relative @ relative.T / scale, len(relative)
-    found = minimize(
-        lambda w: (w @ products @ w / 2, products @ w),
-        np.full(k, 1 / k),
-        jac=True,
-        bounds=[(0, 1)] * k,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(k)},
-        method="SLSQP",
-        options={"ftol": 1e-15, "maxiter": 1000},
-    )
-    return found.fun * scale, scale
+    """Half the squared distance by scipy, and the scale of the vertices."""
+    value, _, scale = nearest_by_slsqp((vertices - query).numpy())
+    return value, scale
 
 
 @pytest.mark.parametrize(("k", "dimension"), [(7, 40), (20, 40), (20, 5), (40, 12)])

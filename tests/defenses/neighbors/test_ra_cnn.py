@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from lit_knn.attacks import PGD
 from lit_knn.attacks.objectives import DefenseMargin, SoftKNN
@@ -13,6 +12,7 @@ from lit_knn.defenses import RACNN, Query, Variant
 from lit_knn.errors import UserError
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 from tests.conftest import SURROGATE
+from tests.defenses.neighbors.hull_reference import nearest_by_slsqp
 
 LATE = {"tap": "late", "layer": "layer3.1.add"}  # maps of 1×1
 
@@ -45,17 +45,7 @@ def found(classifier, gallery, image, k):
 
 
 def nearest(query, vertices):
-    k, relative = len(vertices), vertices - query
-    products = relative @ relative.T
-    weights = minimize(
-        lambda w: (w @ products @ w / 2, products @ w),
-        np.full(k, 1 / k),
-        jac=True,
-        bounds=[(0, 1)] * k,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(k)},
-        method="SLSQP",
-        options={"ftol": 1e-14, "maxiter": 1000},
-    ).x
+    _, weights, _ = nearest_by_slsqp(vertices - query)
     return weights @ vertices
 
 
