@@ -56,6 +56,7 @@ def test_rounding_and_a_small_change_are_told_apart(query, pixels, gallery):
 def test_few_equal_bits_are_chance(tmp_path, classifier, data, pixels, query, taps, tells):
     config = tiny(tmp_path / "database", tmp_path / "runs")
     config["model"]["database"]["taps"] = taps
+    config["model"]["defenses"] = [{"class_path": "KNN", "init_args": {"taps": [tap["name"] for tap in taps]}}]
     run("extract", config)
     (view,) = Database(path=tmp_path / "database", taps=[Tap(**tap) for tap in taps]).open(classifier, data)
     asked = query(pixels["train"][:50], view)

@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bits")
     config = tiny(folder / "database", folder / "runs")
     config["model"]["database"]["taps"] = TAPS
+    config["model"]["defenses"] = [{"class_path": "KNN", "init_args": {"taps": [tap["name"] for tap in TAPS]}}]
     run("extract", config)
     run("index", config)
     return folder / "database"
