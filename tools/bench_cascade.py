@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench import Line, Target, parser, report
 
+from lit_knn.report.results import WORST_CASE
 from lit_knn.report.results.breaks import BREAKS_FILE
 from lit_knn.report.results.record import RESULTS_FILE
 
@@ -73,7 +74,7 @@ def _differences(cascade: Path, full: Path) -> list[str]:
 
 def _worst(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["threat"] == "all"]
+        rows = [row for row in csv.DictReader(file) if (row["threat"], row["attack"]) == WORST_CASE]
     names = ("delta", "defense", "tap", "k", "weighting", "combination", "rows", "topk")
     return {" ".join(row[name] for name in names): row["correct"] for row in rows}
 

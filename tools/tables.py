@@ -25,7 +25,7 @@ import arithmetic as web_scale
 from rich.console import Console
 
 from lit_knn.report.cost import cost_rows
-from lit_knn.report.results import Record
+from lit_knn.report.results import WORST_CASE, Record
 from lit_knn.report.table import accuracy_table
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ MARKED = re.compile(r"(<!-- table: ([\w-]+)((?: [^ >]+)*) -->\n).*?(<!-- end of 
 Rows = list[dict[str, str]]
 SHOWN = {"k": "50", "weighting": "CBW-D", "combination": "soft"}  # the variant of a defense that tables show
 LINE = ("defense", "tap", "k", "weighting", "combination", "rejected")  # what tells the lines of rivals apart
-THREATS = {"gray_box": "gray", "black_box": "black", "all": "all"}
+THREATS = {"gray_box": "gray", "black_box": "black", WORST_CASE.threat: WORST_CASE.threat}
 BENCHMARKS = {  # record: command, how the names of its lines begin that the table shows
     "bench_attack": ("bench_attack.py --clock cpu", ""),
     "bench_attack_resnet56": ("bench_attack.py --clock cpu --size 32 --batch 64 …", "PGD"),
@@ -114,10 +114,11 @@ def headline(*pairs: str) -> str:
                     accuracy(rows, threat="gray_box", attack="PGD", delta="0.0", tap=tap),
                     accuracy(rows, threat="gray_box", attack="PGD", delta=delta, tap=tap),
                     accuracy(rows, threat=f"white_box {tap}", attack="PGD-FS", delta=delta, tap=tap),
-                    accuracy(rows, threat="all", delta=delta, tap=tap),
+                    accuracy(rows, threat=WORST_CASE.threat, delta=delta, tap=tap),
                 ]
             )
-    head = ["", "clean", "gray box, PGD", "white box, the paper's PGD-FS", "worst of all attacks"]
+    head = ["", "clean", "gray box, PGD", "white box, the paper's PGD-FS", WORST_CASE.attack]
+    notes.append(f"{WORST_CASE.attack}: of each image over all attacks")
     return f"{markdown(head, lines)}\n\nOf {'; '.join(dict.fromkeys(notes))}."
 
 
@@ -127,7 +128,7 @@ def all_attacks(record: str, delta: str) -> str:
     taps = list(dict.fromkeys(row["tap"] for row in rows))
     lines = [["clean", *(accuracy(rows, threat="gray_box", attack="PGD", delta="0.0", tap=tap) for tap in taps)]]
     attacks = dict.fromkeys((row["threat"].partition(" ")[0], row["attack"]) for row in rows)
-    for threat, attack in sorted(attacks, key=lambda pair: pair[0] == "all"):
+    for threat, attack in sorted(attacks, key=lambda pair: pair == WORST_CASE):
         threats = {tap: threat if threat in THREATS else f"{threat} {tap}" for tap in taps}
         cells = [accuracy(rows, threat=threats[tap], attack=attack, delta=delta, tap=tap) for tap in taps]
         lines.append([f"{THREATS.get(threat, 'white')}: {attack}", *cells])
@@ -152,14 +153,14 @@ def rivals(record: str, adaptive: str, delta: str) -> str:
             key = {name: row[name] for name in LINE}
             name = " ".join(filter(None, (row["defense"], row["tap"], row["weighting"], row["rejected"])))
             left = [accuracy(unaware, **key, threat=threat, delta=delta) for threat in ("gray_box", "black_box")]
-            worst = [accuracy(aware, **key, threat="all", delta=delta)] if aware else []
+            worst = [accuracy(aware, **key, threat=WORST_CASE.threat, delta=delta)] if aware else []
             words = {*name.split(), f"K={row['k']}", row["combination"]}
             cost = next((cost for line, cost in costs.items() if words.issuperset(line.split())), "")
             lines.append([name, _short(float(row["accuracy"])), *left, *worst, cost])
-    head = ["defense", "clean", "gray box", "black box", *(["all attacks"] if aware else []), "cost, × none"]
+    head = ["defense", "clean", "gray box", "black box", *([WORST_CASE.attack] if aware else []), "cost, × none"]
     notes = "; ".join(
         f"{who}: {rows[0]['n']} images, 95 % intervals within ±{widest(rows)}"
-        for who, rows in (("boxes", unaware), ("all attacks", aware))
+        for who, rows in (("boxes", unaware), (WORST_CASE.attack, aware))
         if rows
     )
     return f"{markdown(head, lines)}\n\nΔ = {delta}; {notes}."

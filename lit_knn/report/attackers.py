@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from lit_knn.report.results.case import WORST_CASE, case
 from lit_knn.report.results.record import Record, Row, mapping, variant
 from lit_knn.report.results.variant import UNDEFENDED
 
-WORST = "all"  # the threat of the worst case of each image over all attacks
 NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
 
 
@@ -30,16 +30,21 @@ class Attacker(NamedTuple):
     attacks: list[str]
     rows: list[Row]
 
+    @property
+    def worst_case(self) -> bool:
+        """Whether it stands for all attackers of the run together."""
+        return self.title == WORST_CASE.attack
+
 
 def attackers(record: Record) -> list[Attacker]:
     """Return the threats of a run in its own order; a white box of several taps, and so names, is one."""
-    known = {WORST: False, **_configured(record)}
+    known = _configured(record)
     groups: dict[str, list[Row]] = {}
     for row in record.results:
-        groups.setdefault(_threat(row["threat"], known), []).append(row)
+        groups.setdefault(_attacker(row, known), []).append(row)
     return [
         Attacker(
-            "worst case" if name == WORST else name.replace("_", " "),
+            WORST_CASE.attack if name == WORST_CASE.threat else name.replace("_", " "),
             adaptive := known.get(name, False),
             list(dict.fromkeys(row["attack"] for row in rows)),
             _strongest([row for row in rows if not (adaptive and row["defense"] == UNDEFENDED)]),
@@ -54,7 +59,7 @@ def condensed(record: Record) -> Record:
     for found in attackers(record):
         several = len(found.attacks) > 1
         attack = f"strongest of {len(found.attacks)} attacks" if several else found.attacks[0]
-        threat = WORST if found.title == "worst case" else found.title
+        threat = WORST_CASE.threat if found.worst_case else found.title
         rows += [Row(**{**row, "threat": threat, "attack": attack}) for row in found.rows]
     return replace(record, results=rows)
 
@@ -62,7 +67,7 @@ def condensed(record: Record) -> Record:
 def knows_defense(record: Record) -> bool:
     """Return whether any attacker of the run knows the defense."""
     found = attackers(record)
-    if any(one.title != "worst case" for one in found):
+    if any(not one.worst_case for one in found):
         return any(one.adaptive for one in found)
     return any(name.startswith("copy of ") for name in record.fingerprints)  # a cascade has no rows of single threats
 
@@ -77,8 +82,11 @@ def _configured(record: Record) -> dict[str, bool]:
     return known
 
 
-def _threat(name: str, known: dict[str, bool]) -> str:
-    """Return the longest known name that a row's threat is, or starts with."""
+def _attacker(row: Row, known: dict[str, bool]) -> str:
+    """Return the longest known name that a row's threat is, or starts with; all that of the worst case."""
+    name = row["threat"]
+    if case(row) == WORST_CASE:
+        return name
     return max((k for k in known if name == k or name.startswith(f"{k} ")), key=len, default=name)
 
 

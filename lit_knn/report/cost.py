@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lit_knn.report.headline import WORST_CASE, title
-from lit_knn.report.results.record import Record
+from lit_knn.report.results import WORST_CASE, Case, Record
 
 PASSES = "passes: mean of an image, forward and backward"
 COST_HEAD = ["defense", "random", "gradient", "passes", "images/s", "× none"]
@@ -13,19 +12,19 @@ COSTS = (
 )
 
 
-def mean_passes(record: Record) -> dict[str, dict[float, str]]:
-    """Return, by the title of a panel and Δ, how many passes an image took on average, forward and backward together.
+def mean_passes(record: Record) -> dict[Case, dict[float, str]]:
+    """Return, by case and Δ, how many passes an image took on average, forward and backward together.
 
     Those of the worst case are of all attacks. Where the record knows of none, as an old one, the result is empty.
     """
-    found: dict[str, dict[float, float]] = {}
+    found: dict[Case, dict[float, float]] = {}
     images = max(row["n"] for row in record.results)
     for row in record.passes:
         each = (row["forward"] + row["backward"]) / images
-        for name in (title(row["threat"], row["attack"]), WORST_CASE):
-            sizes = found.setdefault(name, {})
+        for case in (Case(row["threat"], row["attack"]), WORST_CASE):
+            sizes = found.setdefault(case, {})
             sizes[row["delta"]] = sizes.get(row["delta"], 0) + each
-    return {name: {delta: _number(value) for delta, value in sizes.items()} for name, sizes in found.items()}
+    return {case: {delta: _number(value) for delta, value in sizes.items()} for case, sizes in found.items()}
 
 
 def cost_rows(record: Record) -> list[list[str]]:

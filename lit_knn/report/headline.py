@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_knn.report.results import Row, Variant, leading, preferred
+from lit_knn.report.results import WORST_CASE, Case, Row, Variant, case, leading, preferred
 from lit_knn.report.results.record import variant
 
 PROTOCOL = "mean-of-n: share of n evaluations that are right; worst-of-n: all are; majority-of-n: more than half"
-WORST_CASE = "all, worst case"  # title of the panel of what all attacks leave of each image
 
 
 class Line(NamedTuple):
@@ -22,8 +21,13 @@ class Line(NamedTuple):
 class Panel(NamedTuple):
     """All headline variants under one threat and attack."""
 
-    title: str
+    case: Case
     lines: list[Line]
+
+    @property
+    def title(self) -> str:
+        """What tables and figures call it."""
+        return self.case.title
 
 
 class Headline(NamedTuple):
@@ -38,6 +42,11 @@ class Headline(NamedTuple):
     def rows(self) -> list[Row]:
         """All that is shown."""
         return [row for panel in self.panels for line in panel.lines for row in line.rows]
+
+    @property
+    def worst(self) -> Panel:
+        """What all attacks together leave of each image; the only panel, if there is one attack."""
+        return next((panel for panel in self.panels if panel.case == WORST_CASE), self.panels[0])
 
     @property
     def protocol(self) -> str:
@@ -64,19 +73,14 @@ def headline(results: Sequence[Row]) -> Headline:
     varying = {field for field in told if len(_values(chosen, field)) > 1}
     shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
     panels = []
-    for threat, attack in dict.fromkeys((row["threat"], row["attack"]) for row in results):
-        here = [row for row in shown if (row["threat"], row["attack"]) == (threat, attack)]
+    for one in dict.fromkeys(map(case, results)):
+        here = [row for row in shown if case(row) == one]
         lines = [
             Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
             for v in chosen
         ]
-        panels.append(Panel(title(threat, attack), [line for line in lines if line.rows]))
+        panels.append(Panel(one, [line for line in lines if line.rows]))
     return Headline(panels, shown[0]["topk"], shared, len(variants) - len(chosen))
-
-
-def title(threat: str, attack: str) -> str:
-    """Return what a threat and an attack are called together."""
-    return f"{threat.replace('_', ' ')}, {attack}"
 
 
 def _values(variants: Sequence[Variant], field: str) -> list[str]:

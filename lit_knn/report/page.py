@@ -10,6 +10,7 @@ from lit_knn.report.headline import headline
 from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.budgets import UNITS, size_text
+from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.record import Row, variant
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.results.variant import UNDEFENDED
@@ -100,11 +101,9 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
     cascades = [label for label in knowing if not any(a.adaptive for a in found[label])]  # tell of all together
     if not adaptive and len(knowing) < len(runs):
         adaptive = {"white box": None}
-    unaware = dict.fromkeys(
-        a.title for run in runs for a in found[run.label] if not a.adaptive and a.title != "worst case"
-    )
-    several = any(a.title == "worst case" for run in runs for a in found[run.label])
-    titles = [*unaware, *adaptive, *(["worst case"] if several else [])]
+    unaware = dict.fromkeys(a.title for run in runs for a in found[run.label] if not (a.adaptive or a.worst_case))
+    several = any(a.worst_case for run in runs for a in found[run.label])
+    titles = [*unaware, *adaptive, *([WORST_CASE.attack] if several else [])]
     rows = []
     unit = UNITS[runs[0].record.norm]  # of all of them
     for run in runs:
@@ -128,7 +127,7 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
     caption = (
         f"{'; '.join(filter(None, shared)) or 'All variants'}. Top-{topk} accuracy; 95 % intervals within "
         f"±{short(half)}. Of an attacker's attacks the strongest alone is named. "
-        + ("Worst case: for each image the attack that breaks it, of all attacks of the run." if several else "")
+        + (f"{WORST_CASE.attack.capitalize()}: of each image over all attacks of the run." if several else "")
         + next((f" {part.protocol[:1].upper()}{part.protocol[1:]}." for part in shown if part.protocol), "")
     )
     blocks: list[Block] = [Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip())]

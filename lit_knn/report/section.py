@@ -76,8 +76,8 @@ def _everything(record: Record) -> Table:
         for line in panel.lines:
             found = {row["delta"]: short(row["accuracy"]) for row in line.rows}
             rows.append([panel.title, line.label, *(found.get(delta, "–") for delta in deltas)])
-        if panel.title in passes:
-            rows.append([panel.title, "passes", *(passes[panel.title].get(delta, "–") for delta in deltas)])
+        if panel.case in passes:
+            rows.append([panel.title, "passes", *(passes[panel.case].get(delta, "–") for delta in deltas)])
     hidden = f"{shown.hidden} more variants in results.csv" if shown.hidden else ""
     notes = [f"top-{shown.topk}", shown.shared, hidden, shown.protocol, PASSES if passes else ""]
     caption = "; ".join(filter(None, notes))
@@ -86,7 +86,7 @@ def _everything(record: Record) -> Table:
 
 def _breaks(run: Run, delta: float) -> Table:
     counts = read_breaks(run.folder / BREAKS_FILE, delta)
-    panel = headline(run.record.results).panels[-1]  # the worst case
+    panel = headline(run.record.results).worst
     labels = {str(variant(line.rows[0])): line.label for line in panel.lines}
     columns = [column for column in counts if column in labels]
     names = {"": "not broken", "clean": "wrong without any attack"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lit_knn.report.attackers import knows_defense
-from lit_knn.report.headline import WORST_CASE, Line, Panel, headline
+from lit_knn.report.headline import Headline, Line, Panel, headline
 from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.variant import UNDEFENDED
@@ -20,8 +20,8 @@ def summary(record: Record) -> str:
     The Δ spoken of is the smallest at which the undefended classifier, or in a run without it the first defense, has
     lost at least half of its clean accuracy, or else the largest.
     """
-    panels = headline(record.results).panels
-    sentences = [_panel(panel) for panel in panels] if len(panels) <= SPELT_OUT else _strongest(panels)
+    shown = headline(record.results)
+    sentences = [_panel(panel) for panel in shown.panels] if len(shown.panels) <= SPELT_OUT else _strongest(shown)
     retrieves = any(row["tap"] for row in record.results)
     if retrieves and (network := re.match(r"(.+)-[0-9a-f]+(?: in [\w-]+)?$", str(record.database.get("network", "")))):
         sentences.append(
@@ -38,8 +38,7 @@ def summary(record: Record) -> str:
 
 def speaking_delta(record: Record) -> float:
     """Return the Δ that tables of one column speak of, chosen under the worst case, or else the first attack."""
-    panels = headline(record.results).panels
-    return _spoken(next((panel for panel in panels if panel.title == WORST_CASE), panels[0]))
+    return _spoken(headline(record.results).worst)
 
 
 def _panel(panel: Panel) -> str:
@@ -50,10 +49,10 @@ def _panel(panel: Panel) -> str:
     return f"{panel.title}: at {_sized(panel, delta)} the accuracy is {kept} ({clean})."
 
 
-def _strongest(panels: list[Panel]) -> list[str]:
-    """Say for each defense what all attacks together leave, and which one alone does most; the worst case is last."""
-    *attacks, worst = panels
-    delta = _spoken(worst)
+def _strongest(shown: Headline) -> list[str]:
+    """Say for each defense what all attacks together leave, and which one alone does most."""
+    worst = shown.worst
+    attacks, delta = [panel for panel in shown.panels if panel is not worst], _spoken(worst)
     sentences = []
     for line in worst.lines:
         alone = {p.title: _at(other, delta) for p in attacks for other in p.lines if other.label == line.label}

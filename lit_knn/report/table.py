@@ -50,7 +50,7 @@ def accuracy_table(record: Record) -> Table:
     for delta in deltas:
         table.add_column(size_text(record.norm, delta), justify="right", no_wrap=True)
     for panel in shown.panels:
-        _add_section(table, panel, deltas, passes.get(panel.title))
+        _add_section(table, panel, deltas, passes.get(panel.case))
     return table
 
 

@@ -10,6 +10,8 @@ from torch import nn
 from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.database import StoredGallery
 from lit_knn.defenses import Defense
+from lit_knn.errors import UserError
+from lit_knn.report.results import WORST_CASE
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
@@ -20,6 +22,9 @@ class Threat(nn.Module, ABC):
 
     Args:
         name: Name in tables and figures.
+
+    Raises:
+        UserError: If the name is that of the worst case over all threats.
 
     Attributes:
         adaptive: Whether the attacker knows the defense. Those who do run only the attacks whose objective uses it, and
@@ -34,6 +39,10 @@ class Threat(nn.Module, ABC):
 
     def __init__(self, *, name: str) -> None:
         super().__init__()
+        if name in WORST_CASE:
+            raise UserError(
+                f"a threat has name: {name}; {' and '.join(WORST_CASE)} are what results call all threats together"
+            )
         self.name = name
 
     @abstractmethod

@@ -15,11 +15,11 @@ from lit_knn.database.index import Faiss
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.evaluation.cascade import Cascade, Stage, stages
-from lit_knn.evaluation.metrics import WORST_CASE, by_line
+from lit_knn.evaluation.metrics import by_line
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.evaluation.sample_results import SampleResults
 from lit_knn.evaluation.scoring import Answers
-from lit_knn.report.results import Variant
+from lit_knn.report.results import WORST_CASE, Variant
 from lit_knn.threat_models import GrayBox, WhiteBox
 
 DELTAS = [0.05, 0.1, 0.2]

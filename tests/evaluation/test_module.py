@@ -14,10 +14,10 @@ from lit_knn.database import Database
 from lit_knn.database.index import Faiss
 from lit_knn.defenses import CBWD, KNN, Defense, NoDefense, Query, Transformation, TransformedClassifier, Variant
 from lit_knn.errors import UserError
-from lit_knn.evaluation.metrics import WORST_CASE
 from lit_knn.evaluation.metrics.audit import AuditError
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.randomness import Randomness, run_seed
+from lit_knn.report.results import WORST_CASE
 from lit_knn.threat_models import BlackBox, GrayBox, WhiteBox
 from tests.conftest import NETWORK
 from tests.defenses.transformations.conftest import Noisy

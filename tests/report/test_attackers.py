@@ -63,6 +63,13 @@ def test_names_come_from_the_configuration():
     assert not knows_defense(dataclasses.replace(record, config={}))  # nothing says that "half" is a white box
 
 
+def test_who_is_called_after_all_networks_is_not_the_worst_case():
+    record = make_record([("all networks", "PGD"), ("all", "worst case")])
+    networks, worst = attackers(record)
+    assert (networks.title, networks.worst_case, networks.attacks) == ("all networks", False, ["PGD"])
+    assert (worst.title, worst.worst_case, worst.attacks) == ("worst case", True, ["worst case"])
+
+
 def test_one_case_for_each_attacker():
     record = condensed(make_record([("gray_box", "PGD"), *WHITE, ("all", "worst case")]))
     cases = dict.fromkeys((row["threat"], row["attack"]) for row in record.results)

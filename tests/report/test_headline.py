@@ -55,3 +55,9 @@ def test_all_protocols_of_several_evaluations_are_shown_and_explained():
     assert shown.shared == "K=50, CBW-D, soft"
     assert shown.protocol.startswith("mean-of-n: share of n evaluations")
     assert headline(plain.results).protocol == ""
+
+
+def test_the_worst_case_is_found_wherever_it_stands():
+    cases = [("gray_box", "PGD"), ("all", "worst case"), ("black_box", "PGD")]
+    assert headline(make_record(cases).results).worst.title == "all, worst case"
+    assert headline(make_record(cases[:1]).results).worst.title == "gray box, PGD"

@@ -45,7 +45,7 @@ def test_the_worst_case_stands_beside_them():
     none, knn = attackers.rows
     assert none[-2:] == ["–", ".027"]
     assert knn[4:] == [".511 PGD", ".511", ".511 PGD-FS", ".511"]  # the first of equal attacks is named
-    assert "Worst case: for each image" in attackers.caption
+    assert "Worst case: of each image over all attacks" in attackers.caption
     assert warnings(run("a", AWARE)) == []
 
 

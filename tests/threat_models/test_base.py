@@ -1,11 +1,19 @@
 import pytest
+from torch import nn
 
-from lit_knn.threat_models import Threat
+from lit_knn.errors import UserError
+from lit_knn.threat_models import BlackBox, Threat
 
 
 def test_a_threat_must_say_what_is_attacked():
     with pytest.raises(TypeError, match="abstract"):
         Threat(name="none")
+
+
+@pytest.mark.parametrize("name", ["all", "worst case"])
+def test_no_threat_is_called_what_all_together_are(name):
+    with pytest.raises(UserError, match=f"name: {name}; all and worst case are what results call all threats"):
+        BlackBox(surrogates=[nn.Identity()], name=name)
 
 
 def test_yaml_reaches_threats_by_short_class_names():

@@ -131,7 +131,7 @@ def test_the_table_of_rivals_is_that_of_its_records(tables):
     with (RECORDS / "cifar10-table2" / "adaptive" / "results.csv").open() as file:
         aware = list(csv.DictReader(file))
     head, _, *lines = tables.rivals("cifar10-table2", "cifar10-table2/adaptive", "0.02").split("\n\n")[0].splitlines()
-    assert head == "| defense | clean | gray box | black box | all attacks | cost, × none |"
+    assert head == "| defense | clean | gray box | black box | worst case | cost, × none |"
     cells = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines}
 
     def one(rows, **key):

@@ -7,10 +7,9 @@ from .functional import hits, wilson
 from .passes import NetworkPasses
 from .protocol import answers_of, by_line, trials
 from .robust_accuracy import RobustAccuracy
-from .tally import WORST_CASE, Tally
+from .tally import Tally
 
 __all__ = [
-    "WORST_CASE",
     "AuditError",
     "CleanCounts",
     "CleanQueries",

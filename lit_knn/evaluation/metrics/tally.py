@@ -14,13 +14,12 @@ from lit_knn.evaluation.metrics.flat import FlatGradients
 from lit_knn.evaluation.metrics.passes import NetworkPasses
 from lit_knn.evaluation.metrics.protocol import by_line
 from lit_knn.evaluation.metrics.robust_accuracy import RobustAccuracy
+from lit_knn.report.results import WORST_CASE
 from lit_knn.report.results.budgets import DEFAULT, NormName
 
 if TYPE_CHECKING:  # names only, as for the accuracy
     from lit_knn.evaluation.sample_results import SampleResults
     from lit_knn.report.results import Variant
-
-WORST_CASE = ("all", "worst case")  # for each image and variant, the attack that breaks it
 
 
 class Tally(nn.Module):

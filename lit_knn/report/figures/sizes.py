@@ -16,6 +16,7 @@ from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.curves import DASHES, MARKERS, Style, plain
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import headline
+from lit_knn.report.results import WORST_CASE
 from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import Value, database_sizes, differing
@@ -73,7 +74,7 @@ def _points(run: Run, series: str) -> list[Point]:
     return [
         Point(
             line.label,
-            "worst case" if panel.title.startswith("all, ") else panel.title.partition(", ")[0],
+            WORST_CASE.attack if panel.case == WORST_CASE else panel.case.threat,
             series,
             (row["norm"], row["delta"]),
             rows,

@@ -1,5 +1,6 @@
 """What runs have measured, and what the paper has; no PyTorch, and nothing that draws."""
 
+from .case import WORST_CASE, Case, case
 from .finding import Finding, Verdict
 from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
@@ -9,6 +10,8 @@ __all__ = [
     "PROTOCOLS",
     "REJECTED",
     "UNDEFENDED",
+    "WORST_CASE",
+    "Case",
     "Finding",
     "Passes",
     "Record",
@@ -17,6 +20,7 @@ __all__ = [
     "Runs",
     "Variant",
     "Verdict",
+    "case",
     "find_runs",
     "leading",
     "preferred",

@@ -1,8 +1,8 @@
 import torch
 
-from lit_knn.evaluation.metrics import WORST_CASE, CleanCounts, Tally
+from lit_knn.evaluation.metrics import CleanCounts, Tally
 from lit_knn.evaluation.sample_results import SampleResults
-from lit_knn.report.results import Variant
+from lit_knn.report.results import WORST_CASE, Variant
 
 CASES = [("gray_box", "FGSM"), ("gray_box", "PGD")]
 

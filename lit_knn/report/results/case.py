@@ -1,0 +1,32 @@
+"""Who attacks, and how: what the rows of a defense are told apart by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lit_knn.report.results.record import Row
+
+
+class Case(NamedTuple):
+    """A threat and an attack.
+
+    Attributes:
+        threat: Name of the first.
+        attack: Name of the second.
+    """
+
+    threat: str
+    attack: str
+
+    @property
+    def title(self) -> str:
+        """What both are called together."""
+        return f"{self.threat.replace('_', ' ')}, {self.attack}"
+
+
+WORST_CASE = Case("all", "worst case")  # for each image and variant, the attack of the run that breaks it
+
+
+def case(row: Row) -> Case:
+    """Return what a row is measured under."""
+    return Case(row["threat"], row["attack"])
