@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.database.index.arrangement import Arrangement
@@ -15,8 +16,8 @@ from lit_knn.distributed.partition import Partition
 
 SAMPLE = 65_536  # rows that the grid reaches as far as
 TILE, GPU_TILE = 2048, 1 << 17  # rows at a time: codes and products of fewer stay in a processor's cache
-HEAD = 512  # rows that are compared first, to know about how near the nearest are
-TILES = 8  # that are looked through together, at most
+SPREAD = 16_384  # rows that are compared first, a sixteenth at most, to know about how near the nearest are
+TILES = 8  # that are looked through together
 CROWD = 64  # times k rows, or 16,384 of them, are more than a second look is worth
 
 
@@ -76,12 +77,14 @@ class CodedRows:
         """Return what may be among the k nearest rows of ``(N, D)`` queries, but for those that are `far`."""
         codes, errors, _ = self.grid.encode(queries)
         sieve = Sieve(codes, errors + self._error, k, max(CROWD * k, SAMPLE // 4))
-        tiles, seen = self._tiles(among), 0
-        while seen < len(tiles):
-            batch = tiles[seen : seen + min(max(seen, 1), TILES)]
-            seen += len(batch)
-            sieve.compare(self._codes, self._squares, batch)
-            if seen & (seen - 1) == 0 or seen == len(tiles):  # twice as many as the last time
+        runs = self._runs(among)
+        spread = torch.from_numpy(_spread(runs)).to(self._device)
+        sieve.expect(self._codes.index_select(0, spread), self._squares.index_select(0, spread))
+        tiles = self._tiles(runs)
+        for seen in range(0, len(tiles), TILES):
+            sieve.compare(self._codes, self._squares, tiles[seen : seen + TILES])
+            done = seen // TILES + 1
+            if done & (done - 1) == 0 or seen + TILES >= len(tiles):  # twice as many as the last time
                 sieve.tighten()
         return sieve
 
@@ -107,17 +110,29 @@ class CodedRows:
             self._far_among[among.digest] = here.nonzero()[:, 0].to(self._device)
         return self._far_among[among.digest]
 
-    def _tiles(self, among: Selection | None) -> list[range]:
-        """Return the rows of a selection in parts, a small one first, which says about how near the nearest are."""
+    def _runs(self, among: Selection | None) -> list[range]:
+        """Return where the rows of a selection are."""
         if among is not None and not self._arrangement.knows(among):
             inside = among.includes(self.ids.cpu().numpy())
             self._move(torch.from_numpy(self._arrangement.admit(among, inside)).to(self._device))
+        return self._arrangement.runs(among)
+
+    def _tiles(self, runs: list[range]) -> list[range]:
+        """Return runs in parts, in an order that brings rows of all lengths early."""
         size = TILE if self._device.type == "cpu" else GPU_TILE
-        runs = self._arrangement.runs(among)
         tiles = [run[start : start + size] for run in runs for start in range(0, len(run), size)]
-        mixed = [tiles[number] for number in np.random.default_rng(0).permutation(len(tiles))]  # rows of all lengths
-        return [part for tile in mixed[:1] for part in (tile[:HEAD], tile[HEAD:]) if part] + mixed[1:]
+        return [tiles[number] for number in np.random.default_rng(0).permutation(len(tiles))]
 
     def _move(self, order: Tensor) -> None:
         """Put rows where an arrangement wants them."""
         self.ids, self._codes, self._squares = self.ids[order], self._codes[order], self._squares[order]
+
+
+def _spread(runs: list[range]) -> NDArray[np.int64]:
+    """Return rows at equal steps of all in runs."""
+    rows = sum(map(len, runs))
+    places = np.linspace(0, rows - 1, min(SPREAD, rows // 16), dtype=np.int64)
+    before = np.cumsum([0, *map(len, runs)])
+    run = np.searchsorted(before, places, side="right") - 1
+    found: NDArray[np.int64] = np.array([part.start for part in runs], np.int64)[run] + places - before[run]
+    return found

@@ -133,6 +133,22 @@ class Sieve:
         self._pending = 0
         self._set_least()
 
+    def expect(self, codes: Tensor, squares: Tensor) -> None:
+        """Set a first limit by some of the rows that will be compared, whichever; none is kept.
+
+        Args:
+            codes: ``(n, D)`` int8.
+            squares: ``(n,)`` int32, their squared lengths.
+        """
+        if len(codes) < self._k:
+            return
+        products = torch.empty((len(codes), self._codes.shape[1]), dtype=self._dtype, device=codes.device)
+        multiply(codes, self._codes, out=products)
+        near = products[:, : self._count] - (squares >> 1)[:, None]  # at most half too large
+        last = near.T.topk(self._k, dim=1, sorted=False).values.amin(dim=1)
+        self._limit = self.reach((self._squares + 1 - 2 * last.long()).double().sqrt() + self._slack)
+        self._set_least()
+
     def compare(self, codes: Tensor, squares: Tensor, tiles: Sequence[range]) -> None:
         """Look at some rows, fastest where those next to each other are about as long.
 

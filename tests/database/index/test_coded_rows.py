@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from lit_knn.database.index import Selection
-from lit_knn.database.index.coded_rows import CodedRows
+from lit_knn.database.index.coded_rows import CodedRows, _spread
 from lit_knn.distributed.partition import WHOLE, Partition
 
 CPU = torch.device("cpu")
@@ -42,3 +43,15 @@ def test_what_is_held_is_what_the_store_has(store, monkeypatch):
         coded.sift(torch.zeros(1, 64), 10, Selection.of(np.arange(0, len(store), 3), len(store)))
         ids = torch.cat([coded.far, coded.ids])[:1000].view(10, 100)
         assert np.array_equal(coded.held(ids), store.features("late", ids.numpy()))
+
+
+@pytest.mark.parametrize("starts", [[0], [0, 80, 400], [3, 90]])
+def test_a_spread_is_of_different_rows_of_all_runs(starts, monkeypatch):
+    monkeypatch.setattr("lit_knn.database.index.coded_rows.SPREAD", 50)
+    runs = [range(start, start + 60 * (1 + number)) for number, start in enumerate(starts)]
+    rows = np.concatenate([np.array(run) for run in runs])
+    found = _spread(runs)
+    places = [rows.tolist().index(row) for row in found]
+    assert len(found) == len(rows) // 16
+    assert all(np.diff(places) >= 14)
+    assert _spread([range(7)]).tolist() == _spread([]).tolist() == []

@@ -49,14 +49,17 @@ def sieve_of(monkeypatch, dtype, rows, queries, slack, k, most=10**6):
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
 @pytest.mark.parametrize("slack", [0.0, 20.0])
-def test_whatever_may_be_among_the_nearest_is_kept(dtype, slack, monkeypatch):
-    """In parts of any size; rows of zeros and copies among them."""
+@pytest.mark.parametrize("spread", [0, 3, 30, 700], ids="{} rows known".format)
+def test_whatever_may_be_among_the_nearest_is_kept(dtype, slack, spread, monkeypatch):
+    """In parts of any size; rows of zeros and copies among them; whichever rows set the first limit."""
     monkeypatch.setattr("lit_knn.database.index.codes.PENDING", 500)
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(rng.integers(-127, 128, (700, 16)).astype(np.int8))
     rows[100:110], rows[300:330] = 0, rows[400]
     queries = torch.cat([rows[[5, 105, 401]], torch.full((2, 16), 127, dtype=torch.int8)])
     sieve = sieve_of(monkeypatch, dtype, rows, queries, slack, k=7)
+    some = rng.permutation(700)[:spread]
+    sieve.expect(rows[some], squares(rows[some]))
     for tiles in ([range(3)], [range(690, 700), range(3, 60)], [range(60, 107), range(107, 690)]):
         sieve.compare(rows, squares(rows), tiles)
     sieve.tighten()
@@ -81,3 +84,16 @@ def test_queries_with_too_many_rows_are_crowded(monkeypatch):
     sieve.tighten()
     assert sieve.crowded.tolist() == [False, True]
     assert set(sieve.query.tolist()) == {0}
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+def test_rows_that_are_known_set_the_limit(dtype, monkeypatch):
+    """All of them: to the k-th nearest, but for halves that are rounded; fewer than k: to none."""
+    rng = np.random.default_rng(0)
+    rows, queries = (torch.from_numpy(rng.integers(-127, 128, (n, 16)).astype(np.int8)) for n in (700, 5))
+    sieve = sieve_of(monkeypatch, dtype, rows, queries, 0.0, k=7)
+    sieve.expect(rows[:6], squares(rows[:6]))
+    assert sieve._limit.isinf().all()
+    sieve.expect(rows, squares(rows))
+    true = (queries[:, None].double() - rows.double()).square().sum(dim=2).sort().values[:, 6]
+    assert ((sieve._limit >= true) & (sieve._limit <= true + 1.1)).all()

@@ -21,7 +21,7 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    for name, size in (("TILE", 300), ("HEAD", 7), ("TILES", 3), ("SAMPLE", 64)):
+    for name, size in (("TILE", 300), ("SPREAD", 40), ("TILES", 3), ("SAMPLE", 64)):
         monkeypatch.setattr(f"lit_knn.database.index.coded_rows.{name}", size)
     monkeypatch.setattr("lit_knn.database.index.resident.QUERIES", 17)
     monkeypatch.setattr("lit_knn.database.index.resident.PAIRS", 100)
