@@ -21,11 +21,14 @@ class Defense(ABC):
         draws: Random draws that one answer is made of.
         differentiable: Whether its scores have a gradient in the image, and one to follow; None of one that does not
             say, which only a `WhiteBox` that is given it tries.
+        logits: Whether its scores are logits or logarithms of probabilities, of which the softmax says how sure they
+            are; otherwise they say it themselves, from 0 to 1, as shares of a vote do.
     """
 
     random: bool = True
     draws: int = 1
     differentiable: bool | None = None
+    logits: bool = True
 
     @property
     @abstractmethod
@@ -53,12 +56,21 @@ class Defense(ABC):
         """
         return [self] if len(self.variants) == 1 else []
 
-    def acceptance(self, query: Query, scores: Tensor) -> Tensor | None:
-        """Return how far answers with scores ``(N, C)`` are from being rejected, ``(N,)``, above 0 for accepted ones.
+    def agreement(self, scores: Tensor) -> Tensor:
+        """Return how sure scores ``(..., C)`` are of each class, from 0 to 1 and in the same order."""
+        return scores.softmax(dim=-1) if self.logits else scores
+
+    def acceptance(self, query: Query, scores: Tensor, label: Tensor) -> Tensor | None:
+        """Return how far the best wrong answer of scores ``(N, C)`` is from being rejected, ``(N,)``, above 0 if not.
 
         Of a copy that attackers hold; by default None, as every answer is accepted.
+
+        Args:
+            query: What the scores answer.
+            scores: Those of the defense.
+            label: ``(N,)`` int64, the true class, which attackers do not want to see accepted.
         """
-        del query, scores
+        del query, scores, label
         return None
 
     @abstractmethod

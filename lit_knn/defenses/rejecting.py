@@ -43,17 +43,20 @@ class Rejecting(Defense):
 
     Args:
         defense: Who answers: `KNN` or `FusedKNN`, or any other one if a threshold is given.
-        confidence: ``agreement`` is the largest score: a share of the vote of neighbors, the credibility of `DeepKNN`,
-            a logit. ``distance`` is minus the mean distance to the K neighbors; of several taps the mean over them, in
-            lengths of their features.
+        confidence: ``agreement`` is how sure the answer is, from 0 to 1: the share of the vote of neighbors, the
+            credibility of `DeepKNN`, and of networks the largest softmax probability, over draws that of their mean.
+            ``distance`` is minus the mean distance to the K neighbors; of several taps the mean over them, in lengths
+            of their features.
         keep: Shares of rows that are to be answered, above 0 and up to 1.
-        threshold: Least confidence of an answer, in place of ``keep``.
+        threshold: Least confidence of an answer, in place of ``keep``: of ``agreement`` above 0 and up to 1, of
+            ``distance``, where it is minus the largest distance, below 0.
         rows: Number of rows of the database that thresholds are found with; all, if there are fewer.
         seed: Of their choice, at least 0.
 
     References:
         Tramèr 2022, "Detecting adversarial examples is (nearly) as hard as classifying them", arXiv:2107.11630,
-        Section 2, robust accuracy of a detector; Geifman and El-Yaniv 2017, arXiv:1705.08500, Section 2, coverage.
+        Section 2, robust accuracy of a detector; Geifman and El-Yaniv 2017, arXiv:1705.08500, Section 2, coverage;
+        Hendrycks and Gimpel 2017, arXiv:1610.02136, the largest softmax probability.
     """
 
     def __init__(
@@ -77,6 +80,11 @@ class Rejecting(Defense):
             raise UserError(
                 f"Rejecting has defense: {type(defense).__name__}, which takes a threshold of its agreement; KNN and "
                 "FusedKNN have others"
+            )
+        if threshold is not None and not (0 < threshold <= 1 if confidence == "agreement" else threshold < 0):
+            accepted = {"agreement": "shares above 0 and up to 1", "distance": "minus a distance, numbers below 0,"}
+            raise UserError(
+                f"Rejecting has threshold: {threshold:g} of {confidence}; {accepted[confidence]} are accepted"
             )
         self.defense, self.confidence, self.threshold = defense, confidence, threshold
         self.keep: list[float | str] = [""] if threshold is not None else [float(share) for share in keep]
@@ -107,7 +115,7 @@ class Rejecting(Defense):
     def confident(self, query: Query, scores: Tensor) -> Tensor:
         """Return the confidence of answers with scores ``(V, N, C)``: ``(V, N)``, the higher the surer."""
         if self.confidence == "agreement" or not isinstance(self.defense, KNN | FusedKNN):
-            return scores.amax(dim=2)
+            return self.defense.agreement(scores).amax(dim=2)
         return -remoteness(self.defense, query)
 
     def limits(self, keep: float | str) -> list[float]:
@@ -164,7 +172,7 @@ class AcceptedAnswer(Defense):
                 "rejects are accepted"
             )
         self.random, self.differentiable = self.defense.random, self.defense.differentiable
-        self.draws = self.defense.draws
+        self.draws, self.logits = self.defense.draws, self.defense.logits
         self._place = known.index(self.defense.variants[0])
 
     @property
@@ -177,9 +185,9 @@ class AcceptedAnswer(Defense):
         required, found = self.defense.requirements(), self.rejecting.requirements().resources
         return replace(required, resources=found)
 
-    def acceptance(self, query: Query, scores: Tensor) -> Tensor:
+    def acceptance(self, query: Query, scores: Tensor, label: Tensor) -> Tensor:
         """Return how far the confidence is above the threshold, as a share of it, ``(N,)``."""
-        confident = scores.amax(dim=1)
+        confident = self.defense.agreement(scores).scatter(1, label[:, None], -torch.inf).amax(dim=1)
         if self.rejecting.confidence == "distance" and isinstance(self.defense, KNN | FusedKNN):
             confident = -remoteness(self.defense, query)[0]
         return self.above(confident)

@@ -151,8 +151,7 @@ class AttackTarget:
         self.calls += 1
         query = self.defense.query(image, self._randomness.of("call", self.calls))
         scores = self.passes.through(self.defense.defense(query)[0])
-        wrong = scores.scatter(1, self.label[:, None], -torch.inf)  # or else the true answer were to be accepted
-        self.acceptance = self.defense.defense.acceptance(query, wrong)
+        self.acceptance = self.defense.defense.acceptance(query, scores, self.label)
         self.answer = cache(partial(self.defense.answers, query, scores.detach()))  # asked for more than once
         return scores
 

@@ -58,5 +58,10 @@ def test_it_scores_each_class_for_each_of_its_variants_whatever_the_batch(name, 
     assert name == "Rejecting" or together.isfinite().all()  # infinite where it does not answer
     assert len(set(defense.variants)) == len(defense.variants)
     assert torch.equal(image, kept)
+    if name != "Rejecting":
+        sure = defense.agreement(together)
+        assert (sure >= 0).all()
+        assert (sure <= 1 + 1 / 200).all()  # of deep k-NN half of an image of its calibration set decides between ties
+        assert torch.equal(sure.argmax(dim=2), together.argmax(dim=2))
     apart = torch.cat([answer(defense, image[[row]], ids[[row]]) for row in range(12)], dim=1)
     torch.testing.assert_close(apart, together, rtol=1e-4, atol=1e-4)

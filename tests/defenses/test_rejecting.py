@@ -13,7 +13,9 @@ from lit_knn.defenses import (
     BitDepth,
     DeepKNN,
     FusedKNN,
+    GridCrop,
     NoDefense,
+    OtherClassifier,
     Query,
     Rejecting,
     TransformedClassifier,
@@ -22,6 +24,7 @@ from lit_knn.defenses import (
 from lit_knn.defenses.rejecting import AcceptedAnswer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.metrics import hits
+from lit_knn.randomness import Randomness
 from lit_knn.threat_models import WhiteBox
 from lit_knn.threat_models.attack_target import AttackTarget
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
@@ -129,7 +132,7 @@ def test_several_taps(ready, asked, confidence):
         scores = asked(copy)[0]
         above = []
         copy_call = copy.acceptance
-        asked(_Asker(copy, lambda query, scores: above.append(copy_call(query, scores))))  # noqa: B023
+        asked(_Asker(copy, lambda query, scores: above.append(copy_call(query, scores, scores.argmin(1)))))  # noqa: B023
         accepted = asked(strict)[2 * place].isfinite().all(dim=1)
         assert scores.isfinite().all()
         assert ((above[0] > -1e-5) == accepted).all()
@@ -147,12 +150,40 @@ class _Asker:
 
 
 def test_a_threshold_is_given_to_any_defense(asked, classifier, batch):
-    given = Rejecting(defense=NoDefense(), threshold=9.0)
+    given = Rejecting(defense=NoDefense(), threshold=0.9)
     assert given.requirements().resources == []
-    assert str(given.variants[1]) == "rejecting by agreement 9, none rejected=right"
-    logits = asked(NoDefense())[0]
-    assert torch.equal(asked(given)[0].isfinite().all(dim=1), logits.amax(1) >= 9 * (1 - 1e-6))
+    assert str(given.variants[1]) == "rejecting by agreement 0.9, none rejected=right"
+    exponential = asked(NoDefense())[0].double().exp()
+    probability = exponential.amax(1) / exponential.sum(1)
+    accepted = asked(given)[0].isfinite().all(dim=1)
+    assert torch.equal(accepted, probability >= 0.9)
+    assert 0 < accepted.float().mean() < 1
     assert randomized([given], classifier, batch["image"]) == []
+
+
+def test_draws_are_as_sure_as_the_mean_of_their_softmax(asked, classifier, batch):
+    crops = TransformedClassifier(transformation=GridCrop(size=0.7))
+    with torch.no_grad():
+        images = [crops.transformation(batch["image"], Randomness(0, batch["id"]).of("", draw)) for draw in range(9)]
+        sure = torch.stack([classifier(image).softmax(1) for image in images]).mean(0).amax(1)
+        query = Query(batch["image"], classifier, randomness=Randomness(0, batch["id"]))
+        accepted = Rejecting(defense=crops, threshold=0.6)(query)[0].isfinite().all(dim=1)
+    assert torch.equal(accepted, sure >= 0.6)
+    assert 0 < accepted.float().mean() < 1
+
+
+def test_who_attacks_a_network_that_rejects_raises_a_wrong_probability(classifier, batch):
+    rejecting = Rejecting(defense=OtherClassifier(classifier=classifier), threshold=0.9)
+    (copied,) = rejecting.copies()
+    attacked = AttackTarget(
+        classifier, batch["image"], batch["label"], batch["id"], SurrogateDefense(classifier, copied, None)
+    )
+    logits = classifier(batch["image"])
+    true = torch.nn.functional.one_hot(batch["label"], 10).bool()
+    wrong = logits.softmax(1)[~true].view(-1, 9).amax(1)
+    margin = logits[~true].view(-1, 9).amax(1) - logits[true]
+    expected = torch.minimum(margin, wrong / 0.9 - 1)
+    torch.testing.assert_close(DefenseMargin().bind(attacked)(batch["image"]), expected)
 
 
 def test_deep_knn_rejects_by_credibility(asked, classifier, joined_gallery, tmp_path):
@@ -192,9 +223,9 @@ def test_attackers_are_wrong_and_accepted(classifier, data, joined_gallery, read
 
 
 def test_who_is_right_and_unsure_climbs_a_wrong_answer_and_not_its_own(classifier, data, joined_gallery, ready):
-    """The threshold is out of reach: what rises is the share of a wrong class, by search as by gradient."""
+    """The threshold is all of the votes: what rises is the share of a wrong class, by search as by gradient."""
     inner = KNN(taps=["late"], k=[50], weightings=[UW()])
-    (copied,) = Rejecting(defense=inner, threshold=2.0).copies()
+    (copied,) = Rejecting(defense=inner, threshold=1.0).copies()
     batch = data.on_after_batch_transfer(data.first_queries())
     copy = SurrogateDefense(classifier, copied, joined_gallery)
     attacked = AttackTarget(classifier, batch["image"], batch["label"], batch["id"], copy)
@@ -203,7 +234,7 @@ def test_who_is_right_and_unsure_climbs_a_wrong_answer_and_not_its_own(classifie
     value = DefenseMargin().bind(attacked)(batch["image"])
     wrong = before.scatter(1, batch["label"][:, None], -torch.inf).amax(1)
     true = before.gather(1, batch["label"][:, None])[:, 0]
-    torch.testing.assert_close(value, torch.minimum(wrong - true, wrong / 2 - 1))
+    torch.testing.assert_close(value, torch.minimum(wrong - true, wrong - 1))
     found = struck(PGD(steps=10, objective=SoftKNN()), attacked, 0.1)
     after = copy.scores(found).gather(1, batch["label"][:, None])[:, 0]
     assert (after < true)[right].float().mean() > 0.8
@@ -213,9 +244,12 @@ def test_who_is_right_and_unsure_climbs_a_wrong_answer_and_not_its_own(classifie
 def test_settings(wrong):
     with pytest.raises(UserError, match="Rejecting has keep: "):
         Rejecting(defense=KNN(taps=["late"]), **wrong)
+    for threshold, settings in ((9, {}), (0, {}), (0.5, {"confidence": "distance"})):
+        with pytest.raises(UserError, match=f"Rejecting has threshold: {threshold} of "):
+            Rejecting(defense=KNN(taps=["late"]), threshold=threshold, **settings)
     with pytest.raises(UserError, match="Rejecting has confidence: 'entropy'"):
         Rejecting(defense=KNN(taps=["late"]), confidence="entropy")
-    for settings in ({}, {"threshold": 0.5, "confidence": "distance"}):
+    for settings in ({}, {"threshold": -0.5, "confidence": "distance"}):
         with pytest.raises(UserError, match="Rejecting has defense: TransformedClassifier, which takes a threshold"):
             Rejecting(defense=TransformedClassifier(transformation=BitDepth()), **settings)
     rejecting = Rejecting(defense=KNN(taps=["late"], k=[5]), threshold=0.5)

@@ -55,6 +55,7 @@ class DeepKNN(Defense):
 
     random = False
     differentiable = False
+    logits = False
 
     def __init__(self, *, taps: list[str], k: int = 75, calibration: int = 750, seed: int = 0) -> None:
         if not taps or len(set(taps)) < len(taps):

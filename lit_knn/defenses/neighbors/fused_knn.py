@@ -54,6 +54,7 @@ class FusedKNN(Defense):
 
     random = False
     differentiable = False
+    logits = False
 
     def __init__(
         self,

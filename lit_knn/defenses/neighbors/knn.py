@@ -40,6 +40,7 @@ class KNN(Defense):
 
     random = False
     differentiable = False
+    logits = False
 
     def __init__(
         self,

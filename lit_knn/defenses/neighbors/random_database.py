@@ -49,6 +49,7 @@ class RandomDatabase(Defense):
 
     random = True
     differentiable = False
+    logits = False
 
     def __init__(self, *, defense: Defense, share: float = 0.5, draws: int = 1, name: str = "") -> None:
         if not isinstance(defense, KNN | FusedKNN):
