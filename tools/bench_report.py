@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from bench import Line, Target, parser, report
 
-from lit_knn.evaluation.metrics import wilson
 from lit_knn.report.results import Record
+from lit_knn.report.results.intervals import wilson
 
 SOURCE = Path(__file__).parent / "records" / "cifar10"
 CHILD = """
@@ -45,7 +44,7 @@ def part(record: Record) -> Record:
 
 def counted(correct: int, n: int) -> dict[str, float]:
     """Return the entries of a row that depend on a count."""
-    low, high = wilson(torch.tensor(correct), torch.tensor(n))
+    low, high = wilson(correct, n)
     return {"correct": correct, "accuracy": correct / n, "low": float(low), "high": float(high)}
 
 

@@ -4,7 +4,7 @@ from .classifier import Classifier
 from .ensemble import Ensemble
 from .features.moments import Moments
 from .features.projection import Projection
-from .precision import at_least_float32, full_float32, outside_networks, rounded_products, verify_precision
+from .precision import at_least_float32, device_name, full_float32, outside_networks, rounded_products, verify_precision
 from .taps import Change, Tap
 from .trainer_precision import set_precision
 from .weight_files import read_tensors
@@ -17,6 +17,7 @@ __all__ = [
     "Projection",
     "Tap",
     "at_least_float32",
+    "device_name",
     "full_float32",
     "outside_networks",
     "read_tensors",

@@ -68,6 +68,13 @@ def rounded_products(device: torch.device) -> str:
     return ", ".join(name for name, setting in settings.items() if setting.fp32_precision == "tf32") or "none"
 
 
+def device_name(device: torch.device) -> str:
+    """Return what records call a device: the model of a GPU, or which instructions PyTorch uses of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
 def at_least_float32(values: Tensor) -> Tensor:
     """Return bfloat16 and float16 values as float32, and others as they are."""
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 HELP = """\
 usage: lit-knn {taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]
+       lit-knn compare A B [--format table|markdown|csv|json] [--most N]
 
 Does a nearest-neighbor defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
@@ -29,6 +30,7 @@ commands, all from the same configuration:
   verify     read the whole database again and compare checksums; changes nothing
 
   report     records of finished runs to tables, figures and one web page; needs no configuration
+  compare    what differs between two runs, and whether beyond sampling error; needs no configuration
 
 options of each command with a configuration:
   --config FILE     YAML; later files overlay earlier ones, lists are replaced (`key+:` appends)
@@ -65,6 +67,10 @@ def main(args: ArgsType = None) -> None:
             from lit_knn.report.command import report
 
             report(given[1:])
+        elif isinstance(given, list) and given[0] == "compare":
+            from lit_knn.report.comparison.command import compare
+
+            compare(given[1:])
         else:
             from lit_knn.cli.command_line import run  # half of the start-up time of PyTorch is not spent on --help
 

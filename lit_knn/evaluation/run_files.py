@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lit_knn.evaluation.cache import CachedCase
-from lit_knn.evaluation.metrics import answers_of
 from lit_knn.evaluation.observation import Observer
 from lit_knn.evaluation.offline_search import OfflineSearch
 from lit_knn.evaluation.provenance import CLEAN, case_origins, claim_run, network_hashes, run_origin
 from lit_knn.evaluation.run_context import RunContext
 from lit_knn.evaluation.sample_results import SampleResultFiles
+from lit_knn.report.results import answers_of
+from lit_knn.report.results.samples import SAMPLES_FOLDER
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
@@ -61,7 +62,7 @@ class RunFiles(NamedTuple):
             return cls(cases)
         lines = len(answers_of(evaluation.variants))
         shape = len(evaluation.cases), len(evaluation.deltas), lines, len(evaluation.topk)
-        results, search = SampleResultFiles(folder / "sample_results", run, shape), None
+        results, search = SampleResultFiles(folder / SAMPLES_FOLDER, run, shape), None
         if (
             evaluation.needed
             and not evaluation.cascade

@@ -13,20 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lit_knn.report.results.samples import FORM, REMEDY
 from lit_knn.storage.atomic import load_arrays, remove_abandoned, undamaged, write_arrays
-
-REMEDY = "run the same test again, which scores its batch again"
-FORM = {
-    "run": ("U16", 0),
-    "id": ("int64", 1),
-    "hits": ("int16", 5),
-    "realized": ("float32", 3),
-    "realized_normalized": ("float32", 3),
-    "right": ("bool", 1),
-    "stored": ("bool", 1),
-    "flat": ("bool", 3),
-    "passes": ("int64", 4),
-}
 
 
 class SampleResults(NamedTuple):

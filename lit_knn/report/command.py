@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from lit_knn.errors import UserError
+from lit_knn.report.arguments import Arguments
 from lit_knn.report.attackers import condensed
 from lit_knn.report.combined import write_combined
 from lit_knn.report.figures.chart import accuracy_chart
@@ -28,11 +27,6 @@ MANY = 20  # runs whose figures are drawn with care; those of more take seconds 
 PAGE, TEXT = "report.html", "report.md"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"report: {message}; see lit-knn report --help")
-
-
 def report(arguments: Sequence[str]) -> None:
     """Write tables, figures and one web page about runs: equal runs, equal bytes.
 
@@ -42,9 +36,7 @@ def report(arguments: Sequence[str]) -> None:
     Raises:
         UserError: If there is nothing to report, or a record cannot be read.
     """
-    parser = _Parser(
-        prog="lit-knn report", description="Records to tables, figures and one web page.", allow_abbrev=False
-    )
+    parser = Arguments("report", "Records to tables, figures and one web page.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, folders of them, or records")
     parser.add_argument("--output", type=Path, help="folder to write into; by default report/ beside the runs")
     parser.add_argument("--delta", help="size in tables, 0.06 or 8/255; by default where the undefended network breaks")

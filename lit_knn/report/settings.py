@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lit_knn.report.results.record import Record, mapping
@@ -25,12 +25,35 @@ def settings(record: Record) -> dict[str, Value]:
     }
 
 
-def differing(records: Sequence[Record]) -> list[dict[str, Value]]:
+def surroundings(record: Record) -> dict[str, Value]:
+    """Return what decides a number besides the configuration, and where it was computed, by dotted key.
+
+    Hashes and names of what the run depended on, such as weights that another file of the same name has, devices,
+    revision, versions of packages, and how many rows the defenses searched.
+    """
+    trainer, data = mapping(record.config.get("trainer")), mapping(record.config.get("data"))
+    parts = {f"trainer.{key}": trainer.get(key) for key in ("accelerator", "devices", "num_nodes")}
+    parts |= {"data.batch_size": data.get("batch_size"), "git": record.git}
+    return {
+        **{key: value for name, part in parts.items() for key, value in _leaves(part, name)},
+        "database rows searched": ", ".join(map(str, database_sizes(record))),
+        **{f"fingerprints.{key}": value for key, value in record.fingerprints.items() if isinstance(value, str)},
+        **{f"versions.{key}": value for key, value in record.versions.items()},
+    }
+
+
+def differing(
+    records: Sequence[Record], told: Callable[[Record], dict[str, Value]] = settings
+) -> list[dict[str, Value]]:
     """Return, for each record, the settings that are not the same in all, in the order of the configuration.
 
     What lies below a list of other parts is left out.
+
+    Args:
+        records: Of the runs.
+        told: What is compared of a record.
     """
-    all_settings = [settings(record) for record in records]
+    all_settings = [told(record) for record in records]
     keys = dict.fromkeys(key for part in all_settings for key in part)
     differ: list[str] = []
     for key in keys:

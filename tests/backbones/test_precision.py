@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from lit_knn.attacks import PGD
-from lit_knn.backbones import Classifier, Projection, Tap, outside_networks, rounded_products, set_precision
+from lit_knn.backbones import (
+    Classifier,
+    Projection,
+    Tap,
+    device_name,
+    outside_networks,
+    rounded_products,
+    set_precision,
+)
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database
 from lit_knn.database.store import Store
@@ -177,3 +185,10 @@ def test_a_database_in_float64_is_that_of_float32(evaluate, tmp_path):
 
     one, other = features("32-true"), features("64-true")
     np.testing.assert_allclose(np.abs(one), np.abs(other), atol=np.abs(one).max() / 1000)
+
+
+def test_a_device_has_a_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"a GPU, number {device.index}")
+    assert device_name(torch.device("cuda", 1)) == "a GPU, number 1"
+    assert device_name(torch.device("cpu")).startswith("cpu, ")
+    assert device_name(torch.device("mps")) == "mps"

@@ -1,10 +1,9 @@
 import math
 
 import pytest
-import torch
 
-from lit_knn.evaluation.metrics import wilson
 from lit_knn.report.results import Record, Variant
+from lit_knn.report.results.intervals import wilson
 
 
 def make_cost(defense, seconds, random=False, gradient="own", passes=1.0):
@@ -32,8 +31,9 @@ def make_record(
     for threat, attack in cases:
         for delta in deltas:
             for number, variant in enumerate(Variant(*fields) for fields in variants):
-                correct = round(1000 * math.exp(-(60 if number == 0 else 5 + number) * delta)) - number
-                low, high = wilson(torch.tensor(correct), torch.tensor(1000))
+                kept = math.exp(-(60 if number == 0 else 5 + number) * delta)
+                correct = max(0, round(1000 * kept) - number)
+                low, high = wilson(correct, 1000)
                 row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta, **variant._asdict()}
                 for topk in (1, 5):
                     row |= {"topk": topk, "correct": correct, "n": 1000, "accuracy": correct / 1000}

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from lit_knn.report.settings import database_sizes, differing, settings
+from lit_knn.report.settings import database_sizes, differing, settings, surroundings
 from tests.report.conftest import make_record
 
 
@@ -76,3 +76,20 @@ def test_whole_numbers_are_written_as_such_however_they_were_read():
     rows = settings(record({"model": {"database": {"rows": 500.0}, "deltas": 0.5}}))
     assert str(rows["model.database.rows"]) == "500"
     assert rows["model.deltas"] == 0.5
+
+
+def test_surroundings_are_devices_versions_and_hashes():
+    config = {"trainer": {"devices": 2, "accelerator": "gpu", "max_epochs": 3}, "data": {"batch_size": 50}}
+    parts = {"classifier": "a-0123", "attack PGD": {"steps": 3}}
+    made = dataclasses.replace(make_record(deltas=(0.0,), sizes=(10, 20)), config=config, fingerprints=parts, git="ab")
+    assert surroundings(made) == {
+        "trainer.accelerator": "gpu",
+        "trainer.devices": 2,
+        "trainer.num_nodes": "",
+        "data.batch_size": 50,
+        "git": "ab",
+        "database rows searched": "10, 20",
+        "fingerprints.classifier": "a-0123",
+        "versions.torch": "2.14",
+    }
+    assert differing([made, dataclasses.replace(made, git="cd")], surroundings) == [{"git": "ab"}, {"git": "cd"}]

@@ -15,7 +15,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from lit_knn.backbones import Classifier, rounded_products
+from lit_knn.backbones import Classifier, device_name, rounded_products
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.evaluation.defense_costs import defense_costs
@@ -115,7 +115,7 @@ def _record(trainer: RunTrainer, evaluation: Evaluation) -> Record:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=trainer.seconds,
         config=trainer.run_config,
-        versions={**_versions(), "TF32": rounded_products(evaluation.device)},
+        versions={**_versions(), "device": device_name(evaluation.device), "TF32": rounded_products(evaluation.device)},
         git=_revision(),
         seed=run_seed(),
         fingerprints=evaluation.origin(),

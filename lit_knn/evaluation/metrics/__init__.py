@@ -3,9 +3,9 @@
 from .audit import AuditError, SampleAudit
 from .clean import CleanCounts, CleanQueries, cautions
 from .flat import FlatGradients
-from .functional import hits, wilson
+from .functional import hits
 from .passes import NetworkPasses
-from .protocol import answers_of, by_line, trials
+from .protocol import by_line
 from .robust_accuracy import RobustAccuracy
 from .tally import Tally
 
@@ -18,10 +18,7 @@ __all__ = [
     "RobustAccuracy",
     "SampleAudit",
     "Tally",
-    "answers_of",
     "by_line",
     "cautions",
     "hits",
-    "trials",
-    "wilson",
 ]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lit_knn.evaluation.metrics.functional import wilson
 from lit_knn.evaluation.metrics.sums import Sums
+from lit_knn.report.results.intervals import wilson
 
 
 class CleanCounts(NamedTuple):
@@ -51,7 +51,7 @@ def cautions(counts: CleanCounts, num_classes: int) -> list[str]:
     """
     found = []
     seen, right, stored = counts
-    low, _ = wilson(torch.tensor(right), torch.tensor(seen))
+    low, _ = wilson(right, seen)
     if seen and low <= 1 / num_classes:
         found.append(
             f"the classifier is right about {right:,} of {seen:,} clean queries, no better than guessing one of "

@@ -1,4 +1,4 @@
-"""From class scores to hits, and from hits to an interval."""
+"""From class scores to hits."""
 
 from __future__ import annotations
 
@@ -46,31 +46,6 @@ def hits(scores: Tensor, label: Tensor, topk: Sequence[int] = (1, 5), whose: str
     least, most = scores.amin(-1), scores.amax(-1)  # (V, N)
     rank = rank.masked_fill(least == torch.inf, 0).masked_fill(most == -torch.inf, classes)
     return rank.T.unsqueeze(-1) < torch.tensor(list(topk), device=scores.device)  # (N, V, T)
-
-
-def wilson(correct: Tensor, total: Tensor, z: float = 1.959964) -> tuple[Tensor, Tensor]:
-    """Return Wilson's score interval of a proportion; nothing seen gives [0, 1].
-
-    Args:
-        correct: Counts of any shape, or sums of shares: what varies between 0 and 1 within each trial varies less over
-            trials than what is 0 or 1 with the same mean, so that the interval is on the safe side.
-        total: Integer counts that broadcast against ``correct``.
-        z: Quantile of the normal distribution; the default gives 95 %.
-
-    Returns:
-        Lower and upper bounds in [0, 1], float64, of the broadcast shape.
-
-    References:
-        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    n = total.double().clamp(min=1)
-    share = correct.double() / n
-    center = share + z**2 / (2 * n)
-    spread = z * torch.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    low = torch.where(correct == 0, 0.0, (center - spread) / scale)  # exact ends, where rounding would leave 1e-17
-    high = torch.where(correct == total, 1.0, (center + spread) / scale)
-    return low, high
 
 
 def _first_outside(label: Tensor, classes: int) -> int:

@@ -11,9 +11,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lit_knn.errors import UserError
-from lit_knn.evaluation.metrics.functional import wilson
-from lit_knn.evaluation.metrics.protocol import trials
 from lit_knn.report.results.budgets import DEFAULT, NormName
+from lit_knn.report.results.intervals import wilson
 
 if TYPE_CHECKING:  # names only: metrics need neither defenses nor reports
     from lit_knn.report.results import Variant
@@ -110,7 +109,7 @@ class RobustAccuracy(Metric):
 
         Before a batch is counted there are none.
         """
-        times = trials(self.variants)
+        times = [variant.trials for variant in self.variants]
         shares = self.correct.cpu() / torch.tensor(times, dtype=torch.float64)[:, None]  # (A, E, V, T)
         low, high = (bound.tolist() for bound in wilson(shares, self.total.cpu()[..., None, None]))
         correct, total = self.correct.tolist(), self.total.tolist()

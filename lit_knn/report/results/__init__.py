@@ -4,7 +4,7 @@ from .case import WORST_CASE, Case, case
 from .finding import Finding, Verdict
 from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
-from .variant import PROTOCOLS, REJECTED, UNDEFENDED, Variant, preferred
+from .variant import PROTOCOLS, REJECTED, UNDEFENDED, Variant, answers_of, preferred
 
 __all__ = [
     "PROTOCOLS",
@@ -20,6 +20,7 @@ __all__ = [
     "Runs",
     "Variant",
     "Verdict",
+    "answers_of",
     "case",
     "find_runs",
     "leading",

@@ -118,7 +118,7 @@ class Record:
         created: ISO 8601 with time zone.
         seconds: Wall time of each phase.
         config: The whole configuration.
-        versions: Version of Python and of each package that decides a number.
+        versions: Of Python and each package that decides a number, and which machine and device computed it.
         git: Revision of the code, or "".
         seed: Global seed.
         fingerprints: What was attacked, searched and queried.

@@ -45,6 +45,17 @@ class Variant(NamedTuple):
         """What is evaluated, whatever several evaluations of it are taken for."""
         return self._replace(protocol="", evaluations="")
 
+    @property
+    def trials(self) -> int:
+        """The largest number that a query adds to what is counted: its evaluations in a mean, and else 1."""
+        return int(self.evaluations) if self.protocol == "mean" else 1
+
+    @property
+    def enough(self) -> int:
+        """How many right evaluations are one right answer, 0 where each of them counts."""
+        times = int(self.evaluations or 1)
+        return {"worst": times, "majority": times // 2 + 1}.get(self.protocol, 0)
+
     def evaluated(self, times: int) -> list[Variant]:
         """Return the lines of so many evaluations: itself, or one for each protocol."""
         if times == 1:
@@ -60,6 +71,11 @@ class Variant(NamedTuple):
     def __str__(self) -> str:
         """Return all of it, such as ``kNN layer3.5 K=50 CBW-D soft N=1000``."""
         return " ".join(self.words().values())
+
+
+def answers_of(lines: Sequence[Variant]) -> list[Variant]:
+    """Return what is evaluated, V variants in their order, where each fills one line of the results or several."""
+    return list(dict.fromkeys(line.answer for line in lines))
 
 
 def preferred(variants: Sequence[Variant]) -> list[Variant]:

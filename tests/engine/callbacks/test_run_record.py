@@ -5,6 +5,7 @@ import json
 from importlib import metadata
 
 import pytest
+import torch
 import yaml
 
 from lit_knn.attacks import PGD, RandomNoise
@@ -19,6 +20,8 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.report.results import Record
 from lit_knn.report.results.record import COLUMNS
+from lit_knn.report.results.runs import find_runs
+from lit_knn.report.results.samples import read_samples
 from tests.conftest import NETWORK, run, tiny
 from tests.evaluation.test_module import Scale
 
@@ -31,6 +34,7 @@ def test_the_record_tells_what_was_run(reference, database_path, classifier):
     assert record.seconds["test"] > 0
     assert record.versions["torch"] == metadata.version("torch")
     assert {"python", "lit_knn", "numpy"} < set(record.versions)
+    assert record.versions["device"] == f"cpu, {torch.backends.cpu.get_cpu_capability()}"
     assert record.fingerprints["classifier"] == classifier.fingerprint()
     assert record.fingerprints["attacked by gray_box"] == classifier.fingerprint()
     none = record.results[0]
@@ -52,6 +56,12 @@ def test_the_record_tells_what_each_attack_took(reference):
     """Two steps of 130 queries."""
     attack = {"threat": "gray_box", "attack": "PGD", "forward": 260, "backward": 260}
     assert Record.load(reference).passes == [attack | {"delta": delta} for delta in (0.05, 0.1)]
+
+
+def test_each_row_of_the_record_is_the_sum_of_what_became_of_each_query(reference):
+    (found,) = find_runs([reference]).finished
+    samples = read_samples(found, found.record.results)
+    assert samples.counts.sum(axis=1).tolist() == [row["correct"] for row in found.record.results]
 
 
 def test_the_csv_holds_the_results_of_the_record(reference):

@@ -8,9 +8,9 @@ import torch
 from lit_knn.attacks import PGD
 from lit_knn.defenses import KNN, NoDefense
 from lit_knn.evaluation.checks import Evidence
-from lit_knn.evaluation.metrics import wilson
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.report.results import Variant
+from lit_knn.report.results.intervals import wilson
 from lit_knn.threat_models import GrayBox
 
 NONE = Variant("none")
@@ -22,7 +22,7 @@ def rows(accuracies, *, n=500, attack="PGD", threat="gray_box", variant=NONE, to
     """Return the rows of one curve, ``{Δ: accuracy}``."""
     made = []
     for delta, accuracy in accuracies.items():
-        low, high = wilson(torch.tensor(round(accuracy * n)), torch.tensor(n))
+        low, high = wilson(round(accuracy * n), n)
         row = {"threat": threat, "attack": attack, "norm": norm, "delta": delta}
         row |= variant._asdict()
         row |= {"topk": topk, "correct": round(accuracy * n), "n": n, "accuracy": round(accuracy * n) / n}

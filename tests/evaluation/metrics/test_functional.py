@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from lit_knn.errors import UserError
-from lit_knn.evaluation.metrics import hits, wilson
+from lit_knn.evaluation.metrics import hits
 
 
 def brute_force(scores, label, topk):
@@ -50,23 +49,6 @@ def test_hits_refuses_nan():
         hits(torch.tensor([[[0.0, torch.nan]]]), torch.tensor([0]), (1,))
     with pytest.raises(UserError, match=r"^class scores of a rival contain NaN"):
         hits(torch.tensor([[[0.0, torch.nan]]]), torch.tensor([0]), (1,), "a rival")
-
-
-def test_wilson_agrees_with_scipy():
-    pairs = [(c, n) for n in (1, 2, 7, 100, 50_000) for c in sorted({0, 1, n // 3, n - 1, n})]
-    low, high = wilson(*(torch.tensor(column) for column in zip(*pairs, strict=True)))
-    reference = [binomtest(c, n).proportion_ci(0.95, method="wilson") for c, n in pairs]
-    np.testing.assert_allclose(low, [r.low for r in reference], rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(high, [r.high for r in reference], rtol=1e-6, atol=1e-12)
-    assert low.dtype == torch.float64
-
-
-def test_wilson_of_nothing_and_of_everything():
-    low, high = wilson(torch.tensor([[0, 0], [0, 9]]), torch.tensor([0, 9]))  # broadcasts
-    assert low[:, 0].tolist() == [0, 0]
-    assert high[:, 0].tolist() == [1, 1]
-    assert low[0, 1] == 0
-    assert high[1, 1] == 1
 
 
 def test_an_image_that_is_not_answered_counts_whatever_its_label():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_knn.evaluation.metrics import answers_of, by_line, trials
+from lit_knn.evaluation.metrics import by_line
 from lit_knn.report.results import Variant
 
 NONE, CROP, TV = map(Variant, ("none", "crop", "tv"))
@@ -23,7 +23,7 @@ def test_lines_are_those_of_a_plain_loop_over_evaluations(times):
             assert mean[tuple(place)] == sum(each)
             assert worst[tuple(place)] == all(each)
             assert majority[tuple(place)] == (sum(each) > times - sum(each))
-    assert (found.amax(dim=(0, 1, 3)) <= torch.tensor(trials(lines))).all()
+    assert (found.amax(dim=(0, 1, 3)) <= torch.tensor([line.trials for line in lines])).all()
 
 
 def test_the_image_that_leaves_fewest_is_the_worst_for_each_line():
@@ -32,9 +32,3 @@ def test_the_image_that_leaves_fewest_is_the_worst_for_each_line():
     found = by_line(counts, lines)[..., 0]  # (7, 3)
     assert torch.equal(found, found.sort(dim=0).values)
     assert found.tolist()[2:5] == [[2, 0, 0], [3, 0, 0], [4, 0, 1]]  # half is no majority
-
-
-def test_lines_of_one_answer_belong_together():
-    lines = [NONE, *CROP.evaluated(3), *TV.evaluated(1)]
-    assert answers_of(lines) == [NONE, CROP, TV]
-    assert trials(lines) == [1, 3, 1, 1, 1]

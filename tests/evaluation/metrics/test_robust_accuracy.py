@@ -8,8 +8,9 @@ import torch.multiprocessing
 from torch import nn
 
 from lit_knn.errors import UserError
-from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, by_line, hits, wilson
+from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, by_line, hits
 from lit_knn.report.results import PROTOCOLS, Variant
+from lit_knn.report.results.intervals import wilson
 from lit_knn.report.results.record import COLUMNS, Record
 
 CASES = [("gray_box", "PGD"), ("black_box", "PGD")]
@@ -60,7 +61,7 @@ def test_class_equals_functional():
             realized.double(),
             normalized.double(),
         )
-        low, high = wilson(outcome.sum(), torch.tensor(24))
+        low, high = wilson(outcome.sum(), 24)
         assert (row["correct"], row["n"]) == (outcome.sum(), 24)
         assert row["accuracy"] == outcome.double().mean()
         assert (row["low"], row["high"]) == (low, high)
@@ -79,9 +80,9 @@ def test_several_evaluations_of_an_image_make_no_interval_narrower():
     assert (mean["correct"], mean["n"], mean["accuracy"]) == (17, 7, 17 / 28)
     assert (worst["correct"], worst["n"], worst["accuracy"]) == (2, 7, 2 / 7)
     assert (majority["correct"], majority["n"], majority["accuracy"]) == (4, 7, 4 / 7)
-    low, high = wilson(torch.tensor(17 / 4, dtype=torch.float64), torch.tensor(7))
+    low, high = wilson(17 / 4, 7)
     assert (mean["low"], mean["high"]) == (low, high)
-    assert high - low > wilson(torch.tensor(17), torch.tensor(28))[1] - wilson(torch.tensor(17), torch.tensor(28))[0]
+    assert high - low > wilson(17, 28)[1] - wilson(17, 28)[0]
     assert {row["protocol"]: row["evaluations"] for row in metric.rows()} == dict.fromkeys(PROTOCOLS, 4)
 
 

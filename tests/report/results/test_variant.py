@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lit_knn.report.results import Variant, preferred
+from lit_knn.report.results import Variant, answers_of, preferred
 
 
 def test_what_a_defense_does_not_have_is_blank():
@@ -22,6 +22,15 @@ def test_several_evaluations_are_a_line_of_each_protocol():
     assert [str(line) for line in lines] == [f"crop mean of 30 {name}-of-10" for name in ("mean", "worst", "majority")]
     assert {line.answer for line in lines} == {crop}
     assert preferred(lines) == lines
+
+
+def test_lines_of_one_answer_belong_together():
+    none, crop, tv = map(Variant, ("none", "crop", "tv"))
+    lines = [none, *crop.evaluated(3), *tv.evaluated(1)]
+    assert answers_of(lines) == [none, crop, tv]
+    assert [line.trials for line in lines] == [1, 3, 1, 1, 1]
+    assert [line.enough for line in lines] == [0, 0, 3, 2, 0]
+    assert [line.enough for line in crop.evaluated(4)] == [0, 4, 3]  # half is no majority
 
 
 def test_of_each_defense_and_tap_the_preferred_variants_come_first():

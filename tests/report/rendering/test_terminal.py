@@ -1,0 +1,33 @@
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.terminal import show
+
+
+def shown(*blocks, width=120):
+    console = Console(file=io.StringIO(), width=width)
+    show(blocks, console)
+    return console.file.getvalue()
+
+
+def test_text_is_text_whatever_looks_like_markup():
+    nasty = "[bold]a[/bold] [/x] {b} :smile:"
+    for block in (Heading(nasty), Paragraph(nasty), Table([nasty], [[nasty]], caption=nasty)):
+        assert shown(block).count(nasty) == (3 if isinstance(block, Table) else 1)
+
+
+def test_a_warning_is_set_off_and_what_is_folded_is_open():
+    assert shown(Paragraph("mind", warning=True)) == "Note: mind\n\n"
+    blocks = [Paragraph("inner"), Figure(Path("/runs/a.png"), "curves")]
+    assert shown(Folded("more", blocks)) == "more\n\ninner\n\ncurves: /runs/a.png\n"
+
+
+def test_in_a_narrow_terminal_words_are_broken_and_numbers_are_not():
+    table = Table(["what it is", "share"], [["many words " * 5, "+.015 to +.123"], ["a", "−.5"]])
+    lines = shown(table, width=40).splitlines()
+    assert any("+.015 to +.123" in line for line in lines)
+    assert all(len(line) <= 40 for line in lines)
+    assert any(line.rstrip().endswith(" −.5") for line in lines)  # on the right
