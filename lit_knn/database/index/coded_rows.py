@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_knn.database.index.arrangement import Arrangement
@@ -78,7 +77,7 @@ class CodedRows:
         codes, errors, _ = self.grid.encode(queries)
         sieve = Sieve(codes, errors + self._error, k, max(CROWD * k, SAMPLE // 4))
         runs = self._runs(among)
-        spread = torch.from_numpy(_spread(runs)).to(self._device)
+        spread = _spread(runs, self._device)
         sieve.expect(self._codes.index_select(0, spread), self._squares.index_select(0, spread))
         tiles = self._tiles(runs)
         for seen in range(0, len(tiles), TILES):
@@ -128,11 +127,8 @@ class CodedRows:
         self.ids, self._codes, self._squares = self.ids[order], self._codes[order], self._squares[order]
 
 
-def _spread(runs: list[range]) -> NDArray[np.int64]:
-    """Return rows at equal steps of all in runs."""
-    rows = sum(map(len, runs))
-    places = np.linspace(0, rows - 1, min(SPREAD, rows // 16), dtype=np.int64)
-    before = np.cumsum([0, *map(len, runs)])
-    run = np.searchsorted(before, places, side="right") - 1
-    found: NDArray[np.int64] = np.array([part.start for part in runs], np.int64)[run] + places - before[run]
-    return found
+def _spread(runs: list[range], device: torch.device) -> Tensor:
+    """Return rows at equal steps of each run, ``(n,)`` int64."""
+    step = max(-(-sum(map(len, runs)) // SPREAD), 16)
+    parts = [torch.arange(run.start, run.stop, step, device=device) for run in runs if run]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=device)
