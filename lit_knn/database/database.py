@@ -16,7 +16,7 @@ from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
-from lit_knn.database.resource import SEALED, Resource
+from lit_knn.database.resource import Resource
 from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
@@ -41,6 +41,7 @@ class Database:
         projection_rows: About how many images PCA is fitted on, evenly spread over the database; all by default.
         key_width: Longest name of an image that the store keeps, in bytes.
         build_missing: Let ``lit-knn test`` extract and index what is missing, instead of stopping with the command.
+            What is there but was made from something else stays as it is, and the test names the difference.
         rows: How many of its rows the defense searches, or which share of them if below 1: the first ones in a random
             order, so that a smaller database is a part of each larger one; null for all. With a list, the defenses
             answer from a database of each size in one run (Figure 5).
@@ -229,5 +230,5 @@ class Database:
         return (
             (self.store_path / "manifest.json").exists()
             and all(self.index.is_built(self.index_path(tap)) for tap in [*self.taps, *joined])
-            and all((self.resource_path(resource.name) / SEALED).exists() for resource in resources)
+            and all(resource.is_sealed(self.resource_path(resource.name)) for resource in resources)
         )

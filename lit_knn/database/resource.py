@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SEALED = "sealed.json"
 REMEDY = "run `lit-knn index` again"
+REPLACES = "which replaces it, or name another model.database.path"
 
 
 class Resource(ABC):
@@ -83,13 +84,18 @@ class Resource(ABC):
                 shutil.rmtree(unfinished, ignore_errors=True)
 
     @final
-    def is_complete(self, folder: Path, gallery: StoredGallery) -> bool:
-        """Return whether the folder holds it, made from this database and as it was sealed."""
+    def is_sealed(self, folder: Path) -> bool:
+        """Return whether the folder holds one that was finished, whatever it was made from."""
+        return (folder / SEALED).exists()
+
+    @final
+    def fault(self, folder: Path, gallery: StoredGallery) -> str:
+        """Return what keeps a test from opening the folder, in words; "" if it was made from this database."""
         try:
             self._check(folder, gallery)
-        except UserError:
-            return False
-        return True
+        except UserError as error:
+            return str(error).partition(f"; {REMEDY}")[0]
+        return ""
 
     @final
     def open(self, folder: Path, gallery: StoredGallery) -> None:
@@ -116,7 +122,7 @@ class Resource(ABC):
             if changed := list(changed_files(folder, sealed)):
                 raise ValueError(f"{changed[0]} has changed")
         if difference := fingerprint_difference(self._origin(gallery), sealed["made from"]):
-            raise UserError(f"{self._called(folder)} is of another origin: {difference}; {REMEDY}")
+            raise UserError(f"{self._called(folder)} is of another origin: {difference}; {REMEDY}, {REPLACES}")
         return sealed
 
 

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from lit_knn.backbones import set_precision, verify_precision
 from lit_knn.data import ImageData
 from lit_knn.database.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, finish_store, verify
+from lit_knn.database.building.indexing import Stage
 from lit_knn.database.building.tap_table import print_taps
 from lit_knn.distributed.collectives import meet, together
 from lit_knn.distributed.partition import Partition
@@ -56,9 +57,8 @@ class EvalTrainer(RunTrainer):
         kept = {type(callback) for callback in chosen}
         if kwargs.get("enable_progress_bar") is False:
             kept.add(Progress)
-        self.preemption = next(
-            (callback for callback in chosen if isinstance(callback, PreemptionGuard)), PreemptionGuard()
-        )
+        guards = [callback for callback in chosen if isinstance(callback, PreemptionGuard)] or [PreemptionGuard()]
+        self.preemption = guards[0]
         others = [callback for callback in chosen if callback is not self.preemption]
         usual = [callback for callback in default_callbacks() if type(callback) not in kept]
         super().__init__(
@@ -146,14 +146,10 @@ class EvalTrainer(RunTrainer):
         if self.is_global_zero:
             finish_store(database, shards)
 
-    def index(
-        self,
-        model: Evaluation,
-        datamodule: ImageData,
-        part: str = "",
-        stage: Literal["all", "train", "add", "merge"] = "all",
-    ) -> None:
+    def index(self, model: Evaluation, datamodule: ImageData, part: str = "", stage: Stage = "all") -> None:
         """Build the search index of each tap from the store, and then what else the defenses need.
+
+        What was made from something else than the configuration names gives way.
 
         Args:
             model: Its database says which index.
@@ -164,11 +160,15 @@ class EvalTrainer(RunTrainer):
         """
         if part and stage != "add":
             raise UserError(f"part is {part!r}, which only `index --stage add` takes: add that, or leave --part out")
+        rows = Partition.parse(part) if stage == "add" else Partition()
+        self._index(model, datamodule, stage, rows, replace=True)
+
+    def _index(self, model: Evaluation, data: ImageData, stage: Stage, part: Partition, *, replace: bool) -> None:
         with self._command("index", model):
             if self.is_global_zero:
-                builder = IndexBuilder(validation.require_database(model.database), model.classifier, datamodule)
-                required, rows = model.requirements, Partition.parse(part) if stage == "add" else Partition()
-                builder.build(stage, rows, required.neighbors, required.resources, required.joined)
+                database, required = validation.require_database(model.database), model.requirements
+                builder = IndexBuilder(database, model.classifier, data, replace=replace)
+                builder.build(stage, part, required.neighbors, required.resources, required.joined)
 
     def test(self, model: Evaluation, datamodule: ImageData) -> None:  # type: ignore[override]
         """Attack, defend and score; write record, results and figures into the folder of the run.
@@ -191,7 +191,7 @@ class EvalTrainer(RunTrainer):
             database, required = validation.require_database(model.database), model.requirements
             if database.build_missing and not database.is_complete(required.resources, required.joined):
                 self.extract(model, datamodule, str(Partition()))  # an array of tests is not one of extractions
-                self.index(model, datamodule)
+                self._index(model, datamodule, "all", Partition(), replace=False)
         with self._command("test", model, timed=False):  # its record says how long it took
             super().test(model, datamodule=datamodule, verbose=False)
 

@@ -29,11 +29,13 @@ class Text(Resource):
 
 def test_it_gives_back_what_was_written_and_tells_its_content(tmp_path, gallery):
     one, two, place = Text("abc"), Text("xyz"), tmp_path / "resources" / "text"
-    assert not one.is_complete(place, gallery)
+    assert not one.is_sealed(place)
+    assert one.fault(place, gallery) == f"resource text in {place} is missing"
     assert one.identity() == two.identity()
     for resource in (one, two):
         resource.build(place, None, gallery)
-        assert resource.is_complete(place, gallery)
+        assert resource.is_sealed(place)
+        assert resource.fault(place, gallery) == ""
         resource.open(place, gallery)
         assert resource.found == resource.text
     assert one.identity() != two.identity()
@@ -55,8 +57,11 @@ def test_another_database_makes_another_one(tmp_path, gallery):
     place = tmp_path / "resources" / "text"
     resource = Text("abc")
     resource.build(place, None, gallery.view(0, 100))
-    assert not resource.is_complete(place, gallery)
-    with pytest.raises(UserError, match=r"resource text in .* is of another origin: rows"):
+    assert resource.is_sealed(place)
+    assert " is of another origin: rows" in resource.fault(place, gallery)
+    with pytest.raises(
+        UserError, match=r"resource text in .* is of another origin: rows.*index` again, which replaces it, or"
+    ):
         resource.open(place, gallery)
 
 
@@ -66,7 +71,7 @@ def test_an_index_counts_where_it_is_searched(taps, same, tmp_path, gallery):
     resource.taps = taps
     resource.build(tmp_path / "text", None, gallery)
     without = replace(gallery, indexes={tap: one for tap, one in gallery.indexes.items() if tap != "late"})
-    assert resource.is_complete(tmp_path / "text", without) is same
+    assert (resource.fault(tmp_path / "text", without) == "") is same
 
 
 @pytest.mark.parametrize("change", ["changed", "gone", "new"])

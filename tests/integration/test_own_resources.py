@@ -135,6 +135,11 @@ def test_what_is_damaged_or_of_other_settings_is_told_and_built_again(ready, pla
 
     ready["model"]["defenses"][1] = ready["model"]["threats"][0]["init_args"]["defense"] = centered(images=5)
     assert "is of another origin: resource.1.images is 20 where 5 is expected" in mistake("test", ready)
+    ready["model"]["database"]["build_missing"] = True  # and another one is missing: nothing gives way to it unasked
+    ready["model"]["defenses"].append({"class_path": "DeepKNN", "init_args": {"taps": ["late"], "k": 5}})
+    assert "is 20 where 5 is expected; run `lit-knn index` again, which replaces it, or" in mistake("test", ready)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == whole
+    assert (place.parent / "dknn late 5" / "sealed.json").exists()
     run("index", ready)
     run("test", ready)
     ready["model"]["threats"][0]["init_args"]["defense"] = centered(images=6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from lit_knn.backbones import Classifier
 from lit_knn.data import ImageData
@@ -16,6 +16,7 @@ from lit_knn.distributed.partition import Partition
 
 log = logging.getLogger(__name__)
 USUAL_K = 50  # the paper's
+Stage: TypeAlias = Literal["all", "train", "add", "merge"]
 
 
 class IndexBuilder:
@@ -25,16 +26,18 @@ class IndexBuilder:
         database: Says which index, and where.
         classifier: Tells whether the store was made by this network.
         data: Tells whether the store was made from these images.
+        replace: Whether what was made from something else gives way; otherwise only what is missing is built.
     """
 
-    def __init__(self, database: Database, classifier: Classifier, data: ImageData) -> None:
+    def __init__(self, database: Database, classifier: Classifier, data: ImageData, *, replace: bool = True) -> None:
+        self._replace = replace
         self._database, self._classifier, self._data = database, classifier, data
         self._projections, fingerprint = database.fitted(classifier, data)
         self._store = Store(database.store_path, fingerprint=fingerprint)
 
     def build(
         self,
-        stage: Literal["all", "train", "add", "merge"],
+        stage: Stage,
         part: Partition,
         needed: Mapping[str, int],
         resources: Sequence[Resource] = (),
@@ -54,18 +57,21 @@ class IndexBuilder:
             self._build_resources(resources, joined)
 
     def _build_resources(self, resources: Sequence[Resource], joined: Sequence[str]) -> None:
-        """Build those that are missing, damaged or were made from something else than a test opens."""
+        """Build those that are missing, and, if they may be replaced, damaged ones and those of another origin."""
         gallery = self._database.open(self._classifier, self._data, joined)[-1]
         for resource in resources:
             folder = self._database.resource_path(resource.name)
-            if not resource.is_complete(folder, gallery):
+            there = resource.is_sealed(folder)
+            if (self._replace or not there) and (fault := resource.fault(folder, gallery)):
+                if there:
+                    log.info("%s: it gives way to a new one", fault)
                 resource.build(folder, self._classifier, gallery)
                 log.info("resource %s is sealed in %s", resource.name, folder)
         gallery.finish()
 
     def _build_indexes(
         self,
-        stage: Literal["all", "train", "add", "merge"],
+        stage: Stage,
         part: Partition,
         needed: Mapping[str, int],
         joined: Sequence[str],
@@ -76,6 +82,8 @@ class IndexBuilder:
             return
         for tap in [*self._database.taps, *joined]:
             folder = self._database.index_path(tap)
+            if not self._replace and index.is_built(folder):
+                continue  # a test opens it, and says what is wrong
             if stage in ("all", "train"):
                 index.train(store, tap, folder)
             if stage in ("all", "add"):

@@ -44,6 +44,19 @@ def test_steps_in_jobs_are_the_same_as_all_at_once(over, gallery, classifier, da
     assert np.array_equal(found.distances, expected.distances)
 
 
+def test_an_index_of_another_origin_gives_way_only_where_it_may(over, classifier, data):
+    changed = over(Faiss())
+    IndexBuilder(changed, classifier, data).build("all", Partition(), {})
+    before = {path: path.read_bytes() for path in (changed.path / "index").rglob("*") if path.is_file()}
+    other = Database(path=changed.path, taps=[Tap(**tap) for tap in TAPS], index=Faiss(factory="SQ8"))
+    IndexBuilder(other, classifier, data, replace=False).build("all", Partition(), {})
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(UserError, match="of another origin"):
+        other.open(classifier, data)
+    IndexBuilder(other, classifier, data).build("all", Partition(), {})
+    other.open(classifier, data)
+
+
 def test_a_sharded_index_keeps_its_parts(over, classifier, data):
     changed = over(Sharded(index=Faiss(), parts=3))
     IndexBuilder(changed, classifier, data).build("all", Partition(), {})

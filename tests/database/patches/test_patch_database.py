@@ -18,8 +18,8 @@ def test_it_is_built_sealed_and_opened(gallery, tmp_path):
     place = tmp_path / "patches"
     built, other = (PatchDatabase(count=3000, per_image=4, index=index) for index in ("auto", "IVF8,Flat"))
     built.build(place, None, gallery)
-    assert built.is_complete(place, gallery)
-    assert not other.is_complete(place, gallery)
+    assert built.fault(place, gallery) == ""
+    assert other.fault(place, gallery)
     built.open(place, gallery)
     first = built.identity()
     vectors = built.vectors(torch.arange(3000))
