@@ -52,6 +52,7 @@ def coverage_figure(points: Sequence[Kept], norm: str, path: Path) -> None:
             )
         axes.set_title(fill(line, TITLE), fontsize="small", parse_math=False)
         axes.set_xlabel("coverage of clean images")
+        axes.set_xlim(-0.02, 1.02)  # a share, as accuracies are: of one threshold alone it would be a sliver
         plain(axes)
     panels[0].set_ylabel("accuracy, right or rejected")
     handles, labels = panels[0].get_legend_handles_labels()

@@ -33,3 +33,12 @@ def test_a_report_shows_it(tmp_path):
     text = (tmp_path / "runs" / "report" / "report.md").read_text()
     assert "coverage-one.png" in text
     assert "robust accuracy at Δ = 0.06" in text
+
+
+def test_one_threshold_has_the_axis_of_many(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lit_knn.report.figures.coverage.save_figure", lambda figure, *_, **__: drawn.append(figure))
+    points = [Kept("a", keep, 0.1, keep, 0.9, 0.5, 0.3) for keep in (0.95, 0.5, 0.1)]
+    coverage_figure(points[:1], "relative_l2", tmp_path / "one.png")
+    coverage_figure(points, "relative_l2", tmp_path / "three.png")
+    assert [figure.axes[0].get_xlim() for figure in drawn] == [drawn[0].axes[0].get_ylim()] * 2
