@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_knn.attacks.inputs import verify_inputs
-from lit_knn.attacks.objectives import Bound, CrossEntropy, Objective
+from lit_knn.attacks.objectives import Bound, CrossEntropy, Objective, expected
 from lit_knn.attacks.outputs import Attempt, clipped, require_budget
 from lit_knn.attacks.remaining import Remaining
 from lit_knn.errors import UserError
@@ -38,7 +38,7 @@ class Attack(ABC):
 
     Cost:
         For each Δ, ``restarts`` runs for each target of the objective; where that is more than one run, a value of
-        ``objective.choice`` for each.
+        ``objective.choice`` for each. Of what answers at random a value is the mean over draws, as of `EOT`.
 
     Args:
         objective: Value to maximize, of each image on its own; by default the cross-entropy.
@@ -48,10 +48,11 @@ class Attack(ABC):
         seed: Seed of the random numbers, at least 0; they also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
         enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
-            the answer becomes wrong; by default none is left. Never where the answer is not the one that counts.
+            the answer becomes wrong; by default none is left. Never where the answer does not count, or is drawn.
 
     Attributes:
         gradient_free: Whether the attack uses values of the objective only, and never its gradient.
+        by_value: Whether it keeps the highest of many values, which are then means over what is drawn at random.
         random_start: Whether the first run, too, starts at random and not at the image.
         one_search: Whether one search serves every Δ, so that they had better be asked for together.
         norms: Geometries that its steps are made for; of one that does not say, L2.
@@ -61,6 +62,7 @@ class Attack(ABC):
     """
 
     gradient_free: bool = False
+    by_value: bool = True
     random_start: bool = False
     one_search: bool = False
     norms: tuple[Norm, ...] = (L2,)
@@ -75,16 +77,12 @@ class Attack(ABC):
         enough: float | None = None,
     ) -> None:
         self.objective = objective or CrossEntropy()
-        suffix = self.objective.suffix
-        self.name = name or type(self).__name__ + (f"-{suffix}" if suffix else "")
-        if restarts < 1:
-            raise UserError(f"{self.name} has restarts: {restarts}; 1 or more are accepted")
-        if seed < 0:
-            raise UserError(f"{self.name} has seed: {seed}; 0 or more is accepted")
+        self.name = name or "-".join(filter(None, [type(self).__name__, self.objective.suffix]))
+        if restarts < 1 or seed < 0:
+            raise UserError(f"{self.name} has restarts: {restarts}, seed: {seed}; from 1 and from 0 are accepted")
         if enough is not None and not (enough >= 0 and self.objective.answers):
             raise UserError(
-                f"{self.name} has enough: {enough}; it is 0 or more, of objectives that give answers, as SoftKNN and "
-                "CrossEntropy do"
+                f"{self.name} has enough: {enough}; it is 0 or more, of objectives that give answers, as SoftKNN does"
             )
         self.restarts, self.seed, self.enough = restarts, seed, enough
 
@@ -181,10 +179,12 @@ class Attack(ABC):
 
     def _attack(self, attacked: AttackTarget, image: Tensor, deltas: Sequence[float]) -> Iterator[Attempt]:
         shared: dict[tuple[str, int], Tensor] = {}  # passes of what is made once for all Δ
+        compared = expected(self.objective, attacked)
+        climbed = compared if self.by_value else self.objective
 
         @cache
         def bound(target: int) -> Bound:
-            score = Bound(partial(self.objective.bind, target=target), attacked)
+            score = Bound(partial(climbed.bind, target=target), attacked)
             shared["objective", target] = attacked.passes.take()
             return score
 
@@ -198,7 +198,7 @@ class Attack(ABC):
         @cache
         def choice() -> Bound:
             attacked.draw_from(Randomness(self.seed, attacked.ids, "preparation of the choice"))
-            score = Bound(self.objective.choice, attacked)
+            score = Bound(compared.choice, attacked)
             shared["choice", 0] = attacked.passes.take()
             return score
 
@@ -233,7 +233,7 @@ class Attack(ABC):
                 best = found
                 break
             chosen_by = choice()
-            attacked.draw_from(Randomness(self.seed, attacked.ids, "choice", number))
+            attacked.draw_from(Randomness(self.seed, attacked.ids, "choice"))  # all runs meet the same draws
             left = Remaining(attacked, chosen_by, self.enough)
             with torch.no_grad():
                 value = left.value(found, f"the objective of {self.name}")  # (N,)

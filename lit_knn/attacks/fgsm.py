@@ -32,6 +32,7 @@ class FGSM(Attack):
         Goodfellow et al. 2015, Section 4; Dubey et al. 2019, Appendix A, first equation.
     """
 
+    by_value = False
     norms = (L2, LINF)
 
     def __init__(

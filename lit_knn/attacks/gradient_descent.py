@@ -51,6 +51,7 @@ class GradientDescent(Attack):
         (momentum); Xie et al. 2019, Section 3 (diversity).
     """
 
+    by_value = False
     norms = (L2, LINF)
 
     def __init__(

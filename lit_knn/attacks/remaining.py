@@ -19,7 +19,8 @@ class Remaining:
         attacked: The batch.
         objective: What is climbed.
         enough: By how much the best wrong score of an answer has to be above the true one for an image to leave; by
-            None no image does, nor does any where the answers are not those that count, see `AttackTarget`.
+            None no image does, nor does any where the answers are not those that count, or are drawn at random, see
+            `AttackTarget`.
 
     Attributes:
         attacked: What is left of the batch.
@@ -29,7 +30,7 @@ class Remaining:
 
     def __init__(self, attacked: AttackTarget, objective: Bound, enough: float | None) -> None:
         self.attacked, self.objective = attacked, objective
-        self._enough = None if attacked.transfer else enough
+        self._enough = None if attacked.transfer or attacked.random else enough
         self._found, self.rows = attacked.image, torch.arange(len(attacked.image), device=attacked.image.device)
         if attacked.settled is not None and attacked.settled.any():
             self._keep(~attacked.settled)

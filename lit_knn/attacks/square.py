@@ -23,11 +23,13 @@ class Square(Attack):
 
     Only values of the objective are asked for, so it may be the whole defense, search included. Each image is attacked
     on its own, and also after its answer is wrong: a larger margin is more likely to hold against a database other than
-    the attacker's. With ``enough``, an image stops there and costs nothing more.
+    the attacker's. With ``enough``, an image stops there and costs nothing more. Of a copy that answers at random the
+    mean over ten draws is climbed, the same ten for all candidates: of candidates that each meet other draws the
+    luckiest would win. On digits behind random crops, 2,000 answers leave .32 so, and .52 one by one.
 
     Cost:
-        ``queries + 1`` forward passes (of the whole defense, with its search, for `DefenseMargin`) for each Δ and run;
-        with ``enough`` as many as an image needs.
+        ``queries + 1`` forward passes (of the whole defense, with its search, for `DefenseMargin`) for each Δ and run,
+        ten times as many of a copy that draws; with ``enough`` as many as an image needs.
 
     Args:
         queries: Number of candidates evaluated after the first one.
@@ -35,7 +37,7 @@ class Square(Attack):
         objective: What the attack maximizes; by default the defense's margin.
         enough: By how much the best wrong score has to be above the true one for an image to be left as it is: 0 where
             the answer becomes wrong, that of all variants of a white box's tap; by default none is left, nor ever one
-            that is made for another network or database.
+            that is made for another network or database, or that is answered at random.
         restarts: Number of searches, at least 1; each image keeps its best.
         seed: Seed of the windows, which also depend on the image's id and the number of the run.
         name: Name in tables and figures; by default the class name and the objective's suffix, as in ``PGD-FS``.
@@ -89,6 +91,7 @@ class Square(Attack):
             left = Remaining(attacked, objective, self.enough)
             draws, radius = left.of(windows), column(left.of(radius))
             best = (left.image + radius * left.of(start)).clamp(0, 1)
+            calls = left.attacked.calls
             highest = self._value(left, best)
             left.attacked.require_finite()  # before all queries are spent
             for number in range(self.queries):
@@ -96,6 +99,7 @@ class Square(Attack):
                 if not left:
                     break
                 p = self.p_init * share(number / self.queries)
+                left.attacked.calls = calls  # so that it meets the same draws
                 candidate = moves.candidate(best, left.image, radius, p, draws[:, number]).clamp(0, 1)
                 reached = self._value(left, candidate)
                 better = (reached >= highest) | left.broken()

@@ -123,6 +123,12 @@ class AttackTarget:
             raise UserError("this attack looks at the defense, which its threat does not know: run it as a WhiteBox")
         return self.surrogate_defense
 
+    @property
+    def random(self) -> bool:
+        """Whether the same image may be answered otherwise the next time, so that no single answer is final."""
+        copied = self.surrogate_defense is not None and self.surrogate_defense.defense.random
+        return copied or getattr(self.model, "randomized", False)
+
     def draw_from(self, randomness: Randomness) -> None:
         """Set the random streams of a copy that answers at random, and count its calls from 0."""
         self._randomness, self.calls = randomness, 0

@@ -78,4 +78,73 @@ def test_no_two_calls_draw_alike_and_none_as_the_verdict_does(surrogate, queries
     assert drawn > 2 * 3 * 2 + 2 * 10
     surrogate.defense(Query(image, surrogate.classifier, randomness=Randomness(attack.seed, ids)))
     repeated = {tuple(noise[0].flatten().tolist()) for noise in surrogate.defense.seen}
-    assert len(repeated) == drawn + 1 - EXPECTED.draws  # where an image is flat, the first gradient is taken twice
+    # where an image is flat, the first gradient is taken twice; both runs are judged by the same draws
+    assert len(repeated) == drawn + 1 - EXPECTED.draws - EXPECTED.evaluations
+
+
+class Lucky(Defense):
+    """The network, but each answer about a class is shifted by chance: a draw tells nothing of the image."""
+
+    variants = [Variant("lucky")]  # noqa: RUF012
+
+    def __init__(self, spread, true):
+        self.spread, self.true, self.answers = spread, true, 0
+
+    def __call__(self, query):
+        self.answers += len(query.image)
+        logits = query.classify(query.image).clone()
+        logits[:, self.true] -= self.spread * query.randomness("luck").normal(logits[:, self.true])
+        return logits[None]
+
+
+@pytest.fixture
+def attacked_of_one_class(network, digits):
+    """Attack digits of one class behind a defense whose luck has some spread; return images and number of answers."""
+    network, rows = copy.deepcopy(network).double(), digits[1] == 3
+    network.randomized = False  # as a Classifier says
+    image, label, ids = digits[0][rows].double(), digits[1][rows], digits[2][rows]
+
+    def call(attack, spread, transfer=False):
+        defense = Lucky(spread, 3)
+        defense.random = spread > 0
+        surrogate = SurrogateDefense(network, defense)
+        (found,) = attack.attempts(network, image, label, ids, [0.3], surrogate, transfer=transfer)
+        return found.image, defense.answers / len(image)
+
+    return call
+
+
+@pytest.mark.parametrize("objective", [DefenseMargin(), EOT(objective=DefenseMargin())], ids=["alone", "averaged"])
+@pytest.mark.parametrize("enough", [None, 0])
+def test_a_search_is_led_by_what_is_expected_and_not_by_luck(objective, enough, attacked_of_one_class):
+    """The best candidate is that of the defense without luck: exactly, as all of them meet the same draws."""
+    attack = Square(queries=40, objective=objective, enough=enough)
+    expected, answers = attacked_of_one_class(attack, 0.0, transfer=True)
+    assert answers == 41
+    found, answers = attacked_of_one_class(attack, 30.0)
+    assert answers == 10 * 41  # `enough` ends nothing: the next answer may be another one
+    assert torch.equal(found, expected)
+    assert (found - attacked_of_one_class(Square(queries=1), 0.0)[0]).abs().max() > 0.1
+
+
+def test_a_search_stops_where_nothing_is_drawn_with_the_mean_as_without(attacked_of_one_class):
+    alone, averaged = (
+        attacked_of_one_class(Square(queries=40, objective=objective, enough=0), 0.0)
+        for objective in (DefenseMargin(), EOT(objective=DefenseMargin()))
+    )
+    assert torch.equal(alone[0], averaged[0])
+    assert alone[1] == averaged[1] < 41
+
+
+def test_restarts_are_chosen_by_what_is_expected_and_not_by_luck(attacked_of_one_class):
+    noise = RandomNoise(restarts=9, objective=DefenseMargin())
+    expected, answers = attacked_of_one_class(noise, 0.0)
+    assert answers == 9
+    found, answers = attacked_of_one_class(noise, 30.0)
+    assert torch.equal(found, expected)
+    assert answers == 9 * 20
+
+
+def test_what_keeps_its_highest_value_goes_by_means_and_what_follows_gradients_need_not(attacked_of_one_class):
+    assert attacked_of_one_class(APGD(steps=3, objective=DefenseMargin()), 1.0)[1] == 10 * 4
+    assert attacked_of_one_class(PGD(steps=3, objective=DefenseMargin()), 1.0)[1] == 3

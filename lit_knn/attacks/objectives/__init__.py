@@ -6,7 +6,7 @@ from .centroid import TargetCentroid
 from .classifier import CrossEntropy, Margin, ProbabilityMargin, margin
 from .defense import DefenseMargin, StandIn
 from .dlr import TargetedDLR
-from .eot import EOT
+from .eot import EOT, expected
 from .feature_space import FeatureSpace
 from .guided import GuidedNeighbors
 from .malt import MALT
@@ -31,6 +31,7 @@ __all__ = [
     "StandIn",
     "TargetCentroid",
     "TargetedDLR",
+    "expected",
     "margin",
     "with_gradient",
 ]

@@ -50,6 +50,7 @@ class Objective(ABC):
             attack may stop where that is wrong; see ``AttackTarget.answer``.
         targets: Number of wrong classes that are tried one after the other; 1 for an objective without target.
         highest: Its largest value, where a gradient of zero is no loss; infinite where it has none.
+        drawn: Whether a value is another one where a copy that answers at random draws other numbers.
         flat_at_image: Whether its gradient is weak or zero at the clean image, so that no run should start there.
     """
 
@@ -59,6 +60,7 @@ class Objective(ABC):
     answers: bool = False
     targets: int = 1
     highest: float = math.inf
+    drawn: bool = True
     flat_at_image: bool = False
 
     @abstractmethod

@@ -52,9 +52,13 @@ class DefenseMargin(Objective):
 
 
 class StandIn(Objective):
-    """Replace the decision of a defense that retrieves, which has no gradient, by something that has one."""
+    """Replace the decision of a defense that retrieves, which has no gradient, by something that has one.
+
+    Of a defense that searches a random part of the rows it looks at all of them, and so draws nothing.
+    """
 
     adaptive = True
+    drawn = False
 
     def fits(self, copy: Defense, gradient: bool) -> bool:
         """Return whether the copy is a kNN, at one tap or at several together, of all rows or a random part."""

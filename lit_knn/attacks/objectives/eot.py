@@ -23,7 +23,7 @@ class EOT(Objective):
 
     Cost:
         ``draws`` times the passes of the averaged objective for each gradient, in the memory of one; ``evaluations``
-        times those of a value for each candidate that is chosen from. Once those of a defense that does not draw.
+        times those of a value for each candidate that is chosen from. Once those of what does not draw.
 
     Args:
         objective: What is averaged.
@@ -44,6 +44,7 @@ class EOT(Objective):
         self.suffix = f"EOT-{objective.suffix}".removesuffix("-")
         self.adaptive, self.signed, self.targets = objective.adaptive, objective.signed, objective.targets
         self.highest, self.flat_at_image = objective.highest, objective.flat_at_image
+        self.answers = objective.answers
 
     def fits(self, copy: Defense, gradient: bool) -> bool:
         """Return whether the averaged objective fits."""
@@ -55,14 +56,25 @@ class EOT(Objective):
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the mean over ``draws``."""
-        return _mean(self.objective.bind(attacked, target), self._answers(attacked, self.draws))
+        times = self._answers(attacked, self.draws, drawn=self.objective.drawn)
+        return _mean(self.objective.bind(attacked, target), times)
 
     def choice(self, attacked: AttackTarget) -> Score:
         """Return the mean of what the averaged objective chooses by, over ``evaluations``."""
-        return _mean(self.objective.choice(attacked), self._answers(attacked, self.evaluations))
+        return _mean(self.objective.choice(attacked), self._answers(attacked, self.evaluations, drawn=True))
 
-    def _answers(self, attacked: AttackTarget, draws: int) -> int:
-        return attacked.defense.evaluations(draws) if self.adaptive else draws
+    def _answers(self, attacked: AttackTarget, draws: int, *, drawn: bool) -> int:
+        if not self.adaptive:
+            return draws
+        return attacked.defense.evaluations(draws) if drawn or attacked.defense.classifier.randomized else 1
+
+
+def expected(objective: Objective, attacked: AttackTarget) -> Objective:
+    """Return an objective by whose values images can be compared: the mean over draws of what answers at random.
+
+    Of single draws the luckiest would win, and not the best image.
+    """
+    return EOT(objective=objective) if attacked.random and not isinstance(objective, EOT) else objective
 
 
 def _mean(score: Score, draws: int) -> Score:

@@ -8,12 +8,13 @@ import torch
 
 from lit_knn.attacks import PGD, Square
 from lit_knn.attacks.gradient import gradient
-from lit_knn.attacks.objectives import EOT, CrossEntropy, DefenseMargin, Objective, TargetedDLR
-from lit_knn.defenses import Query, Transformation, TransformedClassifier
+from lit_knn.attacks.objectives import EOT, CrossEntropy, DefenseMargin, Objective, SoftKNN, TargetedDLR
+from lit_knn.defenses import KNN, UW, Query, RandomDatabase, Transformation, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
 from lit_knn.threat_models import WhiteBox
 from lit_knn.threat_models.attack_target import AttackTarget
+from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 class Drawn(Objective):
@@ -57,6 +58,18 @@ def test_candidates_are_chosen_by_fresh_evaluations_of_the_inner_choice(attack_t
     inner = Drawn(*range(20))
     score = EOT(objective=inner, draws=1, evaluations=20).choice(attack_target)
     torch.testing.assert_close(score(attack_target.image), 10 + 9.5 * attack_target.image.sum((1, 2, 3)))
+
+
+def test_what_looks_at_all_rows_is_asked_once_and_its_choice_as_often_as_ever(classifier, gallery, data):
+    """A soft vote draws nothing of a random part of the rows; the answers that choose between runs do."""
+    batch = data.on_after_batch_transfer(data.first_queries())
+    image, label, ids = (batch[name][:2] for name in ("image", "label", "id"))
+    copied = RandomDatabase(defense=KNN(taps=["late"], k=[3], weightings=[UW()]))
+    attack_target = AttackTarget(classifier, image, label, ids, SurrogateDefense(classifier, copied, gallery))
+    objective = EOT(objective=SoftKNN(), draws=5, evaluations=10)
+    for score, times in ((objective.bind(attack_target), 1), (objective.choice(attack_target), 10)):
+        score(image)
+        assert attack_target.passes.take()[:, 0].tolist() == [times, times]
 
 
 def test_no_more_than_one_graph_is_held_at_a_time(attack_target):
