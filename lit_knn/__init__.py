@@ -14,3 +14,20 @@ evaluation.checks. Around these: engine (Trainer, run folder, callbacks), cli, d
 
 Shape letters, everywhere: N queries, H×W pixels, D feature dimension, K neighbors, C classes, M database rows.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lit_knn.notebook import evaluate as evaluate
+
+__all__ = ["evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # PyTorch is imported when somebody asks for it
+        from lit_knn.notebook import evaluate
+
+        return evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,7 @@ LAYERS = (  # lowest first: an import may only go down
     "attacks",
     "evaluation",
     "engine",
+    "notebook",
     "cli",
     "__main__",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from lit_knn.data import ImageData, ImageSource
 from lit_knn.database.index import Index
 from lit_knn.defenses import Defense, Transformation, Weighting
 from lit_knn.distributed.slurm import check_request, check_tasks
+from lit_knn.engine.chatter import silence
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation.checks import Check
@@ -166,9 +166,7 @@ def run(args: ArgsType = None) -> None:
     """Parse, build and run; see `lit_knn.cli.main.main`."""
     logging.getLogger("lit_knn").setLevel(logging.INFO)
     logging.getLogger("lit_knn").handlers = [logging.StreamHandler()]
-    for chatty in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # tips, and which accelerators there are not
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning's own
+    silence()
     KNNCLI(
         model_class=Evaluation,
         datamodule_class=ImageData,

@@ -12,6 +12,7 @@ from .sources.folder import ImageFolder
 from .sources.imagenet import ImageNet
 from .sources.tar_shards import TarShards
 from .sources.yfcc100m import YFCC100M
+from .tensors import tensors
 
 __all__ = (
     "CIFAR10",
@@ -31,4 +32,5 @@ __all__ = (
     "Shard",
     "TarShards",
     "decode",
+    "tensors",
 )

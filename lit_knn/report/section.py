@@ -39,7 +39,7 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
         if (figure := coverage_path(curves)).exists():
             blocks.append(Figure(figure, f"Accuracy against coverage of {run.label}"))
     blocks += _findings(run.folder / CHECKS_FILE)
-    blocks.append(Folded(f"Every attack at every {symbol}", [_everything(run.record)]))
+    blocks.append(Folded(f"Every attack at every {symbol}", [every_attack(run.record)]))
     if rows := cost_rows(run.record):
         caption = f"{COSTS}; measured on {run.record.costs[0]['images']} clean images at a time"
         blocks.append(Folded(COST_TITLE, [Table(COST_HEAD, rows, WORDS, caption)]))
@@ -68,7 +68,12 @@ def _findings(path: Path) -> list[Block]:
     return [Table(["Is the evaluation honest?", "check", "what was seen"], rows, words=3)]
 
 
-def _everything(record: Record) -> Table:
+def every_attack(record: Record) -> Table:
+    """Return the accuracy of each headline variant under each threat and attack (rows) at each Δ (columns).
+
+    Args:
+        record: Of a run with results.
+    """
     shown = headline(record.results)
     deltas, passes = sorted({row["delta"] for row in record.results}), mean_passes(record)
     rows = []

@@ -175,3 +175,8 @@ def test_help_and_version_import_nothing_heavy(flag):
     script = f"import sys; from lit_knn.cli.main import main; main([{flag!r}]); assert 'torch' not in sys.modules"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "lit" in answer.stdout
+
+
+def test_the_package_is_light_until_something_of_it_is_asked_for():
+    script = "import sys, lit_knn; assert 'torch' not in sys.modules; assert callable(lit_knn.evaluate)"
+    subprocess.run([sys.executable, "-c", script + "; assert 'torch' in sys.modules"], check=True)

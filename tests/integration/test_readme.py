@@ -115,6 +115,24 @@ def test_your_defense(folder, monkeypatch):
     assert found["blur", "", "0.1"] > found["none", "", "0.1"]
 
 
+def test_your_tensors_in_a_notebook(tmp_path, monkeypatch):
+    (text,) = re.findall(r"## Your tensors, in a notebook\n\n```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "cell.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with restored():
+        names = runpy.run_path(str(tmp_path / "cell.py"))
+    accuracy = {
+        (row["threat"].partition(" ")[0], row["defense"], row["delta"]): row["accuracy"]
+        for row in names["table"]
+        if row["topk"] == 1 and row["weighting"] in ("", "CBW-D")
+    }
+    assert accuracy["gray_box", "none", 0.0] > 0.95
+    assert accuracy["gray_box", "none", 0.06] < accuracy["gray_box", "kNN", 0.06]
+    assert accuracy["white_box", "kNN", 0.06] < accuracy["gray_box", "kNN", 0.06]
+    assert names["curve"].axes[0].get_title() == "gray box, PGD"
+    assert (tmp_path / "runs" / "run-001" / "record.json").exists()
+
+
 def test_the_snippet_without_yaml_runs(tmp_path, capsys, monkeypatch):
     (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "configs" / "README.md").read_text(), re.DOTALL)
     (tmp_path / "snippet.py").write_text(text)
@@ -126,7 +144,7 @@ def test_the_snippet_without_yaml_runs(tmp_path, capsys, monkeypatch):
 
 
 def test_it_stays_short_and_its_diagram_is_that_of_the_package():
-    assert len(README.splitlines()) <= 180
+    assert len(README.splitlines()) <= 190
     (diagram,) = (text for text in blocks("text") if "query image" in text)
     assert diagram == textwrap.dedent(lit_knn.__doc__.partition("\n\n")[2].partition("\n\n")[0]) + "\n"
     assert README.index(diagram) < README.index("\n## ")

@@ -76,6 +76,7 @@ class Arrays(ImageSource):
         layout: Literal["NHWC", "NCHW"] | None = None,
         classes: Given | None = None,
         shard_size: int = 10_000,
+        name: str = "images",
     ) -> Arrays:
         """Return a source of what is in memory; it is not copied.
 
@@ -86,8 +87,9 @@ class Arrays(ImageSource):
             layout: As above.
             classes: As above.
             shard_size: As above.
+            name: What messages call it.
         """
-        source = cls(images="images", rows=rows, layout=layout, classes=classes, shard_size=shard_size)
+        source = cls(images=name, rows=rows, layout=layout, classes=classes, shard_size=shard_size)
         source._in_file = False
         source._stored = _array(images)
         source._labels = None if labels is None else _array(labels)

@@ -27,8 +27,7 @@ from lit_knn.report.results import Record
 from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
-from lit_knn.report.summary import summary
-from lit_knn.report.table import accuracy_table, cost_table
+from lit_knn.report.run_view import print_run
 from lit_knn.storage.atomic import atomic_write, remove_abandoned
 
 if TYPE_CHECKING:
@@ -41,7 +40,14 @@ FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
 class RunRecord(Callback):
-    """Keep what a test finds: ``config.yaml`` when it starts, the rest when it has ended."""
+    """Keep what a test finds: ``config.yaml`` when it starts, the rest when it has ended.
+
+    Args:
+        show: Print tables and what they say as well.
+    """
+
+    def __init__(self, *, show: bool = True) -> None:
+        self.show = show
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and keep the configuration in the folder, which the evaluation has claimed."""
@@ -74,13 +80,8 @@ class RunRecord(Callback):
         accuracy_curves(record, folder / CURVES_FILE)
         if points := size_points([Run(record.run, folder, record)]):
             size_figure(points, folder / SIZES_FILE)
-        console = Console()
-        console.print(accuracy_table(record))
-        console.print(cost_table(record))
-        console.print(summary(record), highlight=False)
-        for sentence in record.warnings:
-            console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
-        console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
+        if self.show:
+            print_run(record, folder, Console())
 
 
 def _tested(evaluation: Evaluation) -> list[list[int]]:

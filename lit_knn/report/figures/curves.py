@@ -22,15 +22,27 @@ DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (6, 1, 1
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NO_DEFENSE = {"color": DARK, "linestyle": (0, (1, 1.5)), "marker": "x"}
 
+DPI = 150
+
 Style = dict[str, Any]  # keyword arguments of a Line2D
 
 
 def accuracy_curves(record: Record, path: Path) -> Path:
+    """Draw `accuracy_figure` into a file, ``.png``, ``.pdf`` or ``.svg``, and return its path.
+
+    Raises:
+        UserError: If the record holds no results.
+    """
+    save_figure(accuracy_figure(record), path, dpi=DPI)
+    return path
+
+
+def accuracy_figure(record: Record, kind: type[Figure] = Figure) -> Figure:
     """Draw one panel per threat and attack, one line per headline variant with its 95 % Wilson band.
 
     Args:
         record: Of a run with results.
-        path: ``.png``, ``.pdf`` or ``.svg``.
+        kind: Class of the figure.
 
     Raises:
         UserError: If the record holds no results.
@@ -47,7 +59,7 @@ def accuracy_curves(record: Record, path: Path) -> Path:
     columns = min(3, len(shown.panels)) if len(shown.panels) != 4 else 2
     rows = -(-len(shown.panels) // columns)
     legend_width = 0.8 + 0.09 * max(map(len, [*labels, shown.shared]))  # inches, at matplotlib's default font
-    figure = Figure(figsize=(3.3 * columns + 0.4 + legend_width, 2.7 * rows + 0.4), layout="constrained")
+    figure = kind(figsize=(3.3 * columns + 0.4 + legend_width, 2.7 * rows + 0.4), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for position, (axes, panel) in enumerate(zip(grid, shown.panels, strict=False)):
         _draw(axes, panel, styles)
@@ -68,8 +80,7 @@ def accuracy_curves(record: Record, path: Path) -> Path:
         handlelength=3.5,
         frameon=False,
     )
-    save_figure(figure, path, dpi=150)
-    return path
+    return figure
 
 
 def _styles(labels: list[str]) -> list[Style]:

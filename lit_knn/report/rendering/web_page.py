@@ -59,6 +59,11 @@ def web_page(blocks: Sequence[Block], folder: Path) -> str:
     )
 
 
+def fragment(blocks: Sequence[Block]) -> str:
+    """Return the same as a part of somebody else's page, such as a notebook: without a style, all pictures in it."""
+    return _all(blocks, None)
+
+
 def _pictures(blocks: Sequence[Block]) -> Iterator[Path]:
     for block in blocks:
         if isinstance(block, Folded):
