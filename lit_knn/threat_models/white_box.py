@@ -8,6 +8,7 @@ from lit_knn.backbones import Classifier, Ensemble
 from lit_knn.database import StoredGallery
 from lit_knn.defenses import KNN, Defense, FusedKNN
 from lit_knn.errors import UserError
+from lit_knn.report.results import preferred
 from lit_knn.threat_models.base import Threat
 from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
@@ -20,7 +21,8 @@ class WhiteBox(Threat):
 
     Args:
         defense: Defense to copy, with one variant; by default each of `Defense.copies` of the run becomes a threat of
-            its own: of a kNN, for each tap the variant with the largest K, CBW-D and soft.
+            its own: of a kNN, for each tap the variant with the largest K, CBW-D and soft, and that of each weighting
+            which goes by the query, such as `Similarity`.
         rows: Number of rows in the attacker's database, at least 1; by default as many as the defense searches.
         overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a
             random subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
@@ -68,7 +70,9 @@ class WhiteBox(Threat):
         variants = {variant for defense in defenses for variant in defense.variants}
         found = [copy for defense in defenses for copy in defense.copies()]
         # of several with one name a defense of the run itself is kept, and not what stands in for another
-        found.sort(key=lambda copy: variants.issuperset(copy.variants))
+        # and of these what the results put first
+        first = preferred(list(variants))
+        found.sort(key=lambda copy: (variants.issuperset(copy.variants), copy.variants[0] in first))
         copies = {_subject(copy): copy for copy in found}
         if not copies:
             raise UserError("WhiteBox has nothing to copy in the defenses of the run: give it a defense of its own")
@@ -83,7 +87,7 @@ class WhiteBox(Threat):
     def transfers(self, defenses: Sequence[Defense]) -> bool:
         """Return whether the copy answers at random, is of no defense of the run, or searches fewer or other rows.
 
-        Variants of other taps do not count: each has a white box of its own.
+        Variants of other taps or families do not count: each has a white box of its own.
         """
         if self.defense is None or self.defense.random or self.rows is not None or self.overlap < 1:
             return True
@@ -116,15 +120,18 @@ class WhiteBox(Threat):
 def _subject(copy: Defense) -> str:
     """Return what a white box is named after: the tap of a kNN, another defense itself."""
     (variant,) = copy.variants
-    return variant.tap if isinstance(copy, KNN) else str(variant)
+    return " ".join(filter(None, [variant.tap, variant.kind])) if isinstance(copy, KNN) else str(variant)
 
 
 def _beside(copy: Defense, defenses: Sequence[Defense]) -> list[KNN | FusedKNN]:
     """Return what of the defenses of a run answers from the neighbors that a copy looks for."""
     if copy.random:
         return []  # nothing that it says of an image is final
+    (variant,) = copy.variants
     if isinstance(copy, FusedKNN):
-        alike = [defense for defense in defenses if isinstance(defense, FusedKNN) and defense.taps == copy.taps]
-        return [one.by(fusion) for one in alike for fusion in copy.fusion if fusion in one.fusion]
+        same = [defense for defense in defenses if isinstance(defense, FusedKNN) and defense.taps == copy.taps]
+        fused = [one.by(fusion) for one in same for fusion in copy.fusion if fusion in one.fusion]
+        return [part for one in fused for part in one.alike(variant)]
     knns = [defense for defense in defenses if isinstance(defense, KNN)]
-    return [knn.on(tap) for tap in copy.needed for knn in knns if tap in knn.taps]
+    on = [knn.on(tap) for tap in copy.needed for knn in knns if tap in knn.taps]
+    return [part for one in on for part in one.alike(variant)]

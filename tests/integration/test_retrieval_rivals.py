@@ -45,6 +45,7 @@ def test_each_fills_its_line_and_brings_its_attackers(rivals, config, mistake):
     assert {threat for threat, _ in tried if threat.startswith("white_box")} == {
         "white_box fused votes early+late K=5 UW soft",
         "white_box late",
+        "white_box late cosine(T=0.07)",
         "white_box DkNN early+late K=5",
         "white_box RA-CNN (training-free) late K=5",
     }

@@ -16,6 +16,7 @@ from lit_knn.defenses import (
     Defense,
     FusedKNN,
     NoDefense,
+    Similarity,
     TransformedClassifier,
     Variant,
 )
@@ -59,6 +60,29 @@ def test_a_white_box_copies_what_the_results_put_first():
     assert threat.defense.variants == preferred(defense.variants)
     (threat,) = WhiteBox().against([KNN(taps=["late"], weightings=[UW(), CBWD(m=5)])])
     assert threat.defense.variants == [Variant("kNN", "late", 50, "CBW-D(M=5, P=3)", "soft")]
+
+
+@pytest.mark.parametrize("kind", [KNN, FusedKNN])
+def test_a_vote_by_similarity_is_attacked_by_a_copy_of_its_own(kind):
+    """Its images stop where that vote is wrong, whatever the others say; those of the others as well."""
+    options = {"taps": ["late"]} if kind is KNN else {"taps": ["early", "late"], "fusion": ["votes"]}
+    defense = kind(k=[5, 1], weightings=[UW(), CBWD(), Similarity()], **options)
+    threats = WhiteBox().against([defense])
+    assert [threat.defense.variants[0].weighting for threat in threats] == ["CBW-D", "cosine(T=0.07)"]
+    if kind is KNN:
+        assert [threat.name for threat in threats] == ["white_box late", "white_box late cosine(T=0.07)"]
+    assert not any(threat.transfers([defense]) for threat in threats)
+    beside = [[(v.k, v.weighting) for part in threat.beside for v in part.variants] for threat in threats]
+    assert sorted(beside[0]) == [(1, "CBW-D"), (1, "UW"), (5, "CBW-D"), (5, "UW")]
+    assert sorted(beside[1]) == [(1, "cosine(T=0.07)"), (5, "cosine(T=0.07)")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_defenses_at_a_tap_it_copies_what_the_results_put_first(order):
+    defenses = [KNN(taps=["late"], k=[50]), KNN(taps=["late"], k=[5], weightings=[UW()])][::order]
+    (threat,) = WhiteBox().against(defenses)
+    assert threat.defense.variants == [Variant("kNN", "late", 50, "CBW-D", "soft")]
+    assert not threat.transfers(defenses)
 
 
 def test_a_white_box_stands_for_one_of_each_transformation():

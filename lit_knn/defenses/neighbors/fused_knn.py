@@ -88,13 +88,16 @@ class FusedKNN(Defense):
         return Requirements(neighbors=neighbors, image=False, joined=joined_among(neighbors))
 
     def copies(self) -> list[Defense]:
-        """Return one of each fusion, which has the variant that the results put first."""
-        first = self._beside.headline(self.tap)
-        return [self._of(first, [fusion]) for fusion in self.fusion]
+        """Return for each fusion the variants that the results put first, one of each `Variant.family`."""
+        return [self._of(first, [fusion]) for fusion in self.fusion for first in self._beside.headlines(self.tap)]
 
     def by(self, fusion: Fusion) -> FusedKNN:
         """Return the same with one fusion only."""
         return self._of(self._beside, [fusion])
+
+    def alike(self, variant: Variant) -> list[FusedKNN]:
+        """Return the same with the weightings of a variant's family only; none if it has none of them."""
+        return [self._of(vote, self.fusion) for vote in self._beside.alike(variant)]
 
     def _of(self, vote: KNN, fusion: list[Fusion]) -> FusedKNN:
         return FusedKNN(

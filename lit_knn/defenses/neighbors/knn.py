@@ -72,19 +72,33 @@ class KNN(Defense):
         return Requirements(neighbors=neighbors, image=False, joined=joined_among(self.taps))
 
     def copies(self) -> list[Defense]:
-        """Return one of each tap, which has the variant that the results put first."""
-        return [self.headline(tap) for tap in self.taps]
+        """Return for each tap the variants that the results put first, one of each `Variant.family`."""
+        return [copy for tap in self.taps for copy in self.headlines(tap)]
 
-    def headline(self, tap: str) -> KNN:
-        """Return the variant of one tap that the results put first."""
-        first = preferred([variant for variant in self.variants if variant.tap == tap])[0]
-        weighting = next(weighting for weighting in self.weightings if weighting.name == first.weighting)
-        combinations = [combination for combination in self.combinations if combination == first.combination]
-        return KNN(taps=[tap], k=[int(first.k)], weightings=[weighting], combinations=combinations)
+    def headlines(self, tap: str) -> list[KNN]:
+        """Return the variants of one tap that the results put first, one of each family."""
+        first: dict[tuple[str, str, str], Variant] = {}
+        for variant in preferred([variant for variant in self.variants if variant.tap == tap]):
+            first.setdefault(variant.family, variant)
+        return [
+            KNN(
+                taps=[tap],
+                k=[int(variant.k)],
+                weightings=[weighting for weighting in self.weightings if weighting.name == variant.weighting][:1],
+                combinations=[combination for combination in self.combinations if combination == variant.combination],
+            )
+            for variant in first.values()
+        ]
 
     def on(self, tap: str) -> KNN:
         """Return the same on one tap only."""
         return KNN(taps=[tap], k=self.k, weightings=self.weightings, combinations=self.combinations)
+
+    def alike(self, variant: Variant) -> list[KNN]:
+        """Return the same with the weightings of a variant's family only; none if it has none of them."""
+        kinds = {weighting: Variant("", weighting=weighting.name).kind for weighting in self.weightings}
+        chosen = [weighting for weighting, kind in kinds.items() if kind == variant.kind]
+        return [KNN(taps=self.taps, k=self.k, weightings=chosen, combinations=self.combinations)] if chosen else []
 
     def __call__(self, query: Query) -> Tensor:
         """Return scores ``(V, N, C)`` in the order of ``variants``."""

@@ -39,7 +39,7 @@ def is_above(row: Row, other: Row) -> bool:
 def aims_at(threat: Threat, row: Row) -> bool:
     """Tell whether a row is the accuracy of what a threat attacks; a transfer of its images otherwise."""
     if isinstance(threat, WhiteBox) and threat.defense is not None:
-        return any((copy.defense, copy.tap) == (row["defense"], row["tap"]) for copy in threat.defense.variants)
+        return any(copy.family == variant(row).family for copy in threat.defense.variants)
     return isinstance(threat, GrayBox) and row["defense"] == UNDEFENDED
 
 

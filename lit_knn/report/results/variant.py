@@ -8,6 +8,7 @@ from typing import NamedTuple
 UNDEFENDED = "none"  # the line of the classifier itself
 PROTOCOLS = ("mean", "worst", "majority")  # of several evaluations of a query; README of configs says what each is
 
+ALIKE = ("", "UW", "CBW-E", "CBW-D")  # which weigh rows, whatever the query
 USUAL_KEEP = 0.95
 REJECTED = ("wrong", "right")  # what an image may count as that a defense does not answer
 
@@ -56,6 +57,20 @@ class Variant(NamedTuple):
         times = int(self.evaluations or 1)
         return {"worst": times, "majority": times // 2 + 1}.get(self.protocol, 0)
 
+    @property
+    def family(self) -> tuple[str, str, str]:
+        """Defense, tap, and a weighting that goes by the query: what attackers copy once, and results show first.
+
+        On digits (early tap, Δ = 0.1) attacks on UW, CBW-E or CBW-D leave any of them between .585 and .59, and
+        ``cosine(T=0.07)`` .695, where those on that vote itself leave .64.
+        """
+        return self.defense, self.tap, self.kind
+
+    @property
+    def kind(self) -> str:
+        """The weighting, if it goes by the query; blank of all that go by the row alone."""
+        return "" if self.weighting.partition("(")[0] in ALIKE else self.weighting
+
     def evaluated(self, times: int) -> list[Variant]:
         """Return the lines of so many evaluations: itself, or one for each protocol."""
         if times == 1:
@@ -79,7 +94,7 @@ def answers_of(lines: Sequence[Variant]) -> list[Variant]:
 
 
 def preferred(variants: Sequence[Variant]) -> list[Variant]:
-    """Choose of each defense and tap the variants to be looked at first: one, or those that nothing here tells apart.
+    """Choose of each `Variant.family` what is to be looked at first: one, or those that nothing here tells apart.
 
     In this order, as far as there is a choice: the largest K, the largest database, CBW-D with the paper's M and P,
     with others, the soft combination, the share nearest to .95 that a defense which rejects would answer.
@@ -88,8 +103,8 @@ def preferred(variants: Sequence[Variant]) -> list[Variant]:
         Dubey et al. 2019, Table 4: CBW-D and soft are the best there.
     """
     chosen: list[Variant] = []
-    for family in dict.fromkeys((variant.defense, variant.tap) for variant in variants):
-        group = [variant for variant in variants if (variant.defense, variant.tap) == family]
+    for family in dict.fromkeys(variant.family for variant in variants):
+        group = [variant for variant in variants if variant.family == family]
         best = max(map(_rank, group))
         chosen += [variant for variant in group if _rank(variant) == best]
     return chosen

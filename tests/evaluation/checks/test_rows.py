@@ -1,6 +1,6 @@
 import pytest
 
-from lit_knn.defenses import KNN, UW
+from lit_knn.defenses import KNN, UW, Similarity
 from lit_knn.evaluation.checks.rows import (
     aims_at,
     cell,
@@ -40,6 +40,9 @@ def test_a_threat_aims_at_what_it_attacks(classifier):
     expected[BlackBox(surrogates=[classifier])] = (False, False, False)
     for threat, aims in expected.items():
         assert tuple(aims_at(threat, row) for row in (none, early, late)) == aims
+    (similar,) = rows({0.1: 0.5}, variant=LATE._replace(weighting="cosine(T=0.07)"))
+    assert not aims_at(white, similar)
+    assert aims_at(WhiteBox(defense=KNN(taps=["late"], weightings=[Similarity()])), similar)
 
 
 def test_words():

@@ -67,3 +67,10 @@ def test_what_an_import_does_not_bring(imported, without):
     script = f"import sys, {imported}; print(*{without} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert answer.stdout.split() == []
+
+
+def test_a_weighting_that_goes_by_the_query_has_a_line_of_its_own():
+    weightings = ("UW", "CBW-D(M=5, P=3)", "CBW-D", "cosine(T=0.07)", "cosine(T=0.5)")
+    lines = [Variant("kNN", "late", k, weighting, "soft") for k in (1, 50) for weighting in weightings]
+    assert [(v.k, v.weighting) for v in preferred(lines)] == [(50, name) for name in weightings[2:]]
+    assert [v.kind for v in lines[:5]] == ["", "", "", "cosine(T=0.07)", "cosine(T=0.5)"]
