@@ -84,6 +84,9 @@ def _missing_keys(complaint: Complaint) -> str | None:
     if found is None:
         return None
     names = (found[1] or found[2]).split(", ")  # with the command in front, unless they are arguments of a class
+    if complaint.built:
+        name, given = complaint.built.rpartition(".")[2], ", ".join(f"{option}: …" for option in names)
+        return f"{complaint.where}: {name} lacks a value: write {{class_path: {name}, init_args: {{{given}}}}}"
     missing = ", ".join(f"{complaint.where}.{name}" if complaint.where else name.partition(".")[2] for name in names)
     return f"the configuration lacks {missing}: give a file with --config, such as configs/quickstart.yaml"
 

@@ -76,6 +76,8 @@ class Rejecting(Defense):
             )
         if confidence not in ("agreement", "distance"):
             raise UserError(f"Rejecting has confidence: {confidence!r}; agreement and distance are accepted")
+        if isinstance(defense, Rejecting | AcceptedAnswer):
+            raise UserError("Rejecting has defense: a defense that rejects; one that always answers is accepted")
         if not isinstance(defense, KNN | FusedKNN) and (threshold is None or confidence == "distance"):
             raise UserError(
                 f"Rejecting has defense: {type(defense).__name__}, which takes a threshold of its agreement; KNN and "

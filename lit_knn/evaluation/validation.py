@@ -102,6 +102,12 @@ def verify_database(defense: Defense, database: Database) -> None:
             f"{name} wants neighbors at {lost[0]!r}, but the database has no such tap; it has "
             f"{', '.join(database.taps)}"
         )
+    for layer in required.layers:
+        if layer in database.taps and layer != (tapped := database.taps[layer].layer):
+            raise UserError(
+                f"{name} goes on from a layer of the network, but {layer!r} is the name of a tap: set its "
+                f"layer to {tapped}, that of the tap"
+            )
     if required.layers and database.network is not None:
         raise UserError(
             f"{name} goes on from layer {required.layers[0]!r} of model.classifier, but the database has features "

@@ -38,6 +38,12 @@ class Noise(Attack):
     def run(self) -> None: ...
 
 
+class Sized(Attack):
+    def __init__(self, *, side: int) -> None: ...
+
+    def run(self) -> None: ...
+
+
 class Model:
     def __init__(
         self,
@@ -75,12 +81,15 @@ def pgd(**options: object) -> list[object]:
     ("model", "sentence"),
     [
         ({"attackz": 3}, "there is no key 'model.attackz'; near it are model.attacks"),
-        ({"attacks": ["PDG"]}, "model.attacks: there is no class 'PDG'; known are Noise, PGD, and any other by its"),
+        (
+            {"attacks": ["PDG"]},
+            "model.attacks: there is no class 'PDG'; known are Noise, PGD, Sized, and any other by its",
+        ),
         ({"attacks": pgd(objective="Nope")}, "model.attacks.objective: there is no class 'Nope'; known are Margin,"),
         ({"objective": "Nope"}, "model.objective: there is no class 'Nope'; known are Margin, and any other by"),
         (
             {"attacks": ["Attack"]},
-            "model.attacks: Attack is what others derive from; known are Noise, PGD, and any other",
+            "model.attacks: Attack is what others derive from; known are Noise, PGD, Sized, and any other",
         ),
         ({"attacks": pgd(stepz=3)}, "model.attacks: PGD has no option 'stepz'; near it are step, steps"),
         ({"attacks": pgd(x=3)}, "model.attacks: PGD has no option 'x'; it takes steps, step, objective"),
@@ -97,6 +106,10 @@ def pgd(**options: object) -> list[object]:
         ({"deltas": [0.1, "x"]}, "model.deltas is x; a value of type float is accepted"),
         ({"rows": "x"}, "model.rows is x; accepted are "),
         ({"rows": [0.1, "x"]}, "model.rows is [0.1, 'x']; accepted are "),
+        (
+            {"attacks": [{"class_path": f"{__name__}.Sized"}]},
+            "model.attacks: Sized lacks a value: write {class_path: Sized, init_args: {side: …}}",
+        ),
         ({"rows": "int"}, "model.rows is int; accepted are "),
         ({"rows": "x\ny"}, "model.rows is x y; accepted are "),
         ({"objective": 3}, "model.objective is 3; accepted are "),

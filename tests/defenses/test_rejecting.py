@@ -253,6 +253,8 @@ def test_settings(wrong):
         with pytest.raises(UserError, match="Rejecting has defense: TransformedClassifier, which takes a threshold"):
             Rejecting(defense=TransformedClassifier(transformation=BitDepth()), **settings)
     rejecting = Rejecting(defense=KNN(taps=["late"], k=[5]), threshold=0.5)
+    with pytest.raises(UserError, match="one that always answers is accepted"):
+        Rejecting(defense=rejecting, threshold=0.5)
     assert AcceptedAnswer(rejecting=rejecting).variants[0].weighting == "CBW-D"
     for settings in ({"keep": 0.5}, {"defense": KNN(taps=["late"], k=[5])}, {"defense": NoDefense()}):
         with pytest.raises(UserError, match="one share and one variant of the defense that rejects"):

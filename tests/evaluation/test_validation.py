@@ -79,6 +79,12 @@ def test_a_tap_that_the_database_lacks_is_told_before_it_is_built(classifier, tm
         build(classifier, unbuilt, defenses=[KNN(taps=["erly"])])
 
 
+def test_a_tap_is_not_taken_for_a_layer(classifier, tmp_path):
+    unbuilt = Database(path=tmp_path, taps=[Tap("layer3.1.add", name="late")], build_missing=True)
+    with pytest.raises(UserError, match=r"RA-CNN .*'late' is the name of a tap: set its layer to layer3\.1\.add, that"):
+        build(classifier, unbuilt, defenses=[RACNN(tap="late")])
+
+
 def test_a_network_does_not_go_on_from_features_of_another(classifier, tmp_path):
     of_another = Database(path=tmp_path, taps=[Tap("flatten", name="late")], network=classifier)
     with pytest.raises(UserError, match=r"goes on from layer 'flatten' of model.classifier, but .* of another network"):
