@@ -35,7 +35,7 @@ def test_each_defense_says_what_it_is_and_how_often_it_asks_a_network(tested):
         ("none", False, "own", 1),
         ("kNN soft", False, "none", 1),
         ("kNN late K=3 soft", False, "none", 1),
-        ("noisy mean of 7", True, "own", 7),
+        ("noisy ×7", True, "own", 7),
         ("3-bit", False, "lent", 1),
         ("digits_surrogate", False, "own", 1),
     ]

@@ -58,7 +58,7 @@ def results(config):
 def test_neither_batches_nor_an_interruption_nor_other_sizes_matter(config, results):
     whole = results("whole", 14)
     assert results("five", 5) == results("one", 1) == whole
-    defended = [row for row in whole if row["defense"] == "noisy mean of 2" and row["topk"] == "1"]
+    defended = [row for row in whole if row["defense"] == "noisy ×2" and row["topk"] == "1"]
     assert {row["evaluations"] for row in whole} == {"", "3"}
     accuracies = {(row["attack"], row["delta"], row["protocol"]): float(row["accuracy"]) for row in defended}
     assert accuracies["PGD-EOT-defense", "0.2", "mean"] < accuracies["PGD", "0.0", "mean"]
@@ -109,7 +109,7 @@ def test_broken_by_names_what_breaks_any_half_and_all_of_the_evaluations(config,
         cells = list(csv.DictReader(file))
     for delta in ("0.1", "0.2"):
         here = [row for row in cells if row["delta"] == delta]
-        mean, worst, majority = ([row[f"noisy mean of 2 {line}-of-3"] for row in here] for line in LINES)
+        mean, worst, majority = ([row[f"noisy ×2 {line}-of-3"] for row in here] for line in LINES)
         assert worst.count("") == kept[delta, "worst"]
         assert majority.count("") == kept[delta, "majority"]
         assert kept[delta, "mean"] >= mean.count("")  # each of which is right at least once

@@ -55,7 +55,7 @@ def make_record(
         passes=[{"threat": "gray_box", "attack": "PGD", "delta": 0.06, "forward": 10_000, "backward": 10_000}],
         costs=[
             make_cost("none", 0.001),
-            make_cost("noisy mean of 30", 0.0305, random=True, gradient="lent", passes=30.0),
+            make_cost("noisy ×30", 0.0305, random=True, gradient="lent", passes=30.0),
         ],
         results=rows,
     )

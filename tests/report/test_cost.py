@@ -25,7 +25,7 @@ def test_defenses_beside_none():
     assert [dict(zip(COST_HEAD, row, strict=True)) for row in cost_rows(record)] == [
         {"defense": "none", "random": "no", "gradient": "own", "passes": "1", "images/s": "1,000", "× none": "1.00"},
         {
-            "defense": "noisy mean of 30",
+            "defense": "noisy ×30",
             "random": "yes",
             "gradient": "lent",
             "passes": "30",

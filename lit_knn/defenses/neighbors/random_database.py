@@ -61,7 +61,7 @@ class RandomDatabase(Defense):
             )
         self.defense: KNN | FusedKNN = defense
         self.share, self.draws = share, draws
-        several = f" mean of {draws}" if draws > 1 else ""
+        several = f" ×{draws}" if draws > 1 else ""
         self.name = name or f"random {share:g} of rows{several},"
 
     @property

@@ -29,7 +29,8 @@ class TransformedClassifier(Defense):
             is not random.
         combine: Several draws are one answer by the ``mean`` or the ``max`` of their softmax vectors, class by class.
             The mean is what papers report: a vote of the network over draws, each as sure as it is.
-        name: What tables and figures call it; by default the transformation's name, with the number of draws.
+        name: What tables and figures call it; by default the transformation's name, and with several draws their
+            number, such as ``crop ×30``, or ``crop max ×30``.
 
     References:
         Guo et al. 2018, Section 3, predictions averaged over 30 crops; Raff et al. 2019, several random
@@ -56,7 +57,7 @@ class TransformedClassifier(Defense):
                 f"{transformation.views} {'is' if transformation.views == 1 else 'are'} accepted"
             )
         self.transformation, self.draws, self.combine = transformation, draws, combine
-        several = f" {combine} of {draws}" if draws > 1 else ""
+        several = f"{' max' if combine == 'max' else ''} ×{draws}" if draws > 1 else ""
         self.name = name or transformation.name + several
         self.random, self.differentiable = transformation.random, transformation.differentiable
 

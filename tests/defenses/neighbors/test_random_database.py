@@ -151,7 +151,7 @@ def test_lines_copies_and_what_is_asked_for():
     named = RandomDatabase(defense=defense.defense, draws=3, name="obfuscated")
     assert named.variants[0].defense == "obfuscated kNN"
     assert [copy.draws for copy in named.copies()] == [3, 3]
-    assert RandomDatabase(defense=defense.defense, draws=3).variants[0].defense == "random 0.5 of rows mean of 3, kNN"
+    assert RandomDatabase(defense=defense.defense, draws=3).variants[0].defense == "random 0.5 of rows ×3, kNN"
 
 
 @pytest.mark.parametrize("wrong", [{"share": 0}, {"share": 1}, {"draws": 0}])

@@ -82,7 +82,7 @@ def test_the_grid_is_averaged_over_all_of_its_places_by_default(classifier, data
     ]
     expected = torch.stack([classifier(part).softmax(1) for part in parts]).mean(0)
     torch.testing.assert_close(defense(query)[0].exp(), expected, rtol=1e-4, atol=1e-6)
-    assert defense.variants == [Variant("grid crop mean of 9")]
+    assert defense.variants == [Variant("grid crop ×9")]
     assert not defense.random
 
 

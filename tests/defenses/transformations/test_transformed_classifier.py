@@ -32,7 +32,7 @@ def test_several_draws_are_combined_class_by_class(combine, classifier, images):
         classifier(transformation(images, asked.randomness("transformation", draw))).double().softmax(1)
         for draw in range(5)
     ]
-    assert defense.variants == [Variant(f"cropped {combine} of 5")]
+    assert defense.variants == [Variant("cropped ×5" if combine == "mean" else "cropped max ×5")]
     expected = torch.stack(softmax)
     expected = expected.mean(0) if combine == "mean" else expected.amax(0)
     torch.testing.assert_close(defense(asked)[0].double().exp(), expected, rtol=1e-5, atol=1e-8)

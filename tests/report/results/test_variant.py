@@ -16,10 +16,10 @@ def test_in_words():
 
 
 def test_several_evaluations_are_a_line_of_each_protocol():
-    crop = Variant("crop mean of 30")
+    crop = Variant("crop ×30")
     assert crop.evaluated(1) == [crop]
     lines = crop.evaluated(10)
-    assert [str(line) for line in lines] == [f"crop mean of 30 {name}-of-10" for name in ("mean", "worst", "majority")]
+    assert [str(line) for line in lines] == [f"crop ×30 {name}-of-10" for name in ("mean", "worst", "majority")]
     assert {line.answer for line in lines} == {crop}
     assert preferred(lines) == lines
 
