@@ -37,12 +37,17 @@ def pair(threats: Sequence[Threat], attacks: Sequence[Attack]) -> list[Case]:
 
 
 def idle(threats: Sequence[Threat], cases: Sequence[Case]) -> list[str]:
-    """Return a sentence about each threat whose copy of the defense no attack fits, though others have some."""
+    """Return a sentence about each threat whose copy of the defense no attack fits, though others have some.
+
+    There is none where each defense that it attacks has another copy which an attack fits: one that stands in for it,
+    as the vote of the same neighbors does for `DeepKNN`, knows as much.
+    """
+    tried = frozenset[int]().union(*(threat.of for threat, _ in cases))
     return [
         f"no attack of the evaluation fits threat {threat.name}: nobody who knows this defense has been tried; add "
         "Square, or PGD with the objective DefenseMargin where the defense has a gradient"
         for threat in threats
-        if all(threat is not used for used, _ in cases)
+        if all(threat is not used for used, _ in cases) and not (threat.of and threat.of <= tried)
     ]
 
 

@@ -30,11 +30,13 @@ class Threat(nn.Module, ABC):
         adaptive: Whether the attacker knows the defense. Those who do run only the attacks whose objective uses it, and
             all others run only the other attacks, which would do the same in both cases.
         defense: Defense that the attacker copies; None if they copy none.
+        of: Which defenses of the run it attacks a copy of, by their positions; empty where that is not known.
         chosen: Whether a user named that defense, and so may follow a gradient of which the defense says nothing.
     """
 
     adaptive: bool = False
     defense: Defense | None = None
+    of: frozenset[int] = frozenset()
     chosen: bool = True
 
     def __init__(self, *, name: str) -> None:

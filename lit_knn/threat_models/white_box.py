@@ -80,8 +80,9 @@ class WhiteBox(Threat):
             WhiteBox(defense=copy, rows=self.rows, overlap=self.overlap, name=f"{self.name} {subject}")
             for subject, copy in copies.items()
         ]
-        for box in boxes:
-            box.chosen = False
+        named = [{_subject(copy) for copy in defense.copies()} for defense in defenses]
+        for box, subject in zip(boxes, copies, strict=True):
+            box.chosen, box.of = False, frozenset(place for place, names in enumerate(named) if subject in names)
         return [part for box in boxes for part in box.against(defenses)]
 
     def transfers(self, defenses: Sequence[Defense]) -> bool:

@@ -3,7 +3,7 @@ from torch import nn
 
 from lit_knn.attacks import PGD, Square
 from lit_knn.attacks.objectives import EOT, DefenseMargin, FeatureSpace
-from lit_knn.defenses import KNN, BitDepth, NoDefense, TransformedClassifier
+from lit_knn.defenses import KNN, BitDepth, DeepKNN, NoDefense, TransformedClassifier
 from lit_knn.errors import UserError
 from lit_knn.evaluation import cases as cases_module
 from lit_knn.evaluation.cases import idle, pair
@@ -81,3 +81,16 @@ def test_a_gradient_that_nobody_speaks_of_is_tried_where_a_user_names_the_defens
     (found,) = WhiteBox().against([Own()])
     named = WhiteBox(defense=Own(), name="named")
     assert pair([found, named], [climbing, FREE]) == [(found, FREE), (named, climbing), (named, FREE)]
+
+
+def test_who_attacks_what_stands_in_for_a_defense_knows_it():
+    """No attack with gradients fits a deep kNN itself; that on the vote of its neighbors is one on it."""
+    deep, rounded = DeepKNN(taps=["early", "late"], k=5), TransformedClassifier(transformation=BitDepth())
+    vote, own, image = threats = WhiteBox().against([NoDefense(), deep, rounded])
+    cases = pair(threats, [AWARE])
+    assert cases == [(vote, AWARE)]
+    assert [sorted(threat.of) for threat in (own, vote, image)] == [[1], [1], [2]]
+    (sentence,) = idle(threats, cases)
+    assert "white_box 3-bit" in sentence
+    fewer = [own, image]
+    assert len(idle(fewer, [])) == 2

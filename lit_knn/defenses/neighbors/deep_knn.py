@@ -75,7 +75,8 @@ class DeepKNN(Defense):
         """Return itself, which has no gradient, and the vote of the same rows, which has stand-ins for one.
 
         The class with most votes of all taps is the one with the smallest nonconformity, and so the answer. Here rows
-        vote with what is predicted for them, which is mostly their label, and more to climb.
+        vote with what is predicted for them, which is mostly their label, and more to climb: who attacks that vote
+        knows this defense.
         """
         vote = KNN if len(self.taps) == 1 else partial(FusedKNN, fusion=["votes"])
         return [self, vote(taps=self.taps, k=[self.k], weightings=[UW()])]
