@@ -38,7 +38,7 @@ class BinarizationTest(Check):
     by symmetry any other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it,
     with the network, tap and settings of the run; its index takes no part. Each image has a database of its own, as the
     rows of others would be other ways to be wrong. As in the run, an image that any attack of the threat finds is
-    found.
+    found. Only white boxes of a kNN at one tap are tested; the finding names all others.
 
     Args:
         inner: Random points of the true class around each image; more make the wrong one harder to find.
@@ -78,25 +78,33 @@ class BinarizationTest(Check):
         """Plant and attack image by image, for each white box; the one that finds least decides."""
         evaluation = evidence.evaluation
         suites: dict[Threat, list[Attack]] = {}
+        others: dict[str, None] = {}
         for threat, attack in evaluation.cases:
             surrogate_defense = evaluation.surrogate_defense(threat)
-            if surrogate_defense is not None and isinstance(surrogate_defense.defense, KNN):
+            if surrogate_defense is None:
+                continue
+            if isinstance(surrogate_defense.defense, KNN):
                 suites.setdefault(threat, []).append(attack)
+            else:
+                others[threat.name.replace("_", " ")] = None
+        untested = f"; not tested, as it is no kNN at one tap: {', '.join(others)}" if others else ""
         if not suites:
             advice = "add WhiteBox to model.threats, and an attack whose objective looks at neighbors, such as SoftKNN"
-            return Finding(self.name, "skipped", f"no attack of the run looks for neighbors: {advice}")
+            return Finding(self.name, "skipped", f"no attack of the run looks for neighbors: {advice}{untested}")
         delta = self.delta or evaluation.deltas[len(evaluation.deltas) // 2]
         evaluation.budget.verify([delta])
         trials = [self._trial(evidence, threat, attacks, delta) for threat, attacks in suites.items()]
         if any(trial.control > CHANCE for trial in trials):
             chance = percent(max(trial.control for trial in trials))
             return Finding(
-                self.name, "warn", f"random images find it in {chance} of all trials: raise BinarizationTest's inner"
+                self.name,
+                "warn",
+                f"random images find it in {chance} of all trials: raise BinarizationTest's inner{untested}",
             )
         worst = min(trials, key=lambda trial: trial.found)
         verdict: Verdict = "pass" if worst.found >= self.passes else "warn" if worst.found >= self.fails else "fail"
         advice = "" if verdict == "pass" else ": an attack that misses it may miss others, give it more steps"
-        return Finding(self.name, verdict, f"{worst}{advice}")
+        return Finding(self.name, verdict, f"{worst}{advice}{untested}")
 
     def _trial(self, evidence: Evidence, threat: Threat, attacks: Sequence[Attack], delta: float) -> Trial:
         """Return how many images one threat's attacks find."""

@@ -5,6 +5,7 @@ import torch
 
 from lit_knn.attacks import PGD, RandomNoise, Square
 from lit_knn.attacks.objectives import DefenseMargin, FeatureSpace, SoftKNN, TargetCentroid
+from lit_knn.defenses import KNN, UW, FusedKNN, RandomDatabase
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import BinarizationTest
 from lit_knn.evaluation.checks.binarization import _is_wrong
@@ -107,6 +108,19 @@ def test_without_a_white_box_there_is_nothing_to_find(attacked):
     found = BinarizationTest()(attacked([PGD()]))
     assert found.verdict == "skipped"
     assert "add WhiteBox" in found.sentence
+
+
+def test_what_it_cannot_test_is_named(attacked):
+    fused = WhiteBox(defense=FusedKNN(taps=["early", "late"], fusion=["votes"], k=[5], weightings=[UW()]), name="fused")
+    parts = RandomDatabase(defense=KNN(taps=["late"], k=[5], weightings=[UW()]))
+    attack = PGD(steps=1, objective=SoftKNN())
+    named = "; not tested, as it is no kNN at one tap: fused, parts"
+    found = BinarizationTest()(attacked([attack], [*WHITE, fused, WhiteBox(defense=parts, name="parts")], images=2))
+    assert found.sentence.endswith(named)
+    assert "found under white box late" in found.sentence
+    found = BinarizationTest()(attacked([attack], [fused], images=2))
+    assert found.verdict == "skipped"
+    assert found.sentence.endswith("; not tested, as it is no kNN at one tap: fused")
 
 
 def test_the_middle_delta_is_taken_unless_one_is_given(attacked):
