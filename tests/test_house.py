@@ -20,6 +20,7 @@ LAYERS = (  # lowest first: an import may only go down
     "threat_models",
     "attacks",
     "evaluation",
+    "doctor",
     "engine",
     "notebook",
     "cli",

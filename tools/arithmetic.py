@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_knn.database.index.plan import ID_BYTES, plan
 from lit_knn.database.store import Schema
+from lit_knn.doctor.forecast import size
 
 RECORDS = Path(__file__).parent / "records"
 COLUMNS = {"num_classes": 1000, "weights": ("cbwe", "cbwd"), "packed": True, "key_width": 64}
@@ -60,17 +60,6 @@ def found(record: dict[str, Any], name: str) -> dict[str, Any]:
     return next(line for line in record["results"] if line["name"].startswith(name))
 
 
-def row_bytes(schema: Schema) -> int:
-    """Return what the columns of a store take for one image."""
-    return sum(dtype.itemsize for dtype in schema.columns().values())
-
-
-def size(count: float) -> str:
-    """Return bytes for people."""
-    power = min(int(math.log(count, 1000)), 5)
-    return f"{count / 1000**power:.3g} {['B', 'kB', 'MB', 'GB', 'TB', 'PB'][power]}"
-
-
 def hours(core_seconds: float) -> str:
     """Return core-hours for people."""
     rounded = float(f"{core_seconds / 3600:.2g}")
@@ -89,7 +78,7 @@ def line(images: int, speed: Rates) -> list[str]:
         break
     return [
         f"{images:,}",
-        f"{size(images * row_bytes(FLOATS))} / {size(images * row_bytes(BITS))}",
+        f"{size(images * FLOATS.row_bytes)} / {size(images * BITS.row_bytes)}",
         f"`{chosen.factory}`, {size(chosen.total_bytes)}",
         str(machines),
         size(images * (256 // 8 + ID_BYTES)),

@@ -61,7 +61,7 @@ TRAINING_ONLY = {
     *("log_every_n_steps", "enable_model_summary", "enable_autolog_hparams", "fast_dev_run", "limit_predict_batches"),
 }
 PREFIX = "LIT_KNN"
-COMMANDS = ("taps", "fit", "extract", "index", "test", "verify")
+COMMANDS = ("doctor", "taps", "fit", "extract", "index", "test", "verify")
 
 
 class KNNCLI(LightningCLI):

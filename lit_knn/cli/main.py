@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from pytorch_lightning.cli import ArgsType
 
 HELP = """\
-usage: lit-knn {taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
+usage: lit-knn {doctor,taps,fit,extract,index,test,verify} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]
+       lit-knn doctor
        lit-knn compare A B [--format table|markdown|csv|json] [--most N]
 
 Does a nearest-neighbor defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
 commands, all from the same configuration:
+  doctor     say what is installed, built and missing, and what bytes and hours it will take; exit code 1 where
+             something will fail; without a configuration, of the machine alone
   taps       print the layers of the network, any of which model.database.taps may name; needs no database
   fit        fit the projections, PCA of each tap; extract does it where it is not split into parts
   extract    stream the database's images into a sealed store of features and predictions; resumes
@@ -53,7 +56,7 @@ def main(args: ArgsType = None) -> None:
     Raises:
         SystemExit: With code 2 after one line, if a key, class, layer, path or input is wrong; with 75 if a signal
             has asked the command to stop, and the same command goes on; with 130 after Ctrl-C; with 1 if another
-            process of the run has failed or was killed.
+            process of the run has failed or was killed, or what doctor looks at will fail.
     """
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and (not given or given[0] in ("-h", "--help")):
@@ -63,7 +66,12 @@ def main(args: ArgsType = None) -> None:
         print(f"lit_knn {metadata.version('lit_knn')}")
         return
     with one_sentence("lit-knn"), interruptible():
-        if isinstance(given, list) and given[0] == "report":
+        if given == ["doctor"]:
+            from lit_knn.doctor.machine import machine
+            from lit_knn.doctor.telling import tell
+
+            tell(machine())
+        elif isinstance(given, list) and given[0] == "report":
             from lit_knn.report.command import report
 
             report(given[1:])

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
+import torch
+
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import Resource
-from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name
+from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name, stored_weights
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.fingerprint import Fingerprint
@@ -167,6 +169,17 @@ class Database:
     def packs(self, num_classes: int) -> bool:
         """Return whether softmax rows of so many classes are shortened."""
         return self.softmax == "packed" or (self.softmax == "auto" and num_classes > PACKED_ABOVE)
+
+    def schema(self, num_classes: int, dimensions: Mapping[str, int]) -> Schema:
+        """Return the columns of the store of a network of so many classes, and with features of these lengths."""
+        return Schema(
+            num_classes=num_classes,
+            dimensions=dict(dimensions),
+            weights=tuple(stored_weights(torch.full((1, num_classes), 1 / num_classes))),
+            packed=self.packs(num_classes),
+            key_width=self.key_width,
+            bits=tuple(name for name, tap in self.taps.items() if tap.bits),
+        )
 
     def origins(self, classifier: Classifier, data: ImageData) -> dict[str, Fingerprint]:
         """Return, for each tap, what its projection and its rows depend on; weights and data set are hashed once."""

@@ -82,7 +82,7 @@ class RunTrainer(Trainer):
 
     def what_goes_on(self, command: str) -> str:
         """Say how to go on with a command that was stopped."""
-        if command in ("verify", "taps"):
+        if command in ("verify", "taps", "doctor"):
             return "the same command starts again"
         if command != "test" or self.run or job_id(os.environ):
             return "the same command goes on"

@@ -1,4 +1,4 @@
-"""A Trainer with commands taps, fit, extract, index, test and verify, and what evaluation under attack needs fixed."""
+"""A Trainer with the commands of `lit-knn`, and what evaluation under attack needs fixed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.backbones import set_precision, verify_precision
@@ -21,7 +20,9 @@ from lit_knn.database.building.tap_table import print_taps
 from lit_knn.distributed.collectives import meet, together
 from lit_knn.distributed.partition import Partition
 from lit_knn.distributed.preemption import Preempted, leave
-from lit_knn.engine.callbacks import FixedThreads, PreemptionGuard, Progress, WandbResults, default_callbacks
+from lit_knn.doctor.telling import tell
+from lit_knn.engine.callbacks import FixedThreads, PreemptionGuard, Progress, default_callbacks, place
+from lit_knn.engine.examined import examine_run
 from lit_knn.engine.run_folder import RunTrainer
 from lit_knn.errors import ProcessError, UserError
 from lit_knn.evaluation import validation
@@ -55,15 +56,14 @@ class EvalTrainer(RunTrainer):
         verify_precision(kwargs.get("precision"))  # Lightning makes another one of 16-mixed on a CPU, and says so aside
         chosen = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
         kept = {type(callback) for callback in chosen}
-        if kwargs.get("enable_progress_bar") is False:
-            kept.add(Progress)
+        kept |= {Progress} if kwargs.get("enable_progress_bar") is False else set()
         guards = [callback for callback in chosen if isinstance(callback, PreemptionGuard)] or [PreemptionGuard()]
         self.preemption = guards[0]
         others = [callback for callback in chosen if callback is not self.preemption]
         usual = [callback for callback in default_callbacks() if type(callback) not in kept]
         super().__init__(
             *args,
-            callbacks=[FixedThreads(threads), *sorted([*usual, *others, self.preemption], key=_place)],
+            callbacks=[FixedThreads(threads), *sorted([*usual, *others, self.preemption], key=place)],
             inference_mode=False,
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -213,6 +213,12 @@ class EvalTrainer(RunTrainer):
             if self.is_global_zero:
                 print_taps(model.encoder or model.classifier, datamodule)
 
+    def doctor(self, model: Evaluation, datamodule: ImageData) -> None:
+        """Say what there is, whether it belongs, and what it will take; exit with 1 if a command would fail."""
+        with self._command("doctor", model):
+            found = examine_run(self, model, datamodule) if self.is_global_zero else []
+        tell(found)
+
     # ---------------------------------------------------------------- what commands have in common
 
     @contextmanager
@@ -242,8 +248,3 @@ class EvalTrainer(RunTrainer):
     def _forbid_limits(self, command: str) -> None:
         if not (isinstance(self.limit_predict_batches, float) and self.limit_predict_batches == 1):
             raise UserError(f"{command} takes all of the database: leave out trainer.limit_predict_batches")
-
-
-def _place(callback: Callback) -> int:
-    """Bars go before anything is printed; dashboards come last and show all files; the rest stays in order."""
-    return isinstance(callback, WandbResults) - isinstance(callback, ProgressBar)

@@ -18,9 +18,9 @@ MARKS: dict[Verdict, tuple[str, str]] = {
 }
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding], title: str = "Is the evaluation honest?") -> Table:
     """Return one line per finding: a mark, the check, and its sentence."""
-    table = Table(title="Is the evaluation honest?", title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)  # the sentence takes the rest of the line, and more lines if it must

@@ -91,7 +91,7 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path, capsys, overl
     [
         (["test", *QUICKSTART, "--data.batchsize=3"], "near it are data.batch_size"),
         (["test", "--config", "nope.yaml"], "nope.yaml"),
-        (["tset"], "'taps', 'fit', 'extract', 'index', 'test', 'verify'"),
+        (["tset"], "'doctor', 'taps', 'fit', 'extract', 'index', 'test', 'verify'"),
         (["test"], "the configuration lacks model.classifier.network"),
     ],
 )
@@ -144,7 +144,7 @@ def test_one_file_serves_every_command_and_the_printed_one_reads_back(tmp_path, 
     *inherited, config = [printed(capsys, command, *QUICKSTART) for command in COMMANDS if command != "test"] + [
         printed(capsys, "test", *QUICKSTART)
     ]
-    assert len(inherited) == 5
+    assert len(inherited) == 6
     for other in inherited:
         for name in ("part", "stage"):  # a share of the job is no part of its description
             other.pop(name, None)
@@ -180,3 +180,11 @@ def test_help_and_version_import_nothing_heavy(flag):
 def test_the_package_is_light_until_something_of_it_is_asked_for():
     script = "import sys, lit_knn; assert 'torch' not in sys.modules; assert callable(lit_knn.evaluate)"
     subprocess.run([sys.executable, "-c", script + "; assert 'torch' in sys.modules"], check=True)
+
+
+def test_a_doctor_without_configuration_looks_at_the_machine(capsys):
+    main(["doctor"])
+    shown = capsys.readouterr().out
+    for check in ("installed", "GPUs", "FAISS", "threads"):
+        assert check in shown
+    assert "network" not in shown

@@ -36,3 +36,6 @@ def test_each_finding_has_its_mark_its_name_and_its_whole_sentence(width):
 
 def test_the_list_says_what_it_is():
     assert printed(FINDINGS)[0].startswith("Is the evaluation honest?")
+    titled = io.StringIO()
+    Console(file=titled).print(findings_table(FINDINGS, "Another list"))
+    assert titled.getvalue().startswith("Another list")

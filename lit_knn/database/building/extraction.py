@@ -137,14 +137,8 @@ class Extraction(DatabasePass):
         return self._writer
 
     def _columns(self, softmax: Tensor) -> Schema:
-        return Schema(
-            num_classes=softmax.shape[1],
-            dimensions={name: len(projection.components) for name, projection in self._projections.items()},
-            weights=tuple(stored_weights(softmax)),
-            packed=self.database.packs(softmax.shape[1]),
-            key_width=self.database.key_width,
-            bits=tuple(name for name, tap in self.database.taps.items() if tap.bits),
-        )
+        dimensions = {name: len(projection.components) for name, projection in self._projections.items()}
+        return self.database.schema(softmax.shape[1], dimensions)
 
     def seal(self) -> None:
         """Finish the shard in hand; one without a readable image has no rows."""

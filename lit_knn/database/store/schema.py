@@ -86,6 +86,11 @@ class Schema:
             "key": np.dtype(f"S{self.key_width}"),
         }
 
+    @property
+    def row_bytes(self) -> int:
+        """What all columns take for one image."""
+        return sum(dtype.itemsize for dtype in self.columns().values())
+
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
         return asdict(self) | {"weights": list(self.weights), "bits": list(self.bits)}

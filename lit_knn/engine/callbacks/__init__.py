@@ -1,6 +1,7 @@
 """What happens around a run: signals, progress, record, pictures, dashboards."""
 
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ProgressBar
 
 from .evaluation_checks import EvaluationChecks
 from .neighbor_pictures import NeighborPictures
@@ -19,9 +20,15 @@ __all__ = [
     "RunRecord",
     "WandbResults",
     "default_callbacks",
+    "place",
 ]
 
 
 def default_callbacks() -> list[Callback]:
     """Return what every run has, in the order in which it acts: dashboards come last and show all files."""
     return [Progress(), RunRecord(), NeighborPictures(), WandbResults()]
+
+
+def place(callback: Callback) -> int:
+    """Bars go before anything is printed; dashboards come last and show all files; the rest stays in order."""
+    return isinstance(callback, WandbResults) - isinstance(callback, ProgressBar)

@@ -18,14 +18,14 @@ from lit_knn.distributed.collectives import check_others, failed_since, launched
 from lit_knn.distributed.preemption import Preempted
 from lit_knn.errors import UserError
 
-AT_ONCE = ("index", "verify", "taps")  # commands without batches that it could stop between
+AT_ONCE = ("index", "verify", "taps", "doctor")  # commands without batches that it could stop between
 
 
 class PreemptionGuard(Callback):
     """On SIGTERM or SIGUSR1, stop after a batch, when the shard is sealed, or a unit of a scan; on Ctrl-C at once.
 
-    So do index, verify and taps on any of them: what they have sealed stays, and a signal is heard between two calls
-    of FAISS.
+    So do doctor, index, verify and taps on any of them: what they have sealed stays, and a signal is heard between two
+    calls of FAISS.
 
     ``sbatch --signal=USR1@SECONDS`` sends SIGUSR1 to every process of a step before the job's time ends, and Slurm is
     asked to start the job again. SIGTERM comes when a job is preempted, which Slurm starts again by itself, or

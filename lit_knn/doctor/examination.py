@@ -1,0 +1,71 @@
+"""All that a doctor looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lit_knn.data import ImageData
+from lit_knn.doctor.database_health import Health, health
+from lit_knn.doctor.forecast import hours, measure, space
+from lit_knn.doctor.machine import machine
+from lit_knn.errors import UserError
+from lit_knn.evaluation import validation
+from lit_knn.evaluation.module import Evaluation
+from lit_knn.report.results import Finding
+
+
+def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs: Path) -> list[Finding]:
+    """Return what there is of a configuration, and what it will take; nothing is written.
+
+    ``fail`` stands for what one of its commands would stop at, even though those before it had run.
+
+    Args:
+        evaluation: Its model.
+        data: Its images.
+        device: Where it runs.
+        runs: Where run folders go.
+    """
+    found = [*machine(), *_images(data)]
+    if any(one.verdict == "fail" for one in found if one.check in ("queries", "database")):
+        return found
+    database, required = evaluation.database, evaluation.requirements
+    encoder, taps = evaluation.encoder or evaluation.classifier, list(database.taps.values()) if database else []
+    try:
+        rates = measure(evaluation.classifier, encoder, taps, data, device)
+    except UserError as error:
+        return [*found, Finding("network", "fail", str(error))]
+    name, pooled = evaluation.classifier.name, ", ".join(f"{tap} {size}" for tap, size in rates.lengths.items())
+    found.append(Finding("network", "pass", f"{name}, {rates.classes} classes" + (pooled and f"; taps {pooled}")))
+    built = Health([], 0, [])
+    if database is not None:
+        built = health(database, evaluation.classifier, data, required)
+    elif required.database:
+        built = Health([Finding("database", "fail", "a defense retrieves, and there is no model.database")], None, [])
+    found += built.findings
+    if built.missing is not None:
+        found += space(evaluation, data, rates, built.missing, built.unbuilt, runs)
+        found += hours(evaluation, data, rates, built.missing, device)
+    return found
+
+
+def _images(data: ImageData) -> list[Finding]:
+    findings = []
+    try:
+        findings.append(Finding("queries", "pass", f"{data.num_queries_total:,} images of {_kind(data.queries)}"))
+    except UserError as error:
+        findings.append(Finding("queries", "fail", str(error)))
+    if data.database is not None:
+        try:
+            about, shards = data.about_database_rows, len(data.database.shard_names())
+            told = f"{about:,} images in {shards:,} {'shard' if shards == 1 else 'shards'} of {_kind(data.database)}"
+            validation.verify_sources(data)
+            findings.append(Finding("database", "pass", told))
+        except UserError as error:
+            findings.append(Finding("database", "fail", str(error)))
+    return findings
+
+
+def _kind(source: object) -> str:
+    return type(source).__name__

@@ -1,0 +1,22 @@
+"""What a doctor has to say, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from lit_knn.report.findings import findings_table
+from lit_knn.report.results import Finding
+
+
+def tell(findings: Sequence[Finding]) -> None:
+    """Print one line per finding, and end the process with 1 if one says that something will fail.
+
+    Raises:
+        SystemExit: With 1.
+    """
+    if findings:
+        Console().print(findings_table(findings, "What is there, and what it will take"))
+    if any(finding.verdict == "fail" for finding in findings):
+        raise SystemExit(1)
