@@ -45,7 +45,7 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
     """
     complaint = _innermost(message)
     told = (
-        _missing_keys(complaint)
+        _missing_keys(complaint, contracts)
         or _unknown_key(complaint, keys)
         or _unknown_option(complaint)
         or _unknown_class(complaint, contracts)
@@ -75,7 +75,7 @@ def _deeper(lines: Sequence[str]) -> list[str]:
     return [line for line, _ in takewhile(lambda pair: pair[1] > depth[0], zip(lines[1:], depth[1:], strict=True))]
 
 
-def _missing_keys(complaint: Complaint) -> str | None:
+def _missing_keys(complaint: Complaint, contracts: Mapping[str, type]) -> str | None:
     """Answer ``the following arguments are required: test.data.queries, test.model.attacks``, or as 4.46 says it.
 
     ``Option 'test.model.attacks' is required but not provided or its value is None.``
@@ -84,8 +84,9 @@ def _missing_keys(complaint: Complaint) -> str | None:
     if found is None:
         return None
     names = (found[1] or found[2]).split(", ")  # with the command in front, unless they are arguments of a class
-    if complaint.built:
-        name, given = complaint.built.rpartition(".")[2], ", ".join(f"{option}: …" for option in names)
+    name = complaint.built.rpartition(".")[2]
+    if any(part.__name__ == name for contract in contracts.values() for part in derived(contract)):  # others go unnamed
+        given = ", ".join(f"{option}: …" for option in names)
         return f"{complaint.where}: {name} lacks a value: write {{class_path: {name}, init_args: {{{given}}}}}"
     missing = ", ".join(f"{complaint.where}.{name}" if complaint.where else name.partition(".")[2] for name in names)
     return f"the configuration lacks {missing}: give a file with --config, such as configs/quickstart.yaml"
