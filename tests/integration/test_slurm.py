@@ -185,7 +185,7 @@ def asked(cluster, *command):
     return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
 
 
-def wait(cluster, seconds=240):
+def wait(cluster, seconds=600):
     """Return the state of every job when none is left; one that was requeued waits two minutes unless told not to."""
     end, empty = time.monotonic() + seconds, 0
     while time.monotonic() < end:
