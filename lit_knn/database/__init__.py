@@ -5,6 +5,7 @@ from .gallery import Gallery
 from .joined_taps import features_of, joined, joined_among, parts_of, read_at, side_by_side
 from .patches import PatchDatabase
 from .resource import Resource
+from .row_count import require_row_count, row_count
 from .stored_gallery import StoredGallery
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "joined_among",
     "parts_of",
     "read_at",
+    "require_row_count",
+    "row_count",
     "side_by_side",
 ]

@@ -19,6 +19,7 @@ from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import Resource
+from lit_knn.database.row_count import ROW_COUNTS, require_row_count, row_count
 from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name, stored_weights
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
@@ -86,16 +87,10 @@ class Database:
         self.projection_rows = projection_rows
         self.key_width, self.build_missing = key_width, build_missing
         self.rows = rows if isinstance(rows, list) else [rows]
-        if not self.rows or not all(
-            size is None or 0 < size < 1 or (size >= 1 and size == int(size)) for size in self.rows
-        ):
-            raise UserError(
-                f"model.database.rows is {rows}; whole numbers from 1, shares in (0, 1) and null for all are accepted"
-            )
-        if any(isinstance(size, float) and size == 1 for size in self.rows):
-            raise UserError(
-                "model.database.rows has 1.0, which may be one row or all of them: write 1, or null for all"
-            )
+        if not self.rows:
+            raise UserError(f"model.database.rows is empty; {ROW_COUNTS} are accepted")
+        for size in self.rows:
+            require_row_count("model.database.rows", size)
         self.order_seed, self.network = order_seed, network
         if network is not None:
             network.need_no_logits()
@@ -140,8 +135,7 @@ class Database:
 
     def sizes(self, stored: int) -> list[int]:
         """Return how many rows of the ``stored`` ones are searched: numbers that differ, ascending."""
-        shares = [stored if size is None else size if size >= 1 else max(1, round(size * stored)) for size in self.rows]
-        return sorted(set(map(int, shares)))
+        return sorted({row_count(size, stored) for size in self.rows})
 
     # ---------------------------------------------------------------- building
 

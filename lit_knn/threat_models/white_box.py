@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lit_knn.backbones import Classifier, Ensemble
-from lit_knn.database import StoredGallery
+from lit_knn.database import StoredGallery, require_row_count, row_count
 from lit_knn.defenses import KNN, Defense, FusedKNN
 from lit_knn.errors import UserError
 from lit_knn.report.results import preferred
@@ -23,7 +23,8 @@ class WhiteBox(Threat):
         defense: Defense to copy, with one variant; by default each of `Defense.copies` of the run becomes a threat of
             its own: of a kNN, for each tap the variant with the largest K, CBW-D and soft, and that of each weighting
             which goes by the query, such as `Similarity`.
-        rows: Number of rows in the attacker's database, at least 1; by default as many as the defense searches.
+        rows: Number of rows in the attacker's database, or below 1 a share of as many as the defense searches; by
+            default just as many.
         overlap: Share of these rows that the defense searches as well, in [0, 1]. With 1 the attacker's rows are a
             random subset of the defense's (Figure 6b); with less, the store must hold the others beside the defense's
             (Figure 6c).
@@ -42,15 +43,14 @@ class WhiteBox(Threat):
         self,
         *,
         defense: Defense | None = None,
-        rows: int | None = None,
+        rows: int | float | None = None,  # noqa: PYI041 - 500 in YAML stays 500
         overlap: float = 1.0,
         name: str = "white_box",
     ) -> None:
         super().__init__(name=name)
-        if not 0 <= overlap <= 1 or (rows is not None and rows < 1):
-            raise UserError(
-                f"WhiteBox has rows: {rows}, overlap: {overlap}; rows from 1 and overlap in [0, 1] are accepted"
-            )
+        require_row_count("WhiteBox's rows", rows)
+        if not 0 <= overlap <= 1:
+            raise UserError(f"WhiteBox's overlap is {overlap}; [0, 1] is accepted")
         self.defense, self.rows, self.overlap = defense, rows, overlap
         self.beside: list[KNN | FusedKNN] = []
 
@@ -108,7 +108,7 @@ class WhiteBox(Threat):
         if gallery is None or not self.defense.needed:
             return SurrogateDefense(defended, self.defense)
         theirs = len(gallery)
-        rows = self.rows or theirs
+        rows = row_count(self.rows, theirs)
         shared = round(self.overlap * rows)
         if shared > theirs:
             raise UserError(

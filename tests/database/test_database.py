@@ -276,7 +276,7 @@ def test_sizes_are_numbers_or_shares(rows, sizes, tmp_path):
 
 @pytest.mark.parametrize("rows", [1.0, [0.1, 0.5, 1.0]])
 def test_a_share_of_one_is_not_one_row(rows, tmp_path):
-    with pytest.raises(UserError, match=r"has 1\.0, which may be one row or all of them: write 1, or null for all"):
+    with pytest.raises(UserError, match=r"is 1\.0, which may be one row or all of them: write 1, or null for all"):
         Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=rows)
     assert Database(path=tmp_path, taps=[Tap(**TAPS[0])], rows=[1, 10]).sizes(1297) == [1, 10]
 

@@ -128,9 +128,16 @@ def test_a_white_box_needs_something_to_copy():
         WhiteBox(defense=KNN(taps=["late"], k=[1, 5], weightings=[CBWD()])).surrogate_defense(nn.Flatten(), None)
 
 
-@pytest.mark.parametrize("wrong", [{"overlap": -0.1}, {"overlap": 1.1}, {"rows": 0}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(UserError, match=r"rows from 1 and overlap in \[0, 1\]"):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"overlap": -0.1}, r"overlap is -0.1; \[0, 1\]"),
+        ({"overlap": 1.1}, "overlap is 1.1"),
+        ({"rows": 0}, "rows is 0;"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, sentence):
+    with pytest.raises(UserError, match=sentence):
         WhiteBox(**wrong)
 
 
@@ -204,6 +211,12 @@ def test_the_share_of_common_rows_is_exact(overlap, common, views):
     assert len(defense) == 600
     assert len(attacker) == 400
     assert len(defense & attacker) == common
+
+
+def test_a_share_is_of_as_many_as_the_defense_searches(views):
+    defense, attacker = views(theirs=600, rows=0.25)
+    assert (len(attacker), attacker <= defense) == (150, True)
+    assert views(theirs=600, rows=0.25)[1] == views(theirs=600, rows=150)[1]
 
 
 def test_the_attacker_may_have_more_rows_than_the_defense(views):
