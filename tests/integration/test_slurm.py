@@ -129,6 +129,69 @@ def test_a_dry_run_is_a_script_that_submits_the_same(tmp_path, fake):
     assert by_hand[-1].endswith("runs/digits-a b runs/digits-c --output runs/report")
 
 
+@pytest.fixture
+def study(tmp_path):
+    """A folder of tests: two that follow each other and one beside them."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.yaml").write_text("{}")
+    (folder / "chains.txt").write_text("# of three\ndatabase: ../digits.yaml a.yaml\nbase: ../digits.yaml\n\nb a\nc\n")
+    return folder
+
+
+def test_a_folder_says_which_tests_follow_each_other(tmp_path, fake, study):
+    said = driver(tmp_path, "study", "--steps=extract,test,report", **fake)
+    assert said.stdout.splitlines() == ["extract 1", "test1 2", "test2 3", "test3 4", "report 5"], said.stderr
+    made = calls(tmp_path)
+    waits = [word.partition("=")[2] for call in made for word in call.split() if word.startswith("--dependency")]
+    assert waits == ["afterok:1", "afterok:2", "afterok:1", "afterok:2:3:4"]
+    assert "--config digits.yaml --config study/a.yaml" in made[0]
+    runs = [f"--config digits.yaml --config study/{name}.yaml --trainer.default_root_dir runs" for name in "bac"]
+    assert all(
+        f"{run} --trainer.run study-{name}" in call for run, name, call in zip(runs, "bac", made[1:4], strict=True)
+    )
+    assert made[4].endswith("runs/study-b runs/study-a runs/study-c --output runs/report")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "there is no file study/chains.txt, which says"),
+        ("base: ../digits.yaml\na\n", "study/chains.txt has base: where database: and base: are accepted"),
+        ("database: ../digits.yaml\nbase: ../digits.yaml\nd\n", "there is no file study/d.yaml"),
+        ("database: ../digits.yaml\nbase: ../digits.yaml\na b a\n", "two overlays have the same name"),
+    ],
+)
+def test_a_folder_that_does_not_say_it_is_refused(tmp_path, fake, study, text, sentence):
+    (study / "chains.txt").unlink()
+    if text:
+        (study / "chains.txt").write_text(text)
+    said = driver(tmp_path, "study", **fake)
+    assert (said.returncode, calls(tmp_path)) == (2, [])
+    assert sentence in said.stderr
+
+
+def test_all_run_here_without_slurm(tmp_path, fake, study):
+    """One after the other, until one fails."""
+    command = tmp_path / "bin" / "lit-knn"
+    command.write_text(f'#!/bin/bash\necho "$@" >> {tmp_path}/calls; [[ "$*" != *"$FAILS"* ]]\n')
+    command.chmod(0o755)
+    options = ("study", "--local", "--steps=fit,train,test", "--", "--data.batch_size=7")
+    said = driver(tmp_path, *options, FAILS="study/a.yaml --data", **fake)
+    made = calls(tmp_path)
+    assert [call.split()[0] for call in made] == ["fit"], said.stderr
+    assert "fit ended with code 1; the same command again goes on" in said.stderr
+    said = driver(tmp_path, *options, FAILS="nothing", **fake)
+    made = calls(tmp_path)
+    assert [call.split()[0] for call in made] == ["fit", "index", "test", "test", "test"], said.stderr
+    assert all("--data.batch_size=7" in call for call in made)
+    assert "--stage train" in made[1]
+    dry = driver(tmp_path, "--dry-run", *options, **fake)
+    assert dry.stdout.splitlines() == [f"lit-knn {call}" for call in made]
+    assert calls(tmp_path) == []
+
+
 def test_options_for_one_step_go_over_those_for_all(tmp_path, fake):
     driver(
         tmp_path, "digits.yaml", "--steps=extract,test", "--sbatch=--time=1", "--sbatch=test=--time=2 -C big", **fake
