@@ -53,7 +53,7 @@ def test_the_first_comment_has_the_command(path):
     assert own == path
 
 
-@pytest.mark.parametrize("path", SAME_STUDY, ids=str)
+@pytest.mark.parametrize("path", [path for path in SAME_STUDY if path.stem != "table2"], ids=str)
 def test_the_same_study_differs_in_sizes_and_layers_only(path):
     """What is attacked, by whom and how, and what answers, are the paper's."""
     ours, papers = (yaml.safe_load(file.read_text()) for file in (path, CONFIGS / "paper" / path.name))
@@ -127,3 +127,19 @@ def test_each_runs_from_its_command_to_a_report(name, folder, monkeypatch, capsy
     with restored():
         main(["report", str(run), "--output", str(folder / "reports" / name)])
     assert "none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["paper", "cifar10", "imagenette"])
+def test_chains_name_each_file_once(folder):
+    """And first what looks at all layers, of which the others then find all that they need in the cache."""
+    lines = (CONFIGS / folder / "chains.txt").read_text().splitlines()
+    chains = [line.split() for line in lines if not line.startswith(("#", "database:", "base:"))]
+    assert sorted(name for chain in chains for name in chain) == sorted(
+        path.stem for path in (CONFIGS / folder).glob("*.yaml")
+    )
+    for first, *others in chains:
+        attacks = [
+            yaml.safe_load((CONFIGS / folder / f"{name}.yaml").read_text())["model"] for name in (first, *others)
+        ]
+        assert all(model["attacks"] == attacks[0]["attacks"] for model in attacks)
+        assert all(set(model["deltas"]) <= set(attacks[0]["deltas"]) for model in attacks)

@@ -187,8 +187,14 @@ def test_every_file_that_a_readme_names_exists(readme):
 
 
 def test_every_configuration_has_its_line():
-    named = re.findall(r"^\| `([\w./-]+\.yaml)` \|", (ROOT / "configs" / "README.md").read_text(), re.MULTILINE)
-    assert sorted(ROOT / "configs" / name for name in named) == CONFIGS
+    """Of a study the folder has one, and each file its command."""
+    text = (ROOT / "configs" / "README.md").read_text()
+    named = re.findall(r"^\| `([\w./-]+\.yaml)` \|", text, re.MULTILINE)
+    (line,) = re.findall(r"^\| `cifar10/`, .*$", text, re.MULTILINE)
+    studies = [*re.findall(r"`(\w+/)`", line), "paper/"]
+    assert re.search(r"^\| `paper/` \|", text, re.MULTILINE)
+    inside = [path for name in studies for path in (ROOT / "configs" / name).glob("*.yaml")]
+    assert sorted([ROOT / "configs" / name for name in named] + inside) == CONFIGS
 
 
 def commands():
