@@ -18,6 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lit_knn.defenses.transformations.differences import add_transposed, slopes
+
 STEP = 0.4  # τ; the best one does not depend on λ where all values are known: x − y and p both grow with it
 RELAXATION = 1.8  # above 1 and below 2; it saves a third of the steps
 CHECKED = 10  # steps between two looks at the gap, which cost about as much as one step
@@ -59,7 +61,7 @@ def minimize(
 
 def objective(x: Tensor, image: Tensor, mask: Tensor, weight: float, *, isotropic: bool = True) -> Tensor:
     """Return the value ``(N,)`` of (P) at x ``(N, D, H, W)``; see :func:`minimize`."""
-    slope = _gradient(x, x.new_zeros(len(x), 2, *x.shape[1:]))
+    slope = slopes(x)
     length = slope.square().sum(dim=1).sqrt() if isotropic else slope.abs().sum(dim=1)
     return _total(0.5 * mask * (x - image).square() + weight * length)
 
@@ -67,7 +69,7 @@ def objective(x: Tensor, image: Tensor, mask: Tensor, weight: float, *, isotropi
 def dual(p: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """Return the value ``(N,)`` of (D) at p ``(N, 2, D, H, W)``; see :func:`minimize`."""
     force = torch.zeros_like(image)
-    _add_transposed(force, p, 1.0)
+    add_transposed(force, p, 1.0)
     x = (image - force).clamp(0, 1)
     known, unknown = 0.5 * (x - image).square() + x * force, force.clamp(max=0)
     return _total(torch.lerp(unknown, known, mask))  # torch.where takes as long as all of this together
@@ -83,9 +85,9 @@ def _solve(image: Tensor, mask: Tensor, weight: float, isotropic: bool, toleranc
     pull, shrink = STEP * mask * image, 1 / (1 + STEP * mask)
     for step in range(1, iterations + 1):
         new_x = x + pull
-        _add_transposed(new_x, p, -STEP * weight)
+        add_transposed(new_x, p, -STEP * weight)
         new_x *= shrink
-        _gradient(torch.sub(new_x, x, alpha=0.5), slope)  # half of that at 2 new_x − x
+        slopes(torch.sub(new_x, x, alpha=0.5), slope)  # half of that at 2 new_x − x
         new_p = torch.add(p, slope, alpha=2 / (8 * STEP * weight))  # ‖∇‖² ≤ 8
         _project(new_p, isotropic)
         if step == iterations:
@@ -122,21 +124,6 @@ def _blocks(values: Tensor) -> Tensor:
     blocks[..., 1:] += rows[..., :-1]
     blocks[..., :-1] += rows[..., 1:]
     return blocks
-
-
-def _gradient(x: Tensor, out: Tensor) -> Tensor:
-    """Write the differences of x ``(N, D, H, W)`` to the next row and column into ``(N, 2, D, H, W)``, 0 elsewhere."""
-    torch.sub(x[:, :, 1:], x[:, :, :-1], out=out[:, 0, :, :-1])
-    torch.sub(x[..., 1:], x[..., :-1], out=out[:, 1, ..., :-1])
-    return out
-
-
-def _add_transposed(x: Tensor, p: Tensor, factor: float) -> None:
-    """Add ``factor`` ∇ᵀp to x; p is 0 in the last row or column, where differences are."""
-    down, right = p[:, 0], p[:, 1]
-    x.sub_(down, alpha=factor).sub_(right, alpha=factor)
-    x[:, :, 1:].add_(down[:, :, :-1], alpha=factor)
-    x[..., 1:].add_(right[..., :-1], alpha=factor)
 
 
 def _project(p: Tensor, isotropic: bool) -> None:
