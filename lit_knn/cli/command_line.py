@@ -82,6 +82,11 @@ class KNNCLI(LightningCLI):
         parser.set_defaults({f"trainer.{key}": value for key, value in self.trainer_defaults.items()})
         parser.add_lightning_class_args(self._model_class, "model")
         parser.add_lightning_class_args(self._datamodule_class, "data")
+        parser.add_argument(
+            "--paper",
+            type=dict[str, str | int] | None,
+            help="where in the paper the results would stand, such as {table: '2', row: IN-1.3M}; kept in the record",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and answer a mistake with one sentence instead of a page of usage.

@@ -13,6 +13,7 @@ from typing import Any
 
 from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.errors import UserError
+from lit_knn.report.results.published import place
 
 
 def check_environment(environment: Mapping[str, str], prefix: str, known: Iterable[str]) -> None:
@@ -45,6 +46,7 @@ def check_configuration(settings: Mapping[str, Any], built: Mapping[str, type]) 
     """
     for name, cls in built.items():
         check_values(settings.get(name) or {}, name, cls)
+    place(settings.get("paper"))
     seed = settings.get("seed_everything")
     if isinstance(seed, bool) or not (seed is None or 0 <= seed <= LARGEST_SEED):  # true would be another one each time
         raise UserError(f"seed_everything is {seed}; whole numbers from 0 to {LARGEST_SEED} are accepted")

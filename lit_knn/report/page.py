@@ -55,7 +55,7 @@ def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | 
     if sizes:
         text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
         blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
-    blocks += [Heading("Beside the paper"), paper_comparison(runs.finished), Heading("Run by run")]
+    blocks += [Heading("Beside the paper"), *paper_comparison(runs.finished, deltas), Heading("Run by run")]
     for run, path in zip(runs.finished, curves, strict=True):
         blocks += section(run, deltas[run.label], path)
     return blocks

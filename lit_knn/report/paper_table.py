@@ -2,44 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lit_knn.report.rendering.document import Block, Paragraph, Table
-from lit_knn.report.results.paper import beside
-from lit_knn.report.results.rivals import QUOTED
+from lit_knn.report.results.paper import Beside, beside
+from lit_knn.report.results.published import Line, disagreement, figures, lines, place
+from lit_knn.report.results.record import variant
 from lit_knn.report.results.runs import Run
-from lit_knn.report.results.variant import UNDEFENDED
-from lit_knn.report.table import short
+from lit_knn.report.table import short, signed
+
+HEAD = ["run", "defense", "attacker", "printed in", "differs in", "paper", "measured (95 %)", "difference", "queries"]
+NO_NUMBERS = "of which the paper prints no numbers, so that none stands beside it: see its curves"
+CAPTION = (
+    "Dubey et al. 2019: PGD at Δ = 0.06, K = 50. Here Δ is a hard cap for each image in pixel space; the code that the "
+    "paper used measures it in normalized space, and on average. Quoted by the paper: of another network, other images "
+    "or another attack, so that no run stands beside it."
+)
 
 
-def paper_comparison(runs: Sequence[Run]) -> Block:
-    """Return the table, or a sentence that says why there is none."""
-    rows = []
+def paper_comparison(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
+    """Return the paper's numbers beside those of runs that name their place in it, and what is not the same.
+
+    Args:
+        runs: Finished runs.
+        deltas: By label, the size that stands for the paper's where the run was not measured at that.
+
+    Raises:
+        UserError: If a run names a place that the paper does not have.
+    """
+    blocks: list[Block] = []
+    rows, tables = [], []
     for run in runs:
-        for found in beside(run.record):
-            row = found.measured
-            where = f"{found.database}, " if found.database else ""
-            defense = f"{where}{found.variant._replace(rows='')}"
-            name = "no defense" if row["defense"] == UNDEFENDED else defense
-            printed = f"{found.table}; {found.note}" if found.note else found.table
-            interval = f"{short(row['accuracy'])} ({short(row['low'])}–{short(row['high'])})"
-            rows.append([run.label, name, found.setting, printed, short(found.published), interval, f"{row['n']:,}"])
-    if not rows:
-        text = (
-            "No run has the setting of the paper's tables (ImageNet validation images, torchvision's first ResNet-50, "
-            "10 sign steps of PGD at Δ = 0.06, all of IN-1.3M or YFCC-100M, conv_5_1 with K = 50), so none of the "
-            "paper's numbers is shown."
-        )
-        return Paragraph(text)
+        where = place(run.record.config.get("paper"))
+        found = beside(run.record, deltas[run.label])
+        if where is not None and where.figure:
+            blocks.append(Paragraph(f"{run.label} is {where}, {figures()[where.figure].shows}, {NO_NUMBERS}."))
+        if not found:
+            continue
+        usual = _shared(found)
+        by_setting = {one.setting: _shared([o for o in found if o.setting == one.setting]) for one in found}
+        said = [*usual]
+        for setting, texts in by_setting.items():
+            own = [text for text in texts if text not in usual]
+            said += [f"{setting}: {', '.join(own)}"] if own else []
+        if said:
+            blocks.append(Paragraph(f"{run.label} is {where}, but for this: {'; '.join(said)}.", warning=True))
+        rows += [_row(run.label, one, [x for x in one.differs if x not in by_setting[one.setting]]) for one in found]
+        tables.append(found[0].line.table)
     rows += [
-        ["–", rival.name, setting, f"Table 2; {rival.note}", short(published), "quoted by the paper", "–"]
-        for rival in QUOTED
-        for setting, published in rival.accuracies.items()
+        ["–", line.row, setting, _printed(line, setting), line.note, short(accuracy), "quoted by the paper", "–", "–"]
+        for line in lines()
+        if line.kind == "quoted" and line.table in tables
+        for setting, accuracy in line.accuracies.items()
     ]
-    caption = (
-        "Dubey et al. 2019, PGD at Δ = 0.06, K = 50. Here Δ is a hard cap for each image in pixel space; the code that "
-        "the paper used measures it in normalized space, and on average. In doubt a number is left out. "
-        "Quoted by the paper: of another network, other images or another attack, so that no run stands beside it."
-    )
-    head = ["run", "defense", "attacker", "printed in", "paper", "measured (95 % interval)", "queries"]
-    return Table(head, rows, 4, caption)
+    if rows:
+        blocks.append(Table(HEAD, rows, 5, CAPTION))
+    if not blocks:
+        blocks.append(
+            Paragraph(
+                "No run says where in the paper its numbers would stand, as `paper: {table: '2', row: IN-1.3M}` in its "
+                "configuration does, so none of the paper's numbers is shown."
+            )
+        )
+    return blocks
+
+
+def _shared(found: Sequence[Beside]) -> list[str]:
+    """Return what all of them differ in."""
+    return [text for text in found[0].differs if all(text in one.differs for one in found)]
+
+
+def _row(label: str, one: Beside, differs: Sequence[str]) -> list[str]:
+    line, row = one.line, one.measured
+    name = f"{line.row}, {variant(row)._replace(rows='')}" if line.kind == "retrieval" else line.row
+    return [
+        *(label, name, one.setting, _printed(line, one.setting), "; ".join(filter(None, [line.note, *differs])) or "–"),
+        *(short(one.published), f"{short(row['accuracy'])} ({short(row['low'])}–{short(row['high'])})"),
+        *(signed(row["accuracy"] - one.published), f"{row['n']:,}"),
+    ]
+
+
+def _printed(line: Line, setting: str) -> str:
+    return "; ".join(filter(None, [f"Table {line.table}", disagreement(line, setting)]))

@@ -91,6 +91,12 @@ def short(share: float) -> str:
     return f"{share:.3f}".removeprefix("0")
 
 
+def signed(share: float) -> str:
+    """Return three digits with a sign: +.015, −.300; 0 has none."""
+    digits = short(abs(share))
+    return digits if digits == ".000" else f"{'+' if share > 0 else '−'}{digits}"
+
+
 def cut(text: str, longest: int) -> str:
     """Return a text that is not longer than so many characters."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

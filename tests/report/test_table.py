@@ -80,7 +80,7 @@ def test_costs_of_defenses_stand_beside_none(record):
     cells = [line.split() for line in printed(record, 120, cost_table).splitlines()]
     assert ["defense", "random", "gradient", "passes", "images/s", "×", "none"] in cells
     assert ["none", "no", "own", "1", "1,000", "1.00"] in cells
-    assert ["noisy", "mean", "of", "30", "yes", "lent", "30", "32.8", "30.5"] in cells
+    assert ["noisy", "×30", "yes", "lent", "30", "32.8", "30.5"] in cells
 
 
 def test_costs_fit_into_a_narrow_window(record):

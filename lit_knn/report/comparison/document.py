@@ -12,7 +12,7 @@ from lit_knn.report.results.budgets import size_text
 from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.runs import Run
 from lit_knn.report.results.variant import Variant
-from lit_knn.report.table import cut, short
+from lit_knn.report.table import cut, short, signed
 
 NAMED = 6  # things of one kind that only one of the runs has
 LONGEST = 60  # characters of a setting
@@ -106,8 +106,8 @@ def _differences(differences: Sequence[Difference], most: int) -> list[Block]:
             one.key.case.title if one.key.delta else "clean",
             " ".join(text for name, text in one.key.line.words().items() if name not in shared),
             *(size_text(one.key.norm, one.key.delta), str(one.key.topk)),
-            *(short(one.share_a), short(one.share_b), _signed(one.size)),
-            *(f"{_signed(one.low)} to {_signed(one.high)}", _probability(one.adjusted)),
+            *(short(one.share_a), short(one.share_b), signed(one.size)),
+            *(f"{signed(one.low)} to {signed(one.high)}", _probability(one.adjusted)),
         ]
         for one in shown
     ]
@@ -129,12 +129,6 @@ def _settings(found: Comparison) -> Block:
         return Paragraph("No setting, version or device differs.")
     rows = [[key, *(cut(str(value), LONGEST) or "–" for value in pair)] for key, pair in found.settings.items()]
     return Table(["setting", "A", "B"], rows, 3, "Settings, and what else decides a number, where they differ.")
-
-
-def _signed(share: float) -> str:
-    """Return three digits with a sign, without the leading zero: +.015; 0 has none."""
-    digits = short(abs(share))
-    return digits if digits == ".000" else f"{'+' if share > 0 else '−'}{digits}"
 
 
 def _probability(p: float) -> str:

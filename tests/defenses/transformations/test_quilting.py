@@ -13,11 +13,11 @@ from lit_knn.defenses import BPDA, Query, Quilting, TransformedClassifier
 from lit_knn.defenses.transformations.quilting import starts
 from lit_knn.errors import UserError
 from lit_knn.randomness import Randomness
-from lit_knn.report.results.rivals import rivals
+from lit_knn.report.results.paper_setting import of_rival
+from lit_knn.report.results.published import lines
 from lit_knn.storage.description import describe
 from lit_knn.threat_models import WhiteBox
 from tests.defenses.transformations.test_seams import laid
-from tests.report.results.test_rivals import record_of
 
 RANDOM = np.random.default_rng(0).random((500, 75), np.float32)
 
@@ -139,8 +139,10 @@ def test_what_it_needs_is_told_by_all_around_it():
 def test_the_papers_numbers_are_the_defaults():
     quilting = Quilting()
     assert (quilting.patches.count, quilting.patches.size, quilting.overlap, quilting.k) == (1_000_000, 5, 2, 10)
-    known = rivals(record_of(describe(TransformedClassifier(transformation=quilting))))
-    assert known["quilting"].name == "Image quilting"
+    (printed,) = (line for line in lines() if line.row == "Image quilting")
+    facts = of_rival(describe(TransformedClassifier(transformation=quilting)), printed)
+    assert not [str(fact) for fact in facts if fact.differs]
+    assert len(facts) == 8
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,15 @@ def test_the_configuration_names_classes_by_their_kind_and_can_be_run_again(refe
     assert (tmp_path / "again" / "results.csv").read_bytes() == (reference / "results.csv").read_bytes()
 
 
+def test_the_record_keeps_where_in_the_paper_it_belongs_as_the_last_file_says(config, tmp_path):
+    first = config | {"paper": {"table": "2", "row": "IN-1.3M"}}
+    overlay = {"paper": {"figure": 5, "panel": "gray"}, "model": {"defenses": ["NoDefense"], "deltas": [0.1]}}
+    (tmp_path / "figure.yaml").write_text(yaml.safe_dump(overlay))
+    found = Record.load(run("test", first, "--config", str(tmp_path / "figure.yaml"), "--data.num_queries=10"))
+    assert found.config["paper"] == {"figure": 5, "panel": "gray"}
+    assert "paper" not in found.fingerprints
+
+
 def test_the_record_has_the_seed_of_a_test_in_python(measure, tmp_path, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")  # what `seed_everything` leaves
     measure()
