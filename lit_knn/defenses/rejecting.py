@@ -36,7 +36,7 @@ class Rejecting(Defense):
     on these, fewer clean images may be answered than ``keep``: the coverage says how many are.
 
     White boxes attack a copy for each ``keep`` by the smaller of two margins: that of a wrong answer, and that of the
-    confidence over the threshold.
+    confidence over the threshold, in one unit (see `SoftKNN`).
 
     Cost:
         That of the other defense.
@@ -192,12 +192,12 @@ class AcceptedAnswer(Defense):
         confident = self.defense.agreement(scores).scatter(1, label[:, None], -torch.inf).amax(dim=1)
         if self.rejecting.confidence == "distance" and isinstance(self.defense, KNN | FusedKNN):
             confident = -remoteness(self.defense, query)[0]
-        return self.above(confident)
+        return (confident - self.limit) / max(abs(self.limit), 1e-12)
 
-    def above(self, confidence: Tensor) -> Tensor:
-        """Return how far a confidence ``(N,)`` is above the threshold, as a share of it."""
-        limit = self.rejecting.limits(self.keep)[self._place]
-        return (confidence - limit) / max(abs(limit), 1e-12)
+    @property
+    def limit(self) -> float:
+        """The threshold of its confidence."""
+        return self.rejecting.limits(self.keep)[self._place]
 
     def __call__(self, query: Query) -> Tensor:
         """Return the scores of the defense, ``(1, N, C)``, whether or not they are accepted."""

@@ -222,6 +222,27 @@ def test_attackers_are_wrong_and_accepted(classifier, data, joined_gallery, read
     assert robust(threat.defense, Square(queries=5)) <= 1
 
 
+@pytest.mark.parametrize("inner", [{"taps": ["early"]}, {"taps": ["early", "late"], "fusion": ["votes"]}])
+def test_who_has_to_stay_near_is_wrong_as_often_as_who_has_not(classifier, data, joined_gallery, ready, inner):
+    """A distance that is nearly used up must not hold back a margin that is measured in other units."""
+    batch = data.on_after_batch_transfer(data.first_queries())
+    plain = (FusedKNN if "fusion" in inner else KNN)(**inner, weightings=[CBWD()])
+    (copied,) = ready(Rejecting(defense=plain, confidence="distance", rows=500)).copies()
+    wrong = {}
+    for copy in (plain, copied):
+        attacked = AttackTarget(
+            classifier, batch["image"], batch["label"], batch["id"], SurrogateDefense(classifier, copy, joined_gallery)
+        )
+        found = struck(PGD(steps=20, objective=SoftKNN()), attacked, 0.15)
+        query = Query(found, classifier, joined_gallery, copied.needed)
+        scores = plain(query)[0]
+        answers = scores.argmax(1) != batch["label"]
+        near = copied.acceptance(query, scores, batch["label"]) >= 0
+        wrong[copy] = [float(part.float().mean()) for part in (answers, answers & near)]
+    assert wrong[copied][0] >= wrong[plain][0] - 0.02, wrong
+    assert wrong[copied][1] >= wrong[plain][1], wrong
+
+
 def test_who_is_right_and_unsure_climbs_a_wrong_answer_and_not_its_own(classifier, data, joined_gallery, ready):
     """The threshold is all of the votes: what rises is the share of a wrong class, by search as by gradient."""
     inner = KNN(taps=["late"], k=[50], weightings=[UW()])
