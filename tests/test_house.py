@@ -55,6 +55,20 @@ def test_every_room_has_a_layer_and_the_root_is_empty():
     assert rooms <= {*LAYERS}
 
 
+def test_no_export_is_called_like_a_file_beside_it():
+    """Else `import lit_knn.room.name` gives the one or the other, and the reference has the file."""
+    for path in (ROOT / "lit_knn").rglob("__init__.py"):
+        assigned = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign))
+        exported = {
+            name
+            for node in assigned
+            if ast.unparse(node.targets[0]) == "__all__"
+            for name in ast.literal_eval(node.value)
+        }
+        inside = {other.stem for other in path.parent.iterdir()}
+        assert not exported & inside, path
+
+
 def test_input_is_not_checked_by_assert_and_nothing_is_unpickled():
     for module in MODULES:
         for node in ast.walk(ast.parse(module.read_text())):

@@ -34,7 +34,7 @@ Perturb = Callable[[Tensor], Tensor]
 class Attack(ABC):
     """Perturb each image by at most Δ, or a size in another norm, so that an objective rises.
 
-    A subclass writes :meth:`prepare`, which says how the objective is raised; this class keeps it within Δ.
+    A subclass writes `prepare`, which says how the objective is raised; this class keeps it within Δ.
 
     Cost:
         For each Δ, ``restarts`` runs for each target of the objective; where that is more than one run, a value of
@@ -102,7 +102,7 @@ class Attack(ABC):
         return self.random_start or self.objective.flat_at_image
 
     def starts_at_image(self, randomness: Randomness) -> bool:
-        """Return whether a run starts at the image: the first one of each target does, unless :attr:`starts_aside`."""
+        """Return whether a run starts at the image: the first one of each target does, unless `starts_aside`."""
         return randomness.draw % self.restarts == 0 and not self.starts_aside
 
     @abstractmethod
@@ -165,7 +165,7 @@ class Attack(ABC):
         *,
         transfer: bool = False,
     ) -> Iterator[Attempt]:
-        """Attack a batch as :meth:`__call__` does, and also return for which images the attack never had a gradient.
+        """Attack a batch as `__call__` does, and also return for which images the attack never had a gradient.
 
         With ``transfer`` the images are made for another network or database than is asked, so that none is ``enough``.
         """

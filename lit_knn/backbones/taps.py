@@ -28,7 +28,8 @@ PAPER_TAPS: dict[str, tuple[str, Size]] = {  # name → (node of a torchvision R
     "conv_5_1-RMAC": ("layer4.0.add", "rmac"),
 }
 TappedNetwork = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
-Change = Callable[[Tensor], Tensor]  # of an activation, into one of the same shape and dtype
+Change = Callable[[Tensor], Tensor]
+"""An activation into one of the same shape and dtype."""
 ResumedNetwork = Callable[[Tensor, Change], Tensor]
 
 

@@ -4,6 +4,7 @@ from .base import Batch, Failure, ImageSource, Sample, Shard
 from .batches import BatchLoader
 from .datamodule import ImageData
 from .decoding import ImageError, decode
+from .in_memory import tensors
 from .preprocessing import Preprocessing
 from .sources.arrays import Arrays
 from .sources.cifar10 import CIFAR10
@@ -12,7 +13,6 @@ from .sources.folder import ImageFolder
 from .sources.imagenet import ImageNet
 from .sources.tar_shards import TarShards
 from .sources.yfcc100m import YFCC100M
-from .tensors import tensors
 
 __all__ = (
     "CIFAR10",

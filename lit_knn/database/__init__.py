@@ -5,7 +5,7 @@ from .gallery import Gallery
 from .joined_taps import features_of, joined, joined_among, parts_of, read_at, side_by_side
 from .patches import PatchDatabase
 from .resource import Resource
-from .row_count import require_row_count, row_count
+from .row_counts import require_row_count, row_count
 from .stored_gallery import StoredGallery
 
 __all__ = [

@@ -19,7 +19,7 @@ from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import Resource
-from lit_knn.database.row_count import ROW_COUNTS, require_row_count, row_count
+from lit_knn.database.row_counts import ROW_COUNTS, require_row_count, row_count
 from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name, stored_weights
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError

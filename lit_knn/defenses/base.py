@@ -16,7 +16,7 @@ class Defense(ABC):
     """A way to classify an image that may have been attacked.
 
     Attributes:
-        random: Whether it may draw from :meth:`lit_knn.defenses.Query.randomness`; then the seed of the run is a part
+        random: Whether it may draw from `lit_knn.defenses.Query.randomness`; then the seed of the run is a part
             of what its results depend on.
         draws: Random draws that one answer is made of.
         differentiable: Whether its scores have a gradient in the image, and one to follow; None of one that does not

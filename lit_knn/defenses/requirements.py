@@ -20,9 +20,9 @@ class Requirements:
         neighbors: Largest number of neighbors wanted, by tap.
         image: Whether it looks at the image itself, and not only at logits, features and neighbors.
         labels: Whether it goes by the true classes of rows, which a database may not have.
-        layers: Where it lets the classifier go on with other activations, see :meth:`lit_knn.defenses.Query.resume`.
+        layers: Where it lets the classifier go on with other activations, see `lit_knn.defenses.Query.resume`.
         networks: Other networks that it asks, which are then on the device, and have been tried on a first batch.
-        joined: Taps side by side that are searched, see :mod:`lit_knn.database.joined_taps`.
+        joined: Taps side by side that are searched, see `lit_knn.database.joined_taps`.
         resources: What has to be built from the database besides the store and its indexes, by ``lit-knn index``.
     """
 

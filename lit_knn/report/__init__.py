@@ -1,1 +1,1 @@
-"""Records to tables, figures and pages; what they are made of is in :mod:`lit_knn.report.results`."""
+"""Records to tables, figures and pages; what they are made of is in `lit_knn.report.results`."""

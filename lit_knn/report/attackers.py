@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from lit_knn.report.results.case import WORST_CASE, case
+from lit_knn.report.results.case import WORST_CASE, Case
 from lit_knn.report.results.record import Record, Row, mapping, variant
 from lit_knn.report.results.variant import UNDEFENDED
 
@@ -85,7 +85,7 @@ def _configured(record: Record) -> dict[str, bool]:
 def _attacker(row: Row, known: dict[str, bool]) -> str:
     """Return the longest known name that a row's threat is, or starts with; all that of the worst case."""
     name = row["threat"]
-    if case(row) == WORST_CASE:
+    if Case.of(row) == WORST_CASE:
         return name
     return max((k for k in known if name == k or name.startswith(f"{k} ")), key=len, default=name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_knn.report.results import WORST_CASE, Case, Row, Variant, case, leading, preferred
+from lit_knn.report.results import WORST_CASE, Case, Row, Variant, leading, preferred
 from lit_knn.report.results.record import variant
 
 PROTOCOL = "mean-of-n: share of n evaluations that are right; worst-of-n: all are; majority-of-n: more than half"
@@ -73,8 +73,8 @@ def headline(results: Sequence[Row]) -> Headline:
     varying = {field for field in told if len(_values(chosen, field)) > 1}
     shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
     panels = []
-    for one in dict.fromkeys(map(case, results)):
-        here = [row for row in shown if case(row) == one]
+    for one in dict.fromkeys(map(Case.of, results)):
+        here = [row for row in shown if Case.of(row) == one]
         lines = [
             Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
             for v in chosen

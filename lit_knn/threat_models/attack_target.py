@@ -38,13 +38,13 @@ class AttackTarget:
             nothing final then.
 
     Attributes:
-        flat: For each gradient taken since :meth:`take_flat` ``(N,)`` bool: whether it was zero although the objective
+        flat: For each gradient taken since `take_flat` ``(N,)`` bool: whether it was zero although the objective
             was below ``highest``; of images that a gradient was not taken of, as if it had been.
         answer: Returns the scores ``(V, N, C)`` of the last answers to the images, once there are any: of the network,
             or of the copy and what is beside it.
         acceptance: How far the best wrong one of the last answers is from being rejected, ``(N,)``; None where none is.
         settled: ``(N,)`` bool, the images that no run has to attack any more; None for no image.
-        calls: Number of calls of :meth:`scores` since :meth:`draw_from`.
+        calls: Number of calls of `scores` since `draw_from`.
         passes: Counts of outputs of the network and of the copy that this target was asked for.
     """
 
@@ -183,7 +183,7 @@ class AttackTarget:
         self.flat.append(self._placed(flat, True))
 
     def take_flat(self) -> list[Tensor]:
-        """Return :attr:`flat`, and empty it."""
+        """Return `flat`, and empty it."""
         taken, self.flat[:] = self.flat[:], []
         return taken
 
@@ -192,7 +192,7 @@ class AttackTarget:
 
         Args:
             values: ``(N, ...)`` float.
-            what: Name of the values, with which the sentence of :meth:`require_finite` begins.
+            what: Name of the values, with which the sentence of `require_finite` begins.
 
         Returns:
             ``(N,)`` bool, true for the images with finite values only.
@@ -203,7 +203,7 @@ class AttackTarget:
         return finite
 
     def require_finite(self) -> None:
-        """Refuse values that were not finite in any :meth:`note_finite`, by a UserError that names their images."""
+        """Refuse values that were not finite in any `note_finite`, by a UserError that names their images."""
         if not self._wrong or not torch.stack(list(self._wrong.values())).any():
             return
         what, wrong = next((what, wrong) for what, wrong in self._wrong.items() if wrong.any())

@@ -74,11 +74,11 @@ class ClassExemplars:
             return Around(self, self._squared(features))
 
     def nearest(self, features: Tensor, classes: Tensor, m: int) -> Found:
-        """Return the rows of chosen classes that are nearest to features ``(N, D)``; see :meth:`Around.nearest`."""
+        """Return the rows of chosen classes that are nearest to features ``(N, D)``; see `Around.nearest`."""
         return self.around(features).nearest(classes, m)
 
     def wrong(self, features: Tensor, label: Tensor, count: int, m: int) -> Tensor:
-        """Return the wrong classes nearest to features ``(N, D)``; see :meth:`Around.wrong`."""
+        """Return the wrong classes nearest to features ``(N, D)``; see `Around.wrong`."""
         return self.around(features).wrong(label, count, m)
 
     def _squared(self, features: Tensor) -> Tensor:

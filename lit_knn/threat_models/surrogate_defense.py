@@ -63,7 +63,7 @@ class SurrogateDefense:
         """Return the defense's scores ``(N, C)``, with gradients where the defense is differentiable.
 
         It takes one answer of the defense: in general a forward pass, and a search where the defense retrieves. The
-        arguments are those of :meth:`query`.
+        arguments are those of `query`.
         """
         return self.defense(self.query(image, randomness))[0]
 
@@ -137,7 +137,7 @@ class SurrogateDefense:
         return encoder.activations(image, read_at(self.gallery, taps))
 
     def together(self, searched: dict[str, Tensor]) -> Tensor:
-        """Return the features ``(N, D)`` of :meth:`features` from those of each tap."""
+        """Return the features ``(N, D)`` of `features` from those of each tap."""
         return searched[self.tap] if self.tap in searched else side_by_side(self.gallery, searched)
 
     def found(self, features: Tensor, k: int) -> Neighbors:
@@ -181,7 +181,7 @@ class SurrogateDefense:
         return torch.where(itself[:, None], found.ids[:, 1:], found.ids[:, :-1])
 
     def neighbors(self, image: Tensor, k: int, *, exclude_self: bool = False) -> Tensor:
-        """Return the rows ``(N, k)`` nearest to images, by a forward pass up to the tap; see :meth:`nearest`."""
+        """Return the rows ``(N, k)`` nearest to images, by a forward pass up to the tap; see `nearest`."""
         with torch.no_grad():
             return self.nearest(self.features(image), k, exclude_self=exclude_self)
 
@@ -191,7 +191,7 @@ class SurrogateDefense:
         Args:
             ids: ``(N, K)`` int64.
             like: A tensor.
-            tap: Which; by default that of :attr:`tap`.
+            tap: Which; by default that of `tap`.
         """
         return self.gallery.vectors(tap or self.tap, ids).to(like)
 

@@ -23,7 +23,7 @@ class DefenseMargin(Objective):
 
     Of a defense that rejects, no more than how far the answer is from being rejected: above 0 where it is wrong and
     accepted. It has no gradient for a defense that retrieves: take an attack that needs none, such as `Square`. For a
-    defense that is a differentiable function of the image, or is wrapped in :class:`lit_knn.defenses.BPDA`, any attack
+    defense that is a differentiable function of the image, or is wrapped in `lit_knn.defenses.BPDA`, any attack
     will do.
 
     Cost:

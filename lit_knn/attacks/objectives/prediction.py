@@ -28,7 +28,7 @@ class NeighborPrediction(StandIn):
     - ``shared_delta``: the same to every order, L(h(x'_k + x* − x), y), with the neighbors perturbed as the query is.
     - ``grad_x``: both terms with respect to the query. The neighbors do not depend on it, the second term is zero, and
       what remains is the cross-entropy, bit for bit.
-    - ``retrieval``: the cross-entropy, and γ times an objective of which neighbors are found: :class:`SoftKNN`.
+    - ``retrieval``: the cross-entropy, and γ times an objective of which neighbors are found: `SoftKNN`.
 
     Neighbors that the network confidently takes for class y have almost no gradient, so Q comes from the others.
 

@@ -53,7 +53,7 @@ def stored_weights(softmax: Tensor) -> dict[str, Tensor]:
         softmax: ``(n, C)`` float32.
 
     Returns:
-        ``{"cbw_e": (n,), "cbw_d": (n,)}`` with the paper's M = 20 and P = 3.
+        ``cbw_e`` and ``cbw_d``, each ``(n,)``, with the paper's M = 20 and P = 3.
     """
     ranked = softmax.topk(min(LISTED, softmax.shape[-1]), dim=-1).values
     return {"cbw_e": entropy_gap(softmax), "cbw_d": top_gap(ranked, m=20, p=3.0)}

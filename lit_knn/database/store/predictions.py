@@ -28,7 +28,7 @@ class NeighborPredictions(NamedTuple):
         """Return what rows of a store say.
 
         Args:
-            rows: As they are stored, ``(..., B)`` uint8: float16 for each class, or records of :func:`pack`.
+            rows: As they are stored, ``(..., B)`` uint8: float16 for each class, or records of `pack`.
             num_classes: C.
             packed: Whether they are records.
         """

@@ -29,6 +29,7 @@ from lit_knn.storage.atomic import parse_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint, from_text
 
 SCHEMA_VERSION = 5
+"""Of the form of a shard; files of another one are refused."""
 SCHEMA_FORM = {
     "num_classes": int,
     "dimensions": {str: int},

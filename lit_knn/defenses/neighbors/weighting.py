@@ -1,7 +1,7 @@
 """How much a neighbor's prediction counts, by its softmax or by how near it is.
 
 None of the paper's weights depends on the query or on the distance: each is a constant of its database row, computed
-once from the float32 softmax when the row is written (:mod:`lit_knn.database.store.confidence`), and only gathered when
+once from the float32 softmax when the row is written (`lit_knn.database.store.confidence`), and only gathered when
 votes are counted.
 """
 

@@ -14,10 +14,9 @@ from lit_knn.randomness import Randomness
 class BPDA(Transformation):
     """Another transformation as an attacker copies it: the same images, with the gradient of a simpler one.
 
-    The simpler one is what the transformation says is :meth:`near <lit_knn.defenses.Transformation.near>`, the identity
-    by default, with a bilinear resize to the new size where that differs.
-    For ``WhiteBox(defense=TransformedClassifier(transformation=BPDA(...)))`` and any gradient attack on
-    :class:`lit_knn.attacks.objectives.DefenseMargin`.
+    The simpler one is what the transformation says is `near`, the identity by default, with a bilinear resize to the
+    new size where that differs. For ``WhiteBox(defense=TransformedClassifier(transformation=BPDA(...)))`` and any
+    gradient attack on `lit_knn.attacks.objectives.DefenseMargin`.
 
     Args:
         transformation: What is copied.

@@ -60,14 +60,14 @@ def minimize(
 
 
 def objective(x: Tensor, image: Tensor, mask: Tensor, weight: float, *, isotropic: bool = True) -> Tensor:
-    """Return the value ``(N,)`` of (P) at x ``(N, D, H, W)``; see :func:`minimize`."""
+    """Return the value ``(N,)`` of (P) at x ``(N, D, H, W)``; see `minimize`."""
     slope = slopes(x)
     length = slope.square().sum(dim=1).sqrt() if isotropic else slope.abs().sum(dim=1)
     return _total(0.5 * mask * (x - image).square() + weight * length)
 
 
 def dual(p: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """Return the value ``(N,)`` of (D) at p ``(N, 2, D, H, W)``; see :func:`minimize`."""
+    """Return the value ``(N,)`` of (D) at p ``(N, 2, D, H, W)``; see `minimize`."""
     force = torch.zeros_like(image)
     add_transposed(force, p, 1.0)
     x = (image - force).clamp(0, 1)

@@ -26,7 +26,7 @@ STEPS = 30  # of conjugate gradients: with λ = .03, to 2e-4 of the solution
 def minimize_with_gradient(
     image: Tensor, mask: Tensor, weight: float, *, isotropic: bool = True, tolerance: float, iterations: int
 ) -> Tensor:
-    """Return what :func:`primal_dual.minimize` does, with the gradient of the smooth problem at that solution.
+    """Return what `primal_dual.minimize` does, with the gradient of the smooth problem at that solution.
 
     Cost:
         For the gradient 30 steps of about 20 passes over the image, in the memory of a dozen images.

@@ -5,8 +5,8 @@ costs a search and no attack. Kept are logits and pooled activations *before* PC
 own, and the answers of defenses that look at the image. One rule says what is known: a file that has the wanted columns
 under the right key.
 
-folder/<hash>/origin.json                        one case (threat and attack, or clean): what its columns depend on
-folder/<hash>/delta-0.05/<first id>-<hash>.h5    one batch at one Δ, sealed (see :mod:`lit_knn.evaluation.cache.batch`)
+    folder/<hash>/origin.json                        one case (threat and attack, or clean): what its columns depend on
+    folder/<hash>/delta-0.05/<first id>-<hash>.h5    one batch at one Δ, sealed
 """
 
 from .activation_cache import ActivationCache

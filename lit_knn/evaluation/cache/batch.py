@@ -33,10 +33,12 @@ from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, fro
 
 PERTURBATION = "perturbation"
 SCORES = "scores "  # begins the name of a column of a defense
-TOLD = ("flat", "passes")  # by the attack
+TOLD = ("flat", "passes")
+"""Columns that the attack tells, no network."""
 EACH = {"id", "realized", "realized_normalized", "flat"}  # one value of each image
 KINDS = {"id": "i", "flat": "b", "passes": "i"}  # all others are "f"
 Columns = dict[str, Tensor]
+"""Values of N images by their name, each ``(N, ...)``."""
 
 
 class BatchKey(NamedTuple):

@@ -32,7 +32,7 @@ class RobustAccuracy(Metric):
         cases: Pairs (threat, attack).
         deltas: Budgets Δ, as configured.
         variants: The lines of the results, in the order of the scores; of several evaluations one for each protocol.
-        topk: Values of k; those above C − 1 are to be left out, see :func:`lit_knn.evaluation.metrics.hits`.
+        topk: Values of k; those above C − 1 are to be left out, see `lit_knn.evaluation.metrics.hits`.
         norm: What the sizes are in.
 
     Raises:
@@ -79,7 +79,7 @@ class RobustAccuracy(Metric):
         """Count one batch in all cases at all Δ.
 
         Args:
-            hits: ``(A, E, N, V, T)`` bool or integers, from :func:`lit_knn.evaluation.metrics.by_line`.
+            hits: ``(A, E, N, V, T)`` bool or integers, from `lit_knn.evaluation.metrics.by_line`.
             realized: ``(A, E, N)`` float, size of each perturbation in pixels.
             realized_normalized: ``(A, E, N)`` float, Δ in the classifier's normalized space.
 
@@ -149,7 +149,7 @@ class RobustAccuracy(Metric):
         return rows
 
     def rows(self) -> list[Row]:
-        """Merge the processes and return the long-form table, see :meth:`compute`."""
+        """Merge the processes and return the long-form table, see `compute`."""
         return self.compute()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lit_knn.report.results.budgets import sized
-from lit_knn.report.results.case import Case, case
+from lit_knn.report.results.case import Case
 from lit_knn.report.results.record import Record, Row, variant
 from lit_knn.report.results.variant import Variant
 from lit_knn.report.settings import database_sizes
@@ -80,7 +80,7 @@ def _keyed(rows: Sequence[Row], sizes: bool) -> dict[Key, Row]:
         line = variant(row)
         line = line.answer if line.protocol == "mean" else line
         line = line if sizes else line._replace(rows="")
-        attacked, norm = (case(row), row["norm"]) if row["delta"] else (CLEAN, "")
+        attacked, norm = (Case.of(row), row["norm"]) if row["delta"] else (CLEAN, "")
         keyed.setdefault(Key(attacked, norm, row["delta"], line, row["topk"]), row)
     return keyed
 

@@ -1,6 +1,6 @@
 """What runs have measured, and what the paper has; no PyTorch, and nothing that draws."""
 
-from .case import WORST_CASE, Case, case
+from .case import WORST_CASE, Case
 from .finding import Finding, Verdict
 from .record import Passes, Record, Row, leading
 from .runs import Run, Runs, find_runs
@@ -21,7 +21,6 @@ __all__ = [
     "Variant",
     "Verdict",
     "answers_of",
-    "case",
     "find_runs",
     "leading",
     "preferred",

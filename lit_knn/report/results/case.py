@@ -18,15 +18,16 @@ class Case(NamedTuple):
     threat: str
     attack: str
 
+    @classmethod
+    def of(cls, row: Row) -> Case:
+        """Return what a row is measured under."""
+        return cls(row["threat"], row["attack"])
+
     @property
     def title(self) -> str:
         """What both are called together."""
         return f"{self.threat.replace('_', ' ')}, {self.attack}"
 
 
-WORST_CASE = Case("all", "worst case")  # for each image and variant, the attack of the run that breaks it
-
-
-def case(row: Row) -> Case:
-    """Return what a row is measured under."""
-    return Case(row["threat"], row["attack"])
+WORST_CASE = Case("all", "worst case")
+"""For each image and variant, the attack of the run that breaks it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Verdict = Literal["pass", "warn", "fail", "skipped"]
+"""How a check ends."""
 
 
 class Finding(NamedTuple):

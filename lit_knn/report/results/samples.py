@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_knn.report.results.case import Case, case
+from lit_knn.report.results.case import Case
 from lit_knn.report.results.record import Record, Row, variant
 from lit_knn.report.results.runs import Run
 from lit_knn.report.results.variant import answers_of
@@ -102,7 +102,7 @@ class _Places:
         worst = np.minimum.accumulate(hits.min(axis=0), axis=0)
         found = np.empty((len(rows), hits.shape[2]), dtype=np.int16)
         for place, row in zip(found, rows, strict=True):
-            attacked, line = case(row), variant(row)
+            attacked, line = Case.of(row), variant(row)
             cases = hits[self._cases.index(attacked)] if attacked in self._cases else worst
             answer, topk = self._answers.index(line.answer), self._topk.index(row["topk"])
             right = cases[self._deltas.index(row["delta"]), :, answer, topk]  # (N,)

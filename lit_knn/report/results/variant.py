@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-UNDEFENDED = "none"  # the line of the classifier itself
-PROTOCOLS = ("mean", "worst", "majority")  # of several evaluations of a query; README of configs says what each is
+UNDEFENDED = "none"
+"""The defense of the classifier itself."""
+PROTOCOLS = ("mean", "worst", "majority")
+"""How several evaluations of a query count; README of configs says what each is."""
 
 ALIKE = ("", "UW", "CBW-E", "CBW-D")  # which weigh rows, whatever the query
 USUAL_KEEP = 0.95
-REJECTED = ("wrong", "right")  # what an image may count as that a defense does not answer
+REJECTED = ("wrong", "right")
+"""What an image may count as that a defense does not answer."""
 
 
 class Variant(NamedTuple):
