@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -141,6 +143,37 @@ def test_the_snippet_without_yaml_runs(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert re.search(r"^none 0\.1 0\.\d+$", printed, re.MULTILINE)
     assert re.search(r"^2-bit 0\.1 0\.\d+$", printed, re.MULTILINE)
+
+
+def test_ci_runs_what_the_readme_has():
+    script = (ROOT / ".ci" / "run").read_text()
+    (function,) = re.findall(r"^command_with\(\) .*", script, re.MULTILINE)
+    wanted = re.findall(r'command_with "(.+?)"\)', script)
+    assert len(wanted) == 2
+    for text in wanted:
+        found = subprocess.run(
+            ["bash", "-c", f'{function}\n{function.split("(")[0]} "$0"', text],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert text in found
+        assert all(
+            command.split()[0] in {"python3.11", ".", "pip", "pytest", "lit-knn"} for command in found.split("&&")
+        )
+
+
+def test_a_cpu_build_of_pytorch_that_is_there_is_what_the_package_asks_for():
+    (names,) = re.findall(r"`pip install ([\w ]+)\s--index-url\shttps://download.pytorch.org/whl/cpu`", README)
+    asked = {
+        one.name: one
+        for one in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    }
+    assert {"torch", "torchvision"} == {*names.split()}
+    for name in names.split():
+        (bound,) = asked[name].specifier
+        assert asked[name].specifier.contains(f"{bound.version}+cpu")
 
 
 def test_it_stays_short_and_its_diagram_is_that_of_the_package():
