@@ -11,7 +11,7 @@ from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
 def any_gallery(request, gallery):
     if request.param == "planted":
         generator = torch.Generator().manual_seed(0)
-        rows = torch.randn(30, 24, generator=generator), torch.arange(30) % 10, torch.rand(30, 3, 8, 8)
+        rows = {"late": torch.randn(30, 24, generator=generator)}, torch.arange(30) % 10, torch.rand(30, 3, 8, 8)
         return BinarizationGallery(gallery, *rows)
     return gallery.view(0, 100) if request.param == "view" else gallery
 

@@ -42,7 +42,7 @@ class SoftKNN(StandIn):
     Of a defense that rejects, the value is no more than how far the answer is from being rejected: the best wrong score
     above its threshold, as a share of it, or ``(d_max² − d²) / T``, with d the mean distance to the K nearest and d_max
     the largest that is accepted, and of several taps the means of d and T. T is the unit of the soft vote: as a share
-    of d_max, which rises by a few percent at most, the distance would cap a soft margin that is not yet a wrong answer.
+    of d_max, which is below 1, what is left would cap a soft margin before the real answer is wrong.
     PGD of 30 steps on digits left .32 and .08 so, and .24 and .01 in units of T (early tap, Δ = .15 and .2, rejected
     counted as right).
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lit_knn.attacks import Attack
 from lit_knn.attacks.objectives.classifier import without_true
-from lit_knn.defenses import KNN
+from lit_knn.defenses import KNN, Defense, FusedKNN, Rejecting
+from lit_knn.defenses.rejecting import AcceptedAnswer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks.base import Check, Evidence
 from lit_knn.evaluation.checks.binarization_gallery import BinarizationGallery
@@ -35,10 +36,12 @@ class BinarizationTest(Check):
     The defense is changed so that each image has an adversarial example that random search does not find. Its database
     is replaced by the features of images: of the query itself and of ``inner`` random points of the surface of its
     ball, all of the true class, and of one more such point, planted with a wrong class. That point fools the defense;
-    by symmetry any other random one does at most once in ``inner`` + 1 times. The attacks of the run then look for it,
-    with the network, tap and settings of the run; its index takes no part. Each image has a database of its own, as the
-    rows of others would be other ways to be wrong. As in the run, an image that any attack of the threat finds is
-    found. Only white boxes of a kNN at one tap are tested; the finding names all others.
+    by symmetry any other random one does at most once in ``inner`` + 1 times, at each tap that is searched. The attacks
+    of the run then look for it, with the network, taps and settings of the run; its index takes no part. Each image has
+    a database of its own, as the rows of others would be other ways to be wrong. As in the run, an image that any
+    attack of the threat finds is found. Tested are white boxes of a kNN, at one tap or at several together, and of one
+    that rejects, whose wrong answer must be accepted. The finding names all others: of a random part of the rows the
+    planted one may be missing.
 
     Args:
         inner: Random points of the true class around each image; more make the wrong one harder to find.
@@ -83,11 +86,11 @@ class BinarizationTest(Check):
             surrogate_defense = evaluation.surrogate_defense(threat)
             if surrogate_defense is None:
                 continue
-            if isinstance(surrogate_defense.defense, KNN):
+            if _of_one(surrogate_defense.defense) is not None:
                 suites.setdefault(threat, []).append(attack)
             else:
                 others[threat.name.replace("_", " ")] = None
-        untested = f"; not tested, as it is no kNN at one tap: {', '.join(others)}" if others else ""
+        untested = f"; not tested, as it is no kNN of all rows: {', '.join(others)}" if others else ""
         if not suites:
             advice = "add WhiteBox to model.threats, and an attack whose objective looks at neighbors, such as SoftKNN"
             return Finding(self.name, "skipped", f"no attack of the run looks for neighbors: {advice}{untested}")
@@ -138,14 +141,13 @@ class BinarizationTest(Check):
         sphere = torch.cat([_point(budget.norm, image, radius, randomness) for _ in range(1 + self.inner + CONTROLS)])
         points, control = sphere[: 1 + self.inner], sphere[1 + self.inner :]
         rows = torch.cat([points, image])  # the planted one first
-        features = torch.cat([original.features(part) for part in rows.split(AT_ONCE)])
+        parts = [original.searched(part) for part in rows.split(AT_ONCE)]
+        features = {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
         logits = original.classifier(image)
         wrong = without_true(logits, label).argmax(dim=1)  # (1,): what the network finds likeliest
         vote = torch.cat([wrong, label.expand(len(rows) - 1)])
         gallery = BinarizationGallery(original.gallery, features, vote, rows)
-        copy = original.retrieval
-        defense = KNN(taps=copy.taps, k=[1], weightings=copy.weightings, combinations=copy.combinations)
-        surrogate_defense = SurrogateDefense(original.classifier, defense, gallery)
+        surrogate_defense = SurrogateDefense(original.classifier, cast(Defense, _of_one(original.defense)), gallery)
         return Plot(surrogate_defense, points[:1], control)
 
 
@@ -175,11 +177,32 @@ class Trial(NamedTuple):
         )
 
 
+def _of_one(copy: Defense) -> Defense | None:
+    """Return the same with one neighbor, by the threshold that it has if it rejects; None of what is no kNN."""
+    if isinstance(copy, AcceptedAnswer):
+        inner, least = _of_one(copy.defense), copy.rejecting.confidence
+        if inner is None:
+            return None
+        limit = min(copy.limit, 1.0 if least == "agreement" else -torch.finfo(torch.float32).tiny)
+        return AcceptedAnswer(rejecting=Rejecting(defense=inner, confidence=least, threshold=limit), defense=inner)
+    if isinstance(copy, FusedKNN):
+        return FusedKNN(
+            taps=copy.taps, fusion=copy.fusion, k=[1], weightings=copy.weightings, combinations=copy.combinations
+        )
+    if isinstance(copy, KNN):
+        return KNN(taps=copy.taps, k=[1], weightings=copy.weightings, combinations=copy.combinations)
+    return None
+
+
 def _point(norm: Norm, image: Tensor, radius: Tensor, randomness: Randomness) -> Tensor:
     return norm.project(image + column(radius) * norm.surface(randomness, image), image, radius)
 
 
 @torch.no_grad()
 def _is_wrong(surrogate_defense: SurrogateDefense, image: Tensor, label: Tensor) -> Tensor:
-    """Return for each image ``(N, 3, H, W)`` whether the answer is not the label ``(1,)``: ``(N,)`` bool."""
-    return surrogate_defense.scores(image).argmax(dim=1) != label
+    """Return for each image ``(N, 3, H, W)`` whether the answer is not the label ``(1,)``, and accepted: ``(N,)``."""
+    defense, query = surrogate_defense.defense, surrogate_defense.query(image)
+    scores = defense(query)[0]
+    acceptance = defense.acceptance(query, scores, label.expand(len(image)))
+    wrong = scores.argmax(dim=1) != label
+    return wrong if acceptance is None else wrong & (acceptance >= 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lit_knn.backbones import Classifier, Tap
-from lit_knn.database import Gallery
+from lit_knn.database import Gallery, parts_of, side_by_side
 from lit_knn.database.index import Neighbors
 from lit_knn.database.store import NeighborPredictions
 from lit_knn.errors import UserError
@@ -22,13 +24,14 @@ class BinarizationGallery(Gallery):
 
     Args:
         real: The defense's.
-        features: ``(M, D)`` float, of the one tap that is searched.
+        features: ``(M, D)`` float of each tap that is searched.
         vote: ``(M,)`` int64, what each row predicts.
         image: ``(M, 3, H, W)`` float in [0, 1], what it is the feature of.
     """
 
-    def __init__(self, real: Gallery, features: Tensor, vote: Tensor, image: Tensor) -> None:
-        self._real, self._features = real, features.detach().float().cpu()
+    def __init__(self, real: Gallery, features: Mapping[str, Tensor], vote: Tensor, image: Tensor) -> None:
+        self._real = real
+        self._features = {tap: feature.detach().float().cpu() for tap, feature in features.items()}
         self._vote, self._image = vote.cpu(), image.detach()
 
     def __len__(self) -> int:
@@ -74,19 +77,22 @@ class BinarizationGallery(Gallery):
         return self._real.factor(tap)
 
     def vectors(self, tap: str, ids: Tensor) -> Tensor:
-        """Return the features ``(..., D)``, float32."""
-        del tap
-        return self._features[ids.cpu()].to(ids.device)
+        """Return the features ``(..., D)`` of a tap, or of all that are searched side by side, float32."""
+        return self._of(tap)[ids.cpu()].to(ids.device)
+
+    def _of(self, tap: str) -> Tensor:
+        if tap in self._features:
+            return self._features[tap]
+        return side_by_side(self, {part: self._features[part] for part in parts_of(tap)})
 
     def search(self, tap: str, features: Tensor, k: int) -> Neighbors:
         """Return the k nearest rows of ``(N, D)`` features, the lower id of equally near ones first."""
-        del tap
         if not 1 <= k <= len(self):
             raise UserError(
                 f"an attack asks for {k} neighbors of {len(self)} planted rows: raise BinarizationTest's inner"
             )
         asked = features.detach().cpu().double()
-        distance = torch.cdist(asked, self._features.double(), compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
+        distance = torch.cdist(asked, self._of(tap).double(), compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
         near = distance.sort(dim=1, stable=True)
         return Neighbors(near.indices[:, :k], near.values[:, :k].float()).to(features.device)
 

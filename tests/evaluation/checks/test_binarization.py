@@ -5,7 +5,7 @@ import torch
 
 from lit_knn.attacks import PGD, RandomNoise, Square
 from lit_knn.attacks.objectives import DefenseMargin, FeatureSpace, SoftKNN, TargetCentroid
-from lit_knn.defenses import KNN, UW, FusedKNN, RandomDatabase
+from lit_knn.defenses import KNN, UW, FusedKNN, RandomDatabase, Rejecting
 from lit_knn.errors import UserError
 from lit_knn.evaluation.checks import BinarizationTest
 from lit_knn.evaluation.checks.binarization import _is_wrong
@@ -110,17 +110,58 @@ def test_without_a_white_box_there_is_nothing_to_find(attacked):
     assert "add WhiteBox" in found.sentence
 
 
+NEAR = KNN(taps=["late"], k=[5], weightings=[UW()])
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [
+        *(
+            FusedKNN(taps=["early", "late"], fusion=[fusion], k=[5], weightings=[UW()])
+            for fusion in ("votes", "neighbors", "features")
+        ),
+        Rejecting(defense=NEAR, threshold=0.9).copies()[0],
+        Rejecting(defense=NEAR, confidence="distance", threshold=-20.0).copies()[0],
+    ],
+    ids=["votes", "neighbors", "features", "agreement", "distance"],
+)
+def test_several_taps_and_rejection_are_tested(attacked, defense):
+    threat = WhiteBox(defense=defense)
+    evidence = attacked([PGD(steps=40, objective=SoftKNN())], [threat], images=4)
+    check = BinarizationTest(inner=127)
+    for (image, label, _), plot in plots(evidence, check):
+        assert type(plot.surrogate_defense.defense) is type(defense)
+        assert _is_wrong(plot.surrogate_defense, plot.point, label)
+        assert not _is_wrong(plot.surrogate_defense, image, label)
+    found = check(evidence)
+    assert found.verdict in ("pass", "warn"), found  # at least half: of a union it has to be nearest at each tap
+    assert " found under white box at a mean Δ" in found.sentence
+    lazy = attacked([PGD(steps=1, step_size=0.1, objective=SoftKNN())], [threat], images=4)
+    assert check(lazy).verdict == "fail"
+
+
+def test_a_wrong_answer_that_is_rejected_is_not_found(attacked):
+    """Too far from the planted row to be accepted, although nothing else is nearer."""
+    for distance, found in ((1e-3, 0.0), (1e3, 1.0)):
+        threshold = Rejecting(defense=NEAR, confidence="distance", threshold=-distance)
+        evidence = attacked([PGD(objective=SoftKNN())], [WhiteBox(defense=threshold.copies()[0])], images=4)
+        for (image, label, _), plot in plots(evidence, BinarizationTest()):
+            close = image + 0.9 * (plot.point - image)
+            assert float(_is_wrong(plot.surrogate_defense, close, label)) == found
+            assert _is_wrong(plot.surrogate_defense, plot.point, label)
+
+
 def test_what_it_cannot_test_is_named(attacked):
-    fused = WhiteBox(defense=FusedKNN(taps=["early", "late"], fusion=["votes"], k=[5], weightings=[UW()]), name="fused")
-    parts = RandomDatabase(defense=KNN(taps=["late"], k=[5], weightings=[UW()]))
+    parts = WhiteBox(defense=RandomDatabase(defense=NEAR), name="parts")
+    rejecting = Rejecting(defense=RandomDatabase(defense=NEAR), threshold=0.5)
+    others = [parts, WhiteBox(defense=rejecting.copies()[0], name="rejecting_parts")]
     attack = PGD(steps=1, objective=SoftKNN())
-    named = "; not tested, as it is no kNN at one tap: fused, parts"
-    found = BinarizationTest()(attacked([attack], [*WHITE, fused, WhiteBox(defense=parts, name="parts")], images=2))
-    assert found.sentence.endswith(named)
+    found = BinarizationTest()(attacked([attack], [*WHITE, *others], images=2))
+    assert found.sentence.endswith("; not tested, as it is no kNN of all rows: parts, rejecting parts")
     assert "found under white box late" in found.sentence
-    found = BinarizationTest()(attacked([attack], [fused], images=2))
+    found = BinarizationTest()(attacked([attack], [parts], images=2))
     assert found.verdict == "skipped"
-    assert found.sentence.endswith("; not tested, as it is no kNN at one tap: fused")
+    assert found.sentence.endswith("; not tested, as it is no kNN of all rows: parts")
 
 
 def test_the_middle_delta_is_taken_unless_one_is_given(attacked):

@@ -14,7 +14,7 @@ def planted(classifier, data, gallery):
     """A few of the digits as rows of their own, with votes made up."""
     image = data.on_after_batch_transfer(data.first_queries())["image"][:12]
     features = SurrogateDefense(classifier, KNN(taps=["late"], k=[1], weightings=[UW()]), gallery).features(image)
-    return BinarizationGallery(gallery, features, torch.arange(12) % 3, image), features, image
+    return BinarizationGallery(gallery, {"late": features}, torch.arange(12) % 3, image), features, image
 
 
 def test_the_nearest_rows_are_those_of_a_plain_search(planted):
