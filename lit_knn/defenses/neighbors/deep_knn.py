@@ -151,7 +151,8 @@ class Calibration(Resource):
         if without:
             raise UserError(
                 f"DeepKNN goes by the labels of rows, but {without:,} of {counted(len(ids), 'row', 'rows')} have none: "
-                "data.database has fewer labels than rows"
+                "data.database has fewer labels than rows, or some that are none of the network's "
+                f"{gallery.num_classes:,} classes"
             )
         chosen = drawn_rows(gallery, self.rows, self.seed, k=self.k, whose="DeepKNN")
         found = [others(gallery, tap, chosen, gallery.vectors(tap, chosen), self.k).ids for tap in self.taps]

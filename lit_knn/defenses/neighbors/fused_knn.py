@@ -65,9 +65,14 @@ class FusedKNN(Defense):
         weightings: list[Weighting] | None = None,
         combinations: list[Literal["soft", "hard"]] = ["soft"],  # noqa: B006
     ) -> None:
-        if len(taps) < 2 or not fusion or len(set(fusion)) < len(fusion) or not {*fusion} <= {*FUSIONS}:
+        if (
+            len({*taps}) < max(2, len(taps))
+            or not fusion
+            or len(set(fusion)) < len(fusion)
+            or not {*fusion} <= {*FUSIONS}
+        ):
             raise UserError(
-                f"FusedKNN has taps: {taps}, fusion: {fusion}; two taps or more and different ones of "
+                f"FusedKNN has taps: {taps}, fusion: {fusion}; two different taps or more and different ones of "
                 f"{', '.join(FUSIONS)} are accepted"
             )
         self._apart = KNN(taps=taps, k=k, weightings=weightings, combinations=combinations)

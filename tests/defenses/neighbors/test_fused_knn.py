@@ -118,10 +118,15 @@ def test_a_row_counts_once_where_it_is_named_first():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"taps": ["late"]}, {"fusion": []}, {"fusion": ["votes", "votes"]}, {"fusion": ["sum"]}]
+    "wrong",
+    [
+        {"taps": ["late"]},
+        {"taps": ["late", "late"]},
+        {"fusion": []},
+        {"fusion": ["votes", "votes"]},
+        {"fusion": ["sum"]},
+    ],
 )
 def test_settings(wrong):
     with pytest.raises(UserError, match="FusedKNN has taps: "):
         FusedKNN(**{"taps": BOTH, **wrong})
-    with pytest.raises(UserError, match="KNN takes a list of different taps"):
-        FusedKNN(taps=["late", "late"])
