@@ -16,16 +16,17 @@ from markdown_it import MarkdownIt
 import lit_knn
 
 ROOT = Path(__file__).parents[2]
+SHAPE = {"h1", "h2", "h3", "ul", "ol", "li", "table", "tr", "th", "td", "pre", "p", "em", "strong", "img"}
 VOID = {"br", "hr", "img", "input", "link", "meta", "path", "source"}
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("material"), reason="needs the extra docs")
 
 
 class Parsed(HTMLParser):
-    """A page: its anchors, links, what it loads, and the text of its article, as prose and as code."""
+    """A page: its anchors, links, what it loads, and its article: shape, words, and what of them is no code."""
 
     def __init__(self, html):
         super().__init__()
-        self.ids, self.links, self.loaded, self.unclosed = [], [], [], set()
+        self.ids, self.links, self.loaded, self.shape, self.unclosed = [], [], [], [], set()
         self.prose, self.words, self._open, self._quiet = "", "", [], False
         self.feed(html)
 
@@ -36,6 +37,7 @@ class Parsed(HTMLParser):
         (self.loaded if loads else self.links).extend(attrs[key] for key in ("href", "src", "srcset") if attrs.get(key))
         if tag not in VOID:
             self._open.append(tag)
+        self.shape += [tag] if "article" in self._open and tag in SHAPE else []
         self._quiet = attrs.get("class") == "headerlink" or tag == "script"
 
     def handle_endtag(self, tag):
@@ -70,6 +72,7 @@ def test_every_readme_is_a_page_that_says_what_github_shows(site):
         page = folder / name.replace("README.md", "index.html").replace(".md", ".html")
         expected = Parsed(f"<article>{MarkdownIt().enable('table').render((ROOT / name).read_text())}</article>")
         assert pages[page].words.split() == expected.words.split(), name
+        assert pages[page].shape == expected.shape, name
 
 
 def exporting():
@@ -133,3 +136,17 @@ def test_pages_and_exports_can_be_searched_without_a_server(site):
         assert page.name == "404.html" or f'"{page.relative_to(folder)}"' in index, page
     assert '"reference/lit_knn.attacks.html#lit_knn.attacks.PGD"' in index
     assert "iframe-worker.js" in pages[folder / "index.html"].loaded
+
+
+def test_what_a_readme_shows_or_links_to_goes_with_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools" / "site")
+    hooks = importlib.import_module("hooks")
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    for name in ("README.md", "CHANGELOG.md", "tools/README.md", "curves/a.svg", "tools/b.png", "tools/c.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "tools" / "README.md").write_text(
+        """![accuracy](../curves/a.svg "against Δ") and <img width="9" src="b.png">, [c](c.yaml), [the paper](https://arxiv.org),
+        [above](../README.md#limits), [below](#below)"""
+    )
+    assert hooks.shown() == {"README.md", "curves/a.svg", "tools/b.png", "tools/c.yaml"}

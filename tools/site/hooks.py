@@ -16,7 +16,7 @@ from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("configs", "findings", "lit_knn", "slurm", "tools")
-TARGET = re.compile(r"""(?:\]\(|\bsrc=")([^)#:"]+)""")  # of a link or picture, in Markdown or HTML
+TARGET = re.compile(r"""(?:\]\(|\bsrc(?:set)?=")([^)#:"\s]+)""")  # of a link or picture, in Markdown or HTML
 CODE = re.compile(r"<code>([\w.]+)</code>(?!</a>)")
 
 
@@ -26,9 +26,20 @@ def readmes() -> list[str]:
     return ["README.md", *(path.relative_to(ROOT).as_posix() for path in inside), "CHANGELOG.md"]
 
 
+def text(page: str) -> str:
+    """Return what a page says."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def title(page: str) -> str:
     """Return the first words of a page's heading, up to a colon."""
-    return (ROOT / page).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").partition(":")[0]
+    return text(page).partition("\n")[0].lstrip("# ").partition(":")[0]
+
+
+def shown() -> set[str]:
+    """Return the paths of the pictures and other files that READMEs show or link to."""
+    targets = ((ROOT / page).parent / target for page in readmes() for target in TARGET.findall(text(page)))
+    return {path.resolve().relative_to(ROOT).as_posix() for path in targets if path.is_file()}
 
 
 def rooms() -> dict[str, list[str]]:
@@ -69,14 +80,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages, and the pictures and other files that a README shows or links to."""
-    paths = set(readmes())
-    for page in readmes():
-        for target in TARGET.findall((ROOT / page).read_text(encoding="utf-8")):
-            path = (ROOT / page).parent.joinpath(target).resolve()
-            if path.is_file():
-                paths.add(path.relative_to(ROOT).as_posix())
-    for path in paths:
+    """Add the pages, and what goes with them."""
+    for path in sorted({*readmes()} | shown()):
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     for room, names in rooms().items():
         content = f"# `{room}`\n\n::: {room}\n    options:\n      members: {names}\n"
