@@ -24,7 +24,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; the first ``words`` columns are words, the others are numbers."""
+    """Rows of text under a head; the first ``words`` columns are words, the others are numbers.
+
+    A blank first cell stands for the one above it. What starts with a number is sorted by it, all else comes last.
+    """
 
     head: list[str]
     rows: list[list[str]]

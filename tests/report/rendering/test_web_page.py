@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
-from lit_knn.report.rendering.web_page import web_page
+from lit_knn.report.rendering.web_page import fragment, web_page
 
 NASTY = "</title><script>alert('x')</script> & \"Δ\""
 
@@ -43,7 +43,7 @@ def read(tmp_path, text=NASTY):
 
 def test_text_stays_text_wherever_it_stands(tmp_path):
     page = read(tmp_path)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1  # its own
     assert page.tags == read(tmp_path, "harmless").tags
     assert page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1  # title, heading, paragraph, table, summary
     assert ("alt", NASTY) in page.attributes
@@ -68,14 +68,30 @@ def sources(page):
 
 
 def test_many_pictures_stay_where_they_lie_and_drawings_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("lit_knn.report.rendering.web_page.MOST", 500)
+    monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", 0)
     (tmp_path / "runs" / "a&b").mkdir(parents=True)
     (picture := tmp_path / "runs" / "a&b" / "c.png").write_bytes(bytes(256))
     (drawing := tmp_path / "d.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><text>Δ "&amp;"</text></svg>')
     folder = tmp_path / "report"
-    once = [Figure(picture, "a"), Figure(drawing, "b")]
-    first, second = sources(web_page(once, folder))
-    assert first.startswith("data:image/png;base64,")
-    assert unquote(second.removeprefix("data:image/svg+xml,")) == drawing.read_text()
-    twice = [*once, Folded("more", [Figure(picture, "c")])]
-    assert sources(web_page(twice, folder)) == ["../runs/a%26b/c.png", second, "../runs/a%26b/c.png"]
+    blocks = [Figure(picture, "a"), Figure(drawing, "b"), Folded("more", [Figure(picture, "c")])]
+    linked, drawn = "../runs/a%26b/c.png", sources(fragment([Figure(drawing, "b")]))[0]
+    assert unquote(drawn.removeprefix("data:image/svg+xml,")) == drawing.read_text()
+    none = web_page(blocks, folder)
+    assert sources(none) == [linked, drawn, linked]
+    for pictures in (1, 2):  # in the order of the document
+        room = pictures * 4 * 256 // 3 + len(none.encode())
+        monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", room + 50)
+        page = web_page(blocks, folder)
+        inside = sources(fragment([Figure(picture, "a")]))
+        assert sources(page) == [*inside, drawn, *(inside if pictures == 2 else [linked])]
+        assert len(page.encode()) <= room + 50
+    assert sources(fragment(blocks)) == [*inside, drawn, *inside]
+
+
+def test_headings_are_linked_below_the_title(tmp_path):
+    blocks = [Heading("a", 1), Heading("b & c"), Heading("run 1", 3), Heading("run 2", 3)]
+    page = web_page(blocks, tmp_path)
+    links = [unquote(value)[1:] for name, value in Reader(page).attributes if name == "href"]
+    anchors = [value for name, value in Reader(page).attributes if name == "id"]
+    assert links == ["b-&-c", "run-1", "run-2"] == anchors[1:]
+    assert page.index("</h1>") < page.index("<nav") < page.index("<h2")
