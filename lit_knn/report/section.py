@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lit_knn.report.cost import COST_HEAD, COST_TITLE, COSTS, PASSES, cost_rows, mean_passes
 from lit_knn.report.figures.coverage import coverage_path
+from lit_knn.report.figures.curve_data import curve_data
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.rejection import rejection_table
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.results.budgets import UNITS, sized
 from lit_knn.report.results.record import Record, variant
@@ -31,7 +32,8 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
     """
     norm = run.record.norm
     symbol = UNITS[norm].symbol
-    blocks: list[Block] = [Heading(run.label, 3), Figure(curves, f"Accuracy against {symbol} of {run.label}")]
+    still = Figure(curves, f"Accuracy against {symbol} of {run.label}")
+    blocks: list[Block] = [Heading(run.label, 3), Live("curves", curve_data(run.record), [still])]
     blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
     blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
     if rejections := rejection_table(run.record, delta):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lit_knn.report.page import page
-from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.table import accuracy_table
 from tests.report.conftest import make_record
@@ -146,7 +146,8 @@ def test_order(sizes):
     assert headings == [
         *("Accuracy under attack: runs", "What each attacker leaves", *size, "Beside the paper", "Run by run", "a", "b")
     ]
-    assert [str(f.path) for f in found if isinstance(f, Figure)] == [
+    shown = [figure for block in found for figure in (block.still if isinstance(block, Live) else [block])]
+    assert [str(f.path) for f in shown if isinstance(f, Figure)] == [
         *(["sizes.png"] if sizes else []),
         "a.png",
         "b.png",

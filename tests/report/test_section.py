@@ -5,7 +5,8 @@ import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.report.cost import cost_rows
-from lit_knn.report.rendering.document import Figure, Folded, Paragraph, Table
+from lit_knn.report.figures.curve_data import curve_data
+from lit_knn.report.rendering.document import Folded, Live, Paragraph, Table
 from lit_knn.report.results.runs import Run
 from lit_knn.report.section import section
 from lit_knn.report.summary import summary
@@ -30,7 +31,9 @@ def folded(run):
 
 def test_a_folder_with_a_record_only(run):
     assert [block.text for block in of(run, Paragraph)] == summary(run.record).splitlines()
-    assert [block.path for block in of(run, Figure)] == [run.folder / "accuracy.png"]
+    (curves,) = of(run, Live)
+    assert curves.data == curve_data(run.record)
+    assert [figure.path for figure in curves.still] == [run.folder / "accuracy.png"]
     assert of(run, Table) == []
     assert list(folded(run)) == ["Every attack at every Δ", "What an answer costs", "Where the numbers come from"]
 
@@ -38,7 +41,7 @@ def test_a_folder_with_a_record_only(run):
 def test_sizes_in_the_units_of_others(run):
     record = make_record(CASES, taps=("layer1",), deltas=(0.0, 8 / 255), norm="linf")
     inside = section(run._replace(record=record), 8 / 255, run.folder / "accuracy.png")
-    assert inside[1].text == "Accuracy against L∞ of a/run"
+    assert inside[1].still[0].text == "Accuracy against L∞ of a/run"
     (table,) = next(block.blocks for block in inside if isinstance(block, Folded))
     assert table.head == ["attack", "defense", "L∞ = 0", "L∞ = 8/255"]
 

@@ -52,7 +52,7 @@ def accuracy_chart(record: Record, path: Path) -> Path:
     """
     shown = headline(record.results)
     labels = list(dict.fromkeys(line.label for panel in shown.panels for line in panel.lines))
-    styles = dict(zip(labels, _styles(labels), strict=True))
+    styles = dict(zip(labels, line_styles(labels), strict=True))
     right = LEFT + len(shown.panels) * (WIDTH + GAP)
     height = max(TOP + HEIGHT + BELOW, TOP + STEP * (len(labels) + 1))
     largest = max(row["delta"] for row in shown.rows) or 1.0
@@ -73,7 +73,7 @@ def accuracy_chart(record: Record, path: Path) -> Path:
     return path
 
 
-def _styles(labels: Sequence[str]) -> list[Style]:
+def line_styles(labels: Sequence[str]) -> list[Style]:
     """Give each line its own color and dashes; no defense is always the same dark dotted line."""
     cycle = iter(Style(COLORS[i % len(COLORS)], DASHES[i // len(COLORS) % len(DASHES)]) for i in range(len(labels)))
     return [Style(DARK, "1.5 2.5") if label == UNDEFENDED else next(cycle) for label in labels]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -51,4 +52,19 @@ class Folded:
     blocks: list[Block]
 
 
-Block = Heading | Paragraph | Table | Figure | Folded
+@dataclass(frozen=True)
+class Live:
+    """What a reader of a web page may ask, in place of what stands everywhere else.
+
+    Attributes:
+        kind: Which script shows it.
+        data: What it shows, as JSON would hold it.
+        still: What is seen on paper, without a script, and in other renderings.
+    """
+
+    kind: Literal["curves"]
+    data: dict[str, Any]
+    still: list[Block]
+
+
+Block = Heading | Paragraph | Table | Figure | Folded | Live

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
 
@@ -37,6 +37,8 @@ def _render(block: Block, folder: Path) -> list[str]:
             return [f"![{_text(block.text)}]({quote(os.path.relpath(block.path, folder))})"]
         case Folded():
             return [f"**{_text(block.title)}**", *(part for inner in block.blocks for part in _render(inner, folder))]
+        case Live():
+            return [part for inner in block.still for part in _render(inner, folder)]
 
 
 def _line(cells: Sequence[str]) -> str:

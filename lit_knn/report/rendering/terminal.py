@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 
 
 def show(blocks: Sequence[Block], console: Console) -> None:
@@ -27,6 +27,8 @@ def show(blocks: Sequence[Block], console: Console) -> None:
                 console.print(Text(f"{block.text}: {block.path}"), soft_wrap=True)
             case Folded():
                 show([Heading(block.title), *block.blocks], console)
+            case Live():
+                show(block.still, console)
 
 
 def _table(table: Table) -> RichTable:

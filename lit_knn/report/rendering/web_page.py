@@ -6,17 +6,19 @@ Its script adds what a reader may do; without it, all that the document says is 
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 
 LARGEST = 5_000_000  # bytes of a page: pictures are in it as far as there is room, and others are linked
-SCRIPTS = ("page.js",)
+SCRIPTS = ("page.js", "curves.js")
 
 
 class _Pictures:
@@ -28,16 +30,16 @@ class _Pictures:
     """
 
     def __init__(self, folder: Path | None, room: int) -> None:
-        self._folder, self._room = folder, room
+        self.folder, self._room = folder, room
 
     def source(self, path: Path) -> str:
         """Return an address. A drawing is always in the page."""
         if path.suffix == ".svg":
             return f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=' /:=,;()')}"
-        if self._folder is not None:
+        if self.folder is not None:
             self._room -= 4 * path.stat().st_size // 3
             if self._room < 0:
-                return quote(os.path.relpath(path, self._folder))
+                return quote(os.path.relpath(path, self.folder))
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -75,8 +77,8 @@ def _asset(name: str) -> str:
 
 def _pictures(blocks: Sequence[Block]) -> Iterator[Path]:
     for block in blocks:
-        if isinstance(block, Folded):
-            yield from _pictures(block.blocks)
+        if isinstance(block, Folded | Live):
+            yield from _pictures(block.blocks if isinstance(block, Folded) else block.still)
         elif isinstance(block, Figure) and block.path.suffix != ".svg":
             yield block.path
 
@@ -125,6 +127,15 @@ def _render(block: Block, pictures: _Pictures) -> str:
             return f'<figure><img src="{escape(pictures.source(block.path))}" alt="{escape(block.text)}"></figure>'
         case Folded():
             return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks, pictures)}</details>"
+        case Live():
+            still = f'<div class="still">\n{_all(block.still, pictures)}</div>'
+            return still if pictures.folder is None else _live(block.kind, still, block.data)
+
+
+def _live(kind: str, still: str, data: dict[str, Any]) -> str:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")
+    script = f'<script type="application/json">{text}</script>'
+    return f'<div class="live" data-kind="{kind}">\n{still}\n{script}\n</div>'
 
 
 def _table(table: Table) -> str:

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lit_knn.report.figures.chart import HEIGHT, LEFT, TOP, WIDTH, _styles, accuracy_chart
+from lit_knn.report.figures.chart import HEIGHT, LEFT, TOP, WIDTH, accuracy_chart, line_styles
 from lit_knn.report.headline import headline
 from tests.report.conftest import make_record
 
@@ -45,8 +45,8 @@ def test_a_record_of_clean_images_only(tmp_path):
 
 def test_every_line_can_be_told_apart():
     labels = ["none", *(f"kNN layer{n}" for n in range(20))]
-    assert len(set(_styles(labels))) == len(labels)
-    assert _styles(["kNN a", "none"])[1] == _styles(labels)[0]
+    assert len(set(line_styles(labels))) == len(labels)
+    assert line_styles(["kNN a", "none"])[1] == line_styles(labels)[0]
 
 
 def test_sizes_in_the_units_of_others(tmp_path):

@@ -3,12 +3,14 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+PATIENCE = 60  # seconds
 OPTIONS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-dev-shm-usage", "--hide-scrollbars"),
@@ -24,7 +26,7 @@ class Browser:
 
     def __init__(self, folder):
         here, there = os.pipe(), os.pipe()  # what the browser reads, and what it writes
-        self._out, self._in = os.fdopen(here[1], "wb", buffering=0), os.fdopen(there[0], "rb")
+        self._out, self._in = os.fdopen(here[1], "wb", buffering=0), there[0]
 
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}"]
         moved = f'exec "$@" 3<&{here[0]} 4>&{there[1]}'  # where Chromium reads and writes
@@ -36,7 +38,7 @@ class Browser:
         )
         os.close(here[0])
         os.close(there[1])
-        self._number, self._session, self.events = 0, None, []
+        self._text, self._number, self._session, self.events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -44,7 +46,7 @@ class Browser:
 
     def close(self):
         self._out.close()
-        self._in.close()
+        os.close(self._in)
         self._process.kill()
         self._process.wait()
 
@@ -60,11 +62,12 @@ class Browser:
         return answer["result"]
 
     def _read(self):
-        text = bytearray()
-        while (byte := self._in.read1(1)) != b"\0":
-            assert byte, "Chromium has ended"
-            text += byte
-        return json.loads(text)
+        while b"\0" not in self._text:
+            assert select.select([self._in], [], [], PATIENCE)[0], "Chromium does not answer"
+            self._text += (more := os.read(self._in, 1 << 16))
+            assert more, "Chromium has ended"
+        message, _, self._text = self._text.partition(b"\0")
+        return json.loads(message)
 
     def open(self, path: Path, *, width=1100, height=800, dark=False, script=True):
         """Show a file, and wait until it is loaded."""

@@ -13,6 +13,7 @@ def test_every_block_can_be_rendered_both_ways(tmp_path):
         document.Figure(tmp_path / "a.png", "words"),
     }
     others = [document.Table(["words"], [["cell"]]), document.Folded("words", [document.Paragraph("inner")])]
+    others.append(document.Live("curves", {}, [document.Paragraph("words")]))
     assert {type(block) for block in [*blocks, *others]} == set(get_args(document.Block))
     for block in [*blocks, *others]:
         assert "words" in web_page([block], tmp_path)

@@ -1,9 +1,10 @@
 import base64
+import json
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
-from lit_knn.report.rendering.web_page import fragment, web_page
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.web_page import SCRIPTS, fragment, web_page
 
 NASTY = "</title><script>alert('x')</script> & \"Δ\""
 
@@ -38,14 +39,20 @@ def read(tmp_path, text=NASTY):
     picture.write_bytes(bytes(range(256)))
     table = Table([text, "n"], [[text, "1"]], caption=text)
     blocks = [Heading(text, 1), Paragraph(text, warning=True), table, Folded(text, [Figure(picture, text)])]
+    blocks.append(Live("curves", {"text": [text]}, [Paragraph(text)]))
     return Reader(web_page(blocks, tmp_path))
 
 
 def test_text_stays_text_wherever_it_stands(tmp_path):
     page = read(tmp_path)
-    assert page.tags.count("script") == 1  # its own
+    assert page.tags.count("script") == len(SCRIPTS) + 1  # its own, and data
     assert page.tags == read(tmp_path, "harmless").tags
-    assert page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1  # title, heading, paragraph, table, summary
+    assert (
+        page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1 + 1
+    )  # title, heading, paragraph, table, summary, in place of curves
+    assert (
+        json.dumps({"text": [NASTY]}, separators=(",", ":"), ensure_ascii=False).replace("<", r"\u003c") in page.texts
+    )
     assert ("alt", NASTY) in page.attributes
 
 
