@@ -14,6 +14,7 @@ from lit_knn.report.rejection import rejection_table
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.results.budgets import UNITS, sized
+from lit_knn.report.results.inspected import read_inspected
 from lit_knn.report.results.record import Record, variant
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import database_sizes
@@ -47,9 +48,14 @@ def section(run: Run, delta: float, curves: Path) -> list[Block]:
         blocks.append(Folded(COST_TITLE, [Table(COST_HEAD, rows, WORDS, caption)]))
     if (run.folder / BREAKS_FILE).exists():
         blocks.append(Folded(f"Which attack broke the images first, at {sized(norm, delta)}", [_breaks(run, delta)]))
-    if pictures := sorted(path for path in run.folder.glob("neighbors-*.png") if path.is_file()):
-        shown = [Figure(path, f"Queries and their neighbors, {path.stem.partition('-')[2]}") for path in pictures]
-        blocks.append(Folded("Nearest neighbors, clean and attacked", [*shown]))
+    pictures = sorted(path for path in run.folder.glob("neighbors-*.png") if path.is_file())
+    shown: list[Block] = [
+        Figure(path, f"Queries and their neighbors, {path.stem.partition('-')[2]}") for path in pictures
+    ]
+    if inspected := read_inspected(run):
+        shown = [Live("neighbors", inspected.data, shown, inspected.sheets)]
+    if shown:
+        blocks.append(Folded("Nearest neighbors, clean and attacked", shown))
     return [*blocks, Folded("Where the numbers come from", [_origin(run.record)])]
 
 

@@ -1,9 +1,14 @@
+import io
+import json
 import math
 
 import pytest
+from PIL import Image
 
 from lit_knn.report.results import Record, Variant
+from lit_knn.report.results.inspected import INSPECTED_FILE, INSPECTED_FOLDER
 from lit_knn.report.results.intervals import wilson
+from lit_knn.storage.fingerprint import digest
 
 
 def make_cost(defense, seconds, random=False, gradient="own", passes=1.0):
@@ -64,3 +69,36 @@ def make_record(
 @pytest.fixture
 def record():
     return make_record()
+
+
+def make_inspected(run):
+    """Write two queries, clean and attacked in two cases, with two neighbors at each of two taps."""
+    sheets, queries = [], []
+    for query in range(2):
+        number = iter(range(100))
+
+        def seen(number=number, query=query):
+            return {"picture": next(number), "predicted": f"class {query}", "confidence": 0.5, "correct": query == 0}
+
+        versions = [
+            seen()
+            | {"case": case, "size": size, "realized": 0.1, "gain": 3.0}
+            | {"difference": next(number) if case >= 0 else -1}
+            | {
+                "neighbors": [
+                    [seen() | {"row": 1000 * tap + k, "distance": k + 0.5, "weight": 2.0} for k in range(2)]
+                    for tap in range(2)
+                ]
+            }
+            for case, size in ((-1, -1), (0, 0), (1, 0))
+        ]
+        queries.append({"label": f"<{query}>", "versions": versions})
+        sheet = io.BytesIO()
+        Image.new("RGB", (16 * 8, 16), (100 * query, 0, 0)).save(sheet, "PNG")
+        name = f"{digest(sheet.getvalue().hex())}.png"
+        sheets.append(name)
+        (run.folder / INSPECTED_FOLDER).mkdir(exist_ok=True)
+        (run.folder / INSPECTED_FOLDER / name).write_bytes(sheet.getvalue())
+    content = {"run": digest(run.record.fingerprints), "cases": ["gray", "black"], "sizes": ["Δ = 0.1"]}
+    content |= {"taps": ["early", "late"], "picture": [8, 8], "columns": 16, "sheets": sheets, "queries": queries}
+    (run.folder / INSPECTED_FOLDER / INSPECTED_FILE).write_text(json.dumps(content))

@@ -43,7 +43,7 @@ def test_what_is_written_beside_the_runs_twice_the_same(runs, tmp_path, capsys):
 def test_names_are_text_on_the_page(runs):
     report([str(runs)])
     page = (runs / "report" / "report.html").read_text()
-    assert not re.search(r"<script(?!>\n//| type=.application/json.>{)", page)  # only its own
+    assert not re.search(r"<script(?!>\n//| type=.application/json.>[{\[])", page)  # only its own
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt; large|" in page
     assert page.count("data:image/png;base64,iVBOR") == 3  # PNG's first bytes

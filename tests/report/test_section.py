@@ -7,10 +7,11 @@ from lit_knn.errors import UserError
 from lit_knn.report.cost import cost_rows
 from lit_knn.report.figures.curve_data import curve_data
 from lit_knn.report.rendering.document import Folded, Live, Paragraph, Table
+from lit_knn.report.results.inspected import read_inspected
 from lit_knn.report.results.runs import Run
 from lit_knn.report.section import section
 from lit_knn.report.summary import summary
-from tests.report.conftest import make_record
+from tests.report.conftest import make_inspected, make_record
 
 CASES = [("gray_box", "PGD"), ("white_box layer1", "PGD-FS"), ("all", "worst case")]
 COLUMN = "kNN layer1 K=50 CBW-D soft N=50000"
@@ -132,3 +133,12 @@ def test_costs_are_those_of_the_record(run):
     assert "measured on 100 clean images at a time" in table.caption
     old = run._replace(record=dataclasses.replace(run.record, costs=[]))
     assert "What an answer costs" not in folded(old)
+
+
+def test_the_inspector_takes_the_place_of_the_pictures(run):
+    (run.folder / "neighbors-early.png").write_bytes(b"")
+    (still,) = folded(run)["Nearest neighbors, clean and attacked"]
+    make_inspected(run)
+    (live,) = folded(run)["Nearest neighbors, clean and attacked"]
+    found = read_inspected(run)
+    assert live == Live("neighbors", found.data, [still], found.sheets)

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from lit_knn.data.pixels import unit
 from lit_knn.defenses import Query
+from lit_knn.engine.callbacks.inspection import Inspection, write_inspected
 from lit_knn.engine.run_folder import RunTrainer, require_replaceable
 from lit_knn.errors import UserError
 from lit_knn.report.figures.neighbor_pictures import Picture, PictureRow, neighbor_picture
+from lit_knn.report.results import Case
 from lit_knn.report.results.budgets import parse_size, sized
+from lit_knn.report.results.inspected import INSPECTED_FOLDER
+from lit_knn.storage.fingerprint import digest
 
 if TYPE_CHECKING:
     from lit_knn.database import StoredGallery
@@ -24,16 +28,33 @@ if TYPE_CHECKING:
 class NeighborPictures(Callback):
     """Write ``neighbors-<tap>.png``: queries, what the first attack makes of them, and their nearest neighbors.
 
+    The folder ``neighbors`` has more of them and several attacks, for the inspector of `lit-knn report`: one picture of
+    each query, at most some hundred KB, and a JSON file. All of it is attacked again, and searched at once.
+
     Args:
         queries: How many are drawn: the first that the classifier gets right while they are clean.
         neighbors: How many neighbors of each.
         deltas: Which sizes of the perturbation are drawn; by default none, one in the middle and the largest.
+        inspected: How many queries the inspector has, at least those that are drawn.
+        attacks: How many of the run's pairs of threat and attack it has, the first ones.
     """
 
-    def __init__(self, *, queries: int = 1, neighbors: int = 5, deltas: list[float | str] | None = None) -> None:
-        if queries < 1 or neighbors < 1:
-            raise UserError(f"NeighborPictures draws at least 1 query and 1 neighbor, not {queries} and {neighbors}")
+    def __init__(
+        self,
+        *,
+        queries: int = 1,
+        neighbors: int = 5,
+        deltas: list[float | str] | None = None,
+        inspected: int = 4,
+        attacks: int = 2,
+    ) -> None:
+        if min(queries, neighbors, inspected, attacks) < 1:
+            raise UserError(
+                f"NeighborPictures draws at least 1 query and 1 neighbor, not {queries} and {neighbors}, and inspects "
+                f"at least 1 query and 1 attack, not {inspected} and {attacks}"
+            )
         self.queries, self.neighbors = queries, neighbors
+        self.inspected, self.attacks = max(queries, inspected), attacks
         self.deltas = None if deltas is None else [parse_size(delta, "NeighborPictures.deltas") for delta in deltas]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -44,23 +65,47 @@ class NeighborPictures(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attack a few images again (their random numbers depend on their ids only) and draw them."""
         evaluation = cast("Evaluation", pl_module)
-        if not trainer.is_global_zero or evaluation.gallery is None:
+        if not trainer.is_global_zero or evaluation.gallery is None or not evaluation.needed:
             return
         batch = evaluation.data.first_images(evaluation.device)
         deltas = self.deltas or sorted({0.0, evaluation.deltas[len(evaluation.deltas) // 2], evaluation.deltas[-1]})
         sizes = [delta for delta in deltas if delta > 0]
         right = evaluation.classifier(batch["image"]).argmax(dim=-1) == batch["label"]
-        chosen = (~right).long().argsort(stable=True)[: self.queries]  # those that are right first
+        chosen = (~right).long().argsort(stable=True)[: self.inspected]  # those that are right first
         image, label, ids = batch["image"][chosen], batch["label"][chosen], batch["id"][chosen]
-        threat, attack = evaluation.cases[0]
-        attacked = evaluation.attacked(threat, attack, image, label, ids, sizes)
-        versions = torch.stack([image if delta == 0 else next(attacked).image for delta in deltas], dim=1)
+        cases = evaluation.cases[: self.attacks]
+        attacked = (one.image for case in cases for one in evaluation.attacked(*case, image, label, ids, sizes))
+        versions = torch.stack([image, *attacked], dim=1)  # (N, 1 + A·E, 3, H, W)
         query = Query(versions.flatten(0, 1), evaluation.classifier, evaluation.gallery, evaluation.needed)
-        shown = [(int(true), _title(attack.name, evaluation.norm, delta)) for true in label for delta in deltas]
-        folder = cast(RunTrainer, trainer).run_folder
+        titles = ["clean", *(_title(attack.name, evaluation.norm, delta) for _, attack in cases for delta in sizes)]
+        drawn = [0 if delta == 0 else 1 + sizes.index(delta) for delta in deltas]
+        folder, shown = cast(RunTrainer, trainer).run_folder, []
         for tap in evaluation.needed:  # each searched once for all that is drawn: that may read all of the store
-            rows = [self._row(evaluation, query, row, true, tap, title) for row, (true, title) in enumerate(shown)]
-            neighbor_picture(rows, folder / _file(tap))
+            rows = [
+                [
+                    self._row(evaluation, query, n * len(titles) + v, int(true), tap, title)
+                    for v, title in enumerate(titles)
+                ]
+                for n, true in enumerate(label)
+            ]
+            neighbor_picture([row[v] for row in rows[: self.queries] for v in drawn], folder / _file(tap))
+            shown.append(rows)
+        names = evaluation.data.class_names
+        write_inspected(
+            folder / INSPECTED_FOLDER,
+            Inspection(
+                run=digest(evaluation.origin()),
+                cases=[Case(threat.name, attack.name).title for threat, attack in cases],
+                sizes=[sized(evaluation.norm, delta) for delta in sizes],
+                labels=[_name(int(true), names) for true in label],
+                versions=versions,
+                realized=torch.stack([evaluation.budget.realized(image, one) for one in versions.unbind(1)], dim=1),
+                rows=shown,
+                found=[query.neighbors(tap) for tap in evaluation.needed],
+                weights=[evaluation.gallery.weights("cbw_d", query.neighbors(tap).ids) for tap in evaluation.needed],
+                taps=list(evaluation.needed),
+            ),
+        )
 
     def _row(self, evaluation: Evaluation, query: Query, row: int, label: int, tap: str, title: str) -> PictureRow:
         gallery, image = cast("StoredGallery", query.gallery), query.image[row]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,11 +60,13 @@ class Live:
         kind: Which script shows it.
         data: What it shows, as JSON would hold it.
         still: What is seen on paper, without a script, and in other renderings.
+        pictures: Files whose addresses the script is told.
     """
 
-    kind: Literal["curves"]
+    kind: Literal["curves", "neighbors"]
     data: dict[str, Any]
     still: list[Block]
+    pictures: list[Path] = field(default_factory=list)
 
 
 Block = Heading | Paragraph | Table | Figure | Folded | Live

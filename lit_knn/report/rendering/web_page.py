@@ -18,7 +18,7 @@ from urllib.parse import quote
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 
 LARGEST = 5_000_000  # bytes of a page: pictures are in it as far as there is room, and others are linked
-SCRIPTS = ("page.js", "curves.js")
+SCRIPTS = ("page.js", "curves.js", "inspector.js")
 
 
 class _Pictures:
@@ -32,22 +32,27 @@ class _Pictures:
     def __init__(self, folder: Path | None, room: int) -> None:
         self.folder, self._room = folder, room
 
+    def take(self, size: int) -> bool:
+        """Return whether there is room for so many bytes, which are taken then."""
+        fits = size <= self._room
+        self._room -= size if fits else 0
+        return fits
+
     def source(self, path: Path) -> str:
         """Return an address. A drawing is always in the page."""
         if path.suffix == ".svg":
             return f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=' /:=,;()')}"
-        if self.folder is not None:
-            self._room -= 4 * path.stat().st_size // 3
-            if self._room < 0:
-                return quote(os.path.relpath(path, self.folder))
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        if self.folder is not None and not self.take(4 * path.stat().st_size // 3):
+            return quote(os.path.relpath(path, self.folder))
+        kind = "jpeg" if path.suffix == ".jpg" else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def web_page(blocks: Sequence[Block], folder: Path) -> str:
     """Return the page; its title is that of the first heading. All text is escaped.
 
     Drawings are in it, and so are pictures, in the order of the document, while it stays below `LARGEST` bytes: it
-    shows others where they lie.
+    shows others where they lie. What is live and needs pictures is left to stand still where its data has no room.
 
     Args:
         blocks: A document whose figures exist.
@@ -79,6 +84,7 @@ def _pictures(blocks: Sequence[Block]) -> Iterator[Path]:
     for block in blocks:
         if isinstance(block, Folded | Live):
             yield from _pictures(block.blocks if isinstance(block, Folded) else block.still)
+            yield from block.pictures if isinstance(block, Live) else ()
         elif isinstance(block, Figure) and block.path.suffix != ".svg":
             yield block.path
 
@@ -129,13 +135,17 @@ def _render(block: Block, pictures: _Pictures) -> str:
             return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks, pictures)}</details>"
         case Live():
             still = f'<div class="still">\n{_all(block.still, pictures)}</div>'
-            return still if pictures.folder is None else _live(block.kind, still, block.data)
+            data = _json(block.data)
+            if pictures.folder is None or (block.pictures and not pictures.take(len(data.encode()))):
+                return still
+            sources = _json([pictures.source(path) for path in block.pictures])
+            scripts = "".join(f'<script type="application/json">{text}</script>\n' for text in (data, sources))
+            return f'<div class="live" data-kind="{block.kind}">\n{still}\n{scripts}</div>'
 
 
-def _live(kind: str, still: str, data: dict[str, Any]) -> str:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")
-    script = f'<script type="application/json">{text}</script>'
-    return f'<div class="live" data-kind="{kind}">\n{still}\n{script}\n</div>'
+def _json(content: Any) -> str:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c")
 
 
 def _table(table: Table) -> str:

@@ -160,7 +160,7 @@ def test_nothing_is_drawn_without_retrieval(draw):
 
 
 def test_settings_that_draw_nothing():
-    for settings in ({"queries": 0}, {"neighbors": 0}):
+    for settings in ({"queries": 0}, {"neighbors": 0}, {"inspected": 0}, {"attacks": 0}):
         with pytest.raises(UserError, match="at least 1"):
             NeighborPictures(**settings)
 

@@ -45,7 +45,7 @@ def read(tmp_path, text=NASTY):
 
 def test_text_stays_text_wherever_it_stands(tmp_path):
     page = read(tmp_path)
-    assert page.tags.count("script") == len(SCRIPTS) + 1  # its own, and data
+    assert page.tags.count("script") == len(SCRIPTS) + 2  # its own, and data
     assert page.tags == read(tmp_path, "harmless").tags
     assert (
         page.texts.count(NASTY) == 1 + 1 + 1 + 3 + 1 + 1
@@ -102,3 +102,16 @@ def test_headings_are_linked_below_the_title(tmp_path):
     anchors = [value for name, value in Reader(page).attributes if name == "id"]
     assert links == ["b-&-c", "run-1", "run-2"] == anchors[1:]
     assert page.index("</h1>") < page.index("<nav") < page.index("<h2")
+
+
+def test_an_inspector_is_left_out_where_its_data_has_no_room(tmp_path, monkeypatch):
+    (picture := tmp_path / "a.jpg").write_bytes(bytes(300))
+    live = Live("neighbors", {"run": "x" * 500}, [Paragraph("still")], [picture])
+    assert web_page([live], tmp_path).count("data:image/jpeg;base64,") == 1
+    size = len(web_page([Paragraph("still")], tmp_path).encode())
+    for room, inspector, source in ((400, False, False), (700, True, False), (1200, True, True)):
+        monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", size + room)
+        page = web_page([live], tmp_path)
+        assert "still" in page
+        assert ("xxx" in page, "data:image/jpeg" in page) == (inspector, source)
+        assert ('["a.jpg"]' in page) == (inspector and not source)
