@@ -18,6 +18,7 @@ from urllib.parse import quote
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
 
 LARGEST = 5_000_000  # bytes of a page: pictures are in it as far as there is room, and others are linked
+ADDRESS = 32  # bytes of an embedded picture besides its content, rounded up
 SCRIPTS = ("page.js", "curves.js", "inspector.js")
 
 
@@ -42,7 +43,7 @@ class _Pictures:
         """Return an address. A drawing is always in the page."""
         if path.suffix == ".svg":
             return f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=' /:=,;()')}"
-        if self.folder is not None and not self.take(4 * path.stat().st_size // 3):
+        if self.folder is not None and not self.take(4 * path.stat().st_size // 3 + ADDRESS):
             return quote(os.path.relpath(path, self.folder))
         kind = "jpeg" if path.suffix == ".jpg" else "png"
         return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -134,13 +135,23 @@ def _render(block: Block, pictures: _Pictures) -> str:
         case Folded():
             return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks, pictures)}</details>"
         case Live():
-            still = f'<div class="still">\n{_all(block.still, pictures)}</div>'
-            data = _json(block.data)
-            if pictures.folder is None or (block.pictures and not pictures.take(len(data.encode()))):
-                return still
-            sources = _json([pictures.source(path) for path in block.pictures])
-            scripts = "".join(f'<script type="application/json">{text}</script>\n' for text in (data, sources))
-            return f'<div class="live" data-kind="{block.kind}">\n{still}\n{scripts}</div>'
+            return _live(block, pictures)
+
+
+def _live(block: Live, pictures: _Pictures) -> str:
+    still = f'<div class="still">\n{_all(block.still, pictures)}</div>'
+    if pictures.folder is None:
+        return still
+
+    def whole(pictures: _Pictures) -> str:
+        parts = (block.data, [pictures.source(path) for path in block.pictures])
+        scripts = "".join(f'<script type="application/json">{_json(part)}</script>\n' for part in parts)
+        return f'<div class="live" data-kind="{block.kind}">\n{still}\n{scripts}</div>'
+
+    linked = whole(_Pictures(pictures.folder, 0))
+    if block.pictures and not pictures.take(len(linked.encode()) - len(still.encode())):
+        return still
+    return whole(pictures)
 
 
 def _json(content: Any) -> str:

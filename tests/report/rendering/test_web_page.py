@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
-from lit_knn.report.rendering.web_page import SCRIPTS, fragment, web_page
+from lit_knn.report.rendering.web_page import ADDRESS, SCRIPTS, fragment, web_page
 
 NASTY = "</title><script>alert('x')</script> & \"Δ\""
 
@@ -86,12 +86,12 @@ def test_many_pictures_stay_where_they_lie_and_drawings_do_not(tmp_path, monkeyp
     none = web_page(blocks, folder)
     assert sources(none) == [linked, drawn, linked]
     for pictures in (1, 2):  # in the order of the document
-        room = pictures * 4 * 256 // 3 + len(none.encode())
-        monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", room + 50)
+        room = pictures * (4 * 256 // 3 + ADDRESS) + len(none.encode())
+        monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", room)
         page = web_page(blocks, folder)
         inside = sources(fragment([Figure(picture, "a")]))
         assert sources(page) == [*inside, drawn, *(inside if pictures == 2 else [linked])]
-        assert len(page.encode()) <= room + 50
+        assert len(page.encode()) <= room
     assert sources(fragment(blocks)) == [*inside, drawn, *inside]
 
 
@@ -109,9 +109,10 @@ def test_an_inspector_is_left_out_where_its_data_has_no_room(tmp_path, monkeypat
     live = Live("neighbors", {"run": "x" * 500}, [Paragraph("still")], [picture])
     assert web_page([live], tmp_path).count("data:image/jpeg;base64,") == 1
     size = len(web_page([Paragraph("still")], tmp_path).encode())
-    for room, inspector, source in ((400, False, False), (700, True, False), (1200, True, True)):
+    for room, inspector, source in ((500, False, False), (700, True, False), (1200, True, True)):
         monkeypatch.setattr("lit_knn.report.rendering.web_page.LARGEST", size + room)
         page = web_page([live], tmp_path)
         assert "still" in page
+        assert len(page.encode()) <= size + room
         assert ("xxx" in page, "data:image/jpeg" in page) == (inspector, source)
         assert ('["a.jpg"]' in page) == (inspector and not source)
