@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lit_knn.data.base import Batch, Failure, ImageSource, Sample, Shard
+from lit_knn.data.base import Batch, Failure
 from lit_knn.data.decoding import ImageError
-from lit_knn.data.pixels import pixels
-from lit_knn.data.preprocessing import Preprocessing
+from lit_knn.data.reader import Reader
 from lit_knn.errors import UserError
-
-_OPEN_SHARDS = 4  # a worker is never more than a few batches away from its neighbors
 
 
 class Rows(NamedTuple):
@@ -25,47 +22,6 @@ class Rows(NamedTuple):
     shard: int
     rows: list[int]
     ids: list[int]
-
-
-class Reader:
-    """Random access to the images of a source; holds the listings of the last few shards.
-
-    Args:
-        source: Where images come from.
-        preprocessing: What is done to each; None leaves them as they are.
-    """
-
-    def __init__(self, source: ImageSource, preprocessing: Preprocessing | None) -> None:
-        self._source, self._preprocessing = source, preprocessing
-        self._open: dict[int, Shard] = {}
-        self.labels_from = source.labels_from
-
-    def shard(self, index: int) -> Shard:
-        """Return a shard, opened if it is not open.
-
-        Raises:
-            UserError: If it is missing or damaged.
-        """
-        if index not in self._open:
-            self._open[index] = self._source.open_shard(index)
-            if len(self._open) > _OPEN_SHARDS:
-                del self._open[next(iter(self._open))]
-        return self._open[index]
-
-    def read(self, shard: int, row: int) -> tuple[Sample, Tensor]:
-        """Return one sample and its pixels ``(3, h, w)``, uint8 or float32 in [0, 1], decoded and preprocessed.
-
-        Raises:
-            ImageError: If it cannot be read.
-            UserError: If the source gives something else than images.
-        """
-        sample = self.shard(shard).read(row)
-        image = pixels(
-            sample.image, f"{sample.key} of shard {self.shard(shard).name}, which {type(self._source).__name__} gives,"
-        )
-        if self._preprocessing is not None:
-            image = self._preprocessing(image)
-        return sample, image.contiguous()
 
 
 class BatchDataset(Dataset["Batch | UserError"]):

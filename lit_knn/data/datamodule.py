@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from lit_knn.data.base import Batch, Failure, ImageSource
-from lit_knn.data.batches import BatchDataset, BatchLoader, Reader, WholeBatches
-from lit_knn.data.decoding import ImageError
+from lit_knn.data.batches import BatchDataset, BatchLoader, WholeBatches
 from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
 from lit_knn.data.queries import Chosen, choose, examples
+from lit_knn.data.reader import Reader
 from lit_knn.errors import UserError, counted
 
 log = logging.getLogger(__name__)
@@ -204,17 +204,14 @@ class ImageData(pl.LightningDataModule):
         return self.queries.class_names or []
 
     def image(self, source: Literal["queries", "database"], shard: int, row: int) -> Tensor:
-        """Read one image again, ``(3, h, w)``, uint8 or float32 in [0, 1], preprocessed.
+        """Read one image again, see `Reader.image`."""
+        return self._reader(source).image(shard, row)
 
-        Raises:
-            UserError: If it cannot be read.
-        """
-        reader = self._reader(source)
-        try:
-            return reader.read(shard, row)[1]
-        except ImageError as error:
-            name, key = reader.shard(shard).name, reader.shard(shard).keys()[row]
-            raise UserError(f"{key} of shard {name}: {error}") from error
+    def images(
+        self, source: Literal["queries", "database"], shards: Sequence[int], rows: Sequence[int]
+    ) -> list[Tensor]:
+        """Read several again, see `Reader.images`."""
+        return self._reader(source).images(shards, rows)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
         """Turn uint8 images into float32 in [0, 1], on the device: a quarter of the bytes travel."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lit_knn.data.base import Batch, Failure, ImageSource
-from lit_knn.data.batches import Reader, WholeBatches
+from lit_knn.data.batches import WholeBatches
+from lit_knn.data.reader import Reader
 from lit_knn.data.subset import listed, positions
 from lit_knn.errors import UserError, counted
 

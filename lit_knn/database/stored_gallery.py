@@ -189,7 +189,7 @@ class StoredGallery(Gallery):
     def images(self, ids: Tensor) -> Tensor:
         """Read the images of rows ``(N, K)`` again: ``(N, K, 3, H, W)`` float32 in [0, 1]."""
         shards, rows = (part.ravel().tolist() for part in self.store.locate(ids.cpu().numpy()))
-        images = [self.data.image("database", shard, row) for shard, row in zip(shards, rows, strict=True)]
+        images = self.data.images("database", shards, rows)
         if len(sizes := {tuple(image.shape) for image in images}) > 1:
             raise UserError(f"images of the database differ in size, {sorted(sizes)[:2]}: set data.preprocessing")
         pixels = unit(torch.stack(images).to(ids.device))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lit_knn.data import ImageData, ImageSource
 from lit_knn.data.base import ArrayShard
-from lit_knn.data.batches import Reader, Rows, WholeBatches
+from lit_knn.data.batches import Rows, WholeBatches
+from lit_knn.data.reader import Reader
 from lit_knn.data.sources.digits import Digits
 from lit_knn.errors import UserError
 

@@ -81,10 +81,13 @@ class NeighborPictures(Callback):
         drawn = [0 if delta == 0 else 1 + sizes.index(delta) for delta in deltas]
         folder, shown = cast(RunTrainer, trainer).run_folder, []
         for tap in evaluation.needed:  # each searched once for all that is drawn: that may read all of the store
+            with torch.no_grad():
+                found = query.neighbors(tap).ids[:, : self.neighbors]  # (Q, K)
+            images = evaluation.gallery.images(found)  # (Q, K, 3, H, W)
             rows = [
                 [
-                    self._row(evaluation, query, n * len(titles) + v, int(true), tap, title)
-                    for v, title in enumerate(titles)
+                    self._row(evaluation, query, row, int(true), found[row], images[row], title)
+                    for row, title in enumerate(titles, n * len(titles))
                 ]
                 for n, true in enumerate(label)
             ]
@@ -107,22 +110,17 @@ class NeighborPictures(Callback):
             ),
         )
 
-    def _row(self, evaluation: Evaluation, query: Query, row: int, label: int, tap: str, title: str) -> PictureRow:
-        gallery, image = cast("StoredGallery", query.gallery), query.image[row]
+    def _row(
+        self, evaluation: Evaluation, query: Query, row: int, label: int, ids: Tensor, images: Tensor, title: str
+    ) -> PictureRow:
         with torch.no_grad():
             probability = query.logits[row].softmax(dim=-1)  # (C,)
-            ids = query.neighbors(tap).ids[row, : self.neighbors]  # (K,)
-        predictions = gallery.predictions(ids[None])
-        names = evaluation.data.class_names
+        predictions = cast("StoredGallery", query.gallery).predictions(ids[None])
+        names, image = evaluation.data.class_names, query.image[row]
         neighbors = [
-            _picture(
-                evaluation.data.image("database", int(shard), int(place)), int(vote), float(confidence), label, names
-            )
-            for shard, place, vote, confidence in zip(
-                *gallery.store.locate(ids.cpu().numpy()),
-                predictions.classes()[0],
-                predictions.probability[0].amax(dim=-1),
-                strict=True,
+            _picture(neighbor, int(vote), float(confidence), label, names)
+            for neighbor, vote, confidence in zip(
+                images, predictions.classes()[0], predictions.probability[0].amax(dim=-1), strict=True
             )
         ]
         drawn = _picture(image, int(probability.argmax()), float(probability.max()), label, names)
