@@ -196,13 +196,13 @@ def test_what_is_known_of_a_batch_is_not_attacked_again(folder, tmp_path, monkey
     attacked, real = [], Evaluation.attacked
     monkeypatch.setattr(Evaluation, "attacked", lambda *args: attacked.append(args[5].tolist()) or real(*args))
     whole = run("test", config)
-    assert [len(ids) for ids in attacked] == [50, 50, 30, 1]  # the last for a picture
+    assert [len(ids) for ids in attacked] == [50, 50, 30, 4]  # the last for pictures
     config["model"]["cache"] = {"path": str(tmp_path / "cache")}
     run("test", config, "--trainer.limit_test_batches", "1")
     attacked.clear()
     found = run("test", config)
     assert (found / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
-    assert [len(ids) for ids in attacked] == [50, 30, 1]
+    assert [len(ids) for ids in attacked] == [50, 30, 4]
 
 
 @pytest.mark.ddp
