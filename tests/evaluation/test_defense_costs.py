@@ -43,6 +43,17 @@ def test_each_defense_says_what_it_is_and_how_often_it_asks_a_network(tested):
     assert all(cost["seconds"] > 0 <= cost["cpu_seconds"] for cost in costs)
 
 
+def test_the_first_pass_is_not_what_others_are_told_beside(tested, monkeypatch):
+    """By a clock that the network moves on: by 9 s at first, by 1 s later."""
+    now, passes = [0.0], iter([9.0])
+    tested.classifier.register_forward_hook(lambda *_: now.append(now[-1] + next(passes, 1.0)))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[-1])
+    monkeypatch.setattr(module.time, "process_time", lambda: now[-1])
+    tested.defenses = [NoDefense()]
+    (none,) = defense_costs(tested)
+    assert none["seconds"] == none["cpu_seconds"] == pytest.approx(1 / 50)
+
+
 def test_no_defense_is_measured_where_the_run_is_without_it_and_once_where_it_is_not(tested):
     tested.defenses = [NoDefense()]
     assert [cost["defense"] for cost in defense_costs(tested)] == ["none"]
