@@ -67,7 +67,8 @@ CONTRACTS = {
 
 def test_no_attack_and_no_objective_is_left_out():
     tried = {type(case).__name__ for case in CASES} | {type(case.objective).__name__ for case in CASES}
-    assert tried == {*attacks.__all__, *objectives.__all__} - CONTRACTS
+    known = {name for part in (attacks, objectives) for name in part.__all__ if isinstance(getattr(part, name), type)}
+    assert tried == known - CONTRACTS
 
 
 @pytest.mark.parametrize("attack", CASES, ids=lambda attack: attack.name)
