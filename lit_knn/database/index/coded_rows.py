@@ -80,10 +80,10 @@ class CodedRows:
         spread = _spread(runs, self._device)
         sieve.expect(self._codes.index_select(0, spread), self._squares.index_select(0, spread))
         tiles = self._tiles(runs)
-        for seen in range(0, len(tiles), TILES):
-            sieve.compare(self._codes, self._squares, tiles[seen : seen + TILES])
-            done = seen // TILES + 1
-            if done & (done - 1) == 0 or seen + TILES >= len(tiles):  # twice as many as the last time
+        batches = [tiles[start : start + TILES] for start in range(0, len(tiles), TILES)]
+        for number, batch in enumerate(batches, 1):
+            sieve.compare(self._codes, self._squares, batch)
+            if number & (number - 1) == 0 or number == len(batches):  # twice as many as the last time
                 sieve.tighten()
         return sieve
 
