@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
-import torch
-
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import Resource
 from lit_knn.database.row_counts import ROW_COUNTS, require_row_count, row_count
-from lit_knn.database.store import JoinedStore, Schema, Store, sealed_header, shard_name, stored_weights
+from lit_knn.database.store import STORED_WEIGHTS, JoinedStore, Schema, Store, sealed_header, shard_name
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.fingerprint import Fingerprint
@@ -169,7 +167,7 @@ class Database:
         return Schema(
             num_classes=num_classes,
             dimensions=dict(dimensions),
-            weights=tuple(stored_weights(torch.full((1, num_classes), 1 / num_classes))),
+            weights=STORED_WEIGHTS,
             packed=self.packs(num_classes),
             key_width=self.key_width,
             bits=tuple(name for name, tap in self.taps.items() if tap.bits),

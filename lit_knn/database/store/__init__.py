@@ -1,7 +1,7 @@
 """What the database knows of each row: sealed HDF5 shards, written once and memory-mapped ever after."""
 
 from .bits import pack_signs, unpack_signs
-from .confidence import stored_weights
+from .confidence import STORED_WEIGHTS, stored_weights
 from .held_columns import HeldColumns
 from .joined_store import JoinedStore
 from .manifest import read_manifest, write_manifest
@@ -21,6 +21,7 @@ from .writer import ShardWriter, sealed_header
 
 __all__ = [
     "SCHEMA_VERSION",
+    "STORED_WEIGHTS",
     "Header",
     "HeldColumns",
     "JoinedStore",

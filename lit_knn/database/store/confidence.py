@@ -11,6 +11,9 @@ from torch import Tensor
 
 from lit_knn.database.store.softmax import LISTED
 
+STORED_WEIGHTS = ("cbw_e", "cbw_d")
+"""Names of the columns of weights that every store holds."""
+
 
 def entropy_gap(softmax: Tensor) -> Tensor:
     """Return CBW-E, ``|log C + Σ_c s_c log s_c|``, in nats; ``0 · log 0`` is 0.
@@ -53,7 +56,7 @@ def stored_weights(softmax: Tensor) -> dict[str, Tensor]:
         softmax: ``(n, C)`` float32.
 
     Returns:
-        ``cbw_e`` and ``cbw_d``, each ``(n,)``, with the paper's M = 20 and P = 3.
+        Those of `STORED_WEIGHTS`, each ``(n,)``, with the paper's M = 20 and P = 3.
     """
     ranked = softmax.topk(min(LISTED, softmax.shape[-1]), dim=-1).values
-    return {"cbw_e": entropy_gap(softmax), "cbw_d": top_gap(ranked, m=20, p=3.0)}
+    return dict(zip(STORED_WEIGHTS, (entropy_gap(softmax), top_gap(ranked, m=20, p=3.0)), strict=True))
