@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -79,28 +80,18 @@ class NeighborPictures(Callback):
         query = Query(versions.flatten(0, 1), evaluation.classifier, evaluation.gallery, evaluation.needed)
         titles = ["clean", *(_title(attack.name, evaluation.norm, delta) for _, attack in cases for delta in sizes)]
         drawn = [0 if delta == 0 else 1 + sizes.index(delta) for delta in deltas]
-        folder, shown = cast(RunTrainer, trainer).run_folder, []
+        folder, shown, names = cast(RunTrainer, trainer).run_folder, [], evaluation.data.class_names
         for tap in evaluation.needed:  # each searched once for all that is drawn: that may read all of the store
-            with torch.no_grad():
-                found = query.neighbors(tap).ids[:, : self.neighbors]  # (Q, K)
-            images = evaluation.gallery.images(found)  # (Q, K, 3, H, W)
-            rows = [
-                [
-                    self._row(evaluation, query, row, int(true), found[row], images[row], title)
-                    for row, title in enumerate(titles, n * len(titles))
-                ]
-                for n, true in enumerate(label)
-            ]
+            rows = _rows(query, tap, self.neighbors, label.tolist(), titles, names)
             neighbor_picture([row[v] for row in rows[: self.queries] for v in drawn], folder / _file(tap))
             shown.append(rows)
-        names = evaluation.data.class_names
         write_inspected(
             folder / INSPECTED_FOLDER,
             Inspection(
                 run=digest(evaluation.origin()),
                 cases=[Case(threat.name, attack.name).title for threat, attack in cases],
                 sizes=[sized(evaluation.norm, delta) for delta in sizes],
-                labels=[_name(int(true), names) for true in label],
+                labels=[_name(true, names) for true in label.tolist()],
                 versions=versions,
                 realized=torch.stack([evaluation.budget.realized(image, one) for one in versions.unbind(1)], dim=1),
                 rows=shown,
@@ -110,21 +101,28 @@ class NeighborPictures(Callback):
             ),
         )
 
-    def _row(
-        self, evaluation: Evaluation, query: Query, row: int, label: int, ids: Tensor, images: Tensor, title: str
-    ) -> PictureRow:
-        with torch.no_grad():
-            probability = query.logits[row].softmax(dim=-1)  # (C,)
-        predictions = cast("StoredGallery", query.gallery).predictions(ids[None])
-        names, image = evaluation.data.class_names, query.image[row]
-        neighbors = [
-            _picture(neighbor, int(vote), float(confidence), label, names)
-            for neighbor, vote, confidence in zip(
-                images, predictions.classes()[0], predictions.probability[0].amax(dim=-1), strict=True
-            )
-        ]
-        drawn = _picture(image, int(probability.argmax()), float(probability.max()), label, names)
+
+@torch.no_grad()
+def _rows(
+    query: Query, tap: str, k: int, labels: Sequence[int], titles: Sequence[str], names: list[str]
+) -> list[list[PictureRow]]:
+    """Return what is drawn of each of N queries in V versions, which are next to each other in ``query``."""
+    gallery, probability = cast("StoredGallery", query.gallery), query.logits.softmax(dim=-1)  # (N·V, C)
+    ids = query.neighbors(tap).ids[:, :k]
+    images, predictions = gallery.images(ids), gallery.predictions(ids)
+    votes, sure = predictions.classes(), predictions.probability.amax(dim=-1)  # (N·V, K)
+
+    def row(place: int, label: int, title: str) -> PictureRow:
+        found = zip(images[place], votes[place], sure[place], strict=True)
+        neighbors = [_picture(image, int(vote), float(most), label, names) for image, vote, most in found]
+        seen = probability[place]
+        drawn = _picture(query.image[place], int(seen.argmax()), float(seen.max()), label, names)
         return PictureRow(title=f"{_name(label, names)}, {title}", neighbors=neighbors, **vars(drawn))
+
+    return [
+        [row(place, label, title) for place, title in enumerate(titles, n * len(titles))]
+        for n, label in enumerate(labels)
+    ]
 
 
 def _picture(image: Tensor, predicted: int, confidence: float, label: int, names: list[str]) -> Picture:
