@@ -136,7 +136,9 @@ def study(tmp_path):
     folder.mkdir()
     for name in ("a", "b", "c"):
         (folder / f"{name}.yaml").write_text("{}")
-    (folder / "chains.txt").write_text("# of three\ndatabase: ../digits.yaml a.yaml\nbase: ../digits.yaml\n\nb a\nc\n")
+    (folder / "chains.txt").write_text(
+        "# of three\ndatabase: ../digits.yaml a.yaml\nbase: ../digits.yaml\n  \nb a  # follow\n  # or\nc\n"
+    )
     return folder
 
 
@@ -154,13 +156,28 @@ def test_a_folder_says_which_tests_follow_each_other(tmp_path, fake, study):
     assert made[4].endswith("runs/study-b runs/study-a runs/study-c --output runs/report")
 
 
+def test_a_folder_is_named_as_it_is_called_wherever_one_stands(tmp_path, fake, study):
+    (study / "digits.yaml").write_text("{}")
+    driver(study, ".", "--steps=test", **fake)
+    assert "--trainer.run study-b" in calls(tmp_path)[0]
+    said = driver(tmp_path, "study", "--overlay=digits.yaml", **fake)
+    assert (said.returncode, calls(tmp_path)) == (2, [])
+    assert "study is a folder, whose chains.txt names all files" in said.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         (None, "there is no file study/chains.txt, which says"),
-        ("base: ../digits.yaml\na\n", "study/chains.txt has base: where database: and base: are accepted"),
+        ("base: ../digits.yaml\na\n", "study/chains.txt needs a line database: and a line base:"),
         ("database: ../digits.yaml\nbase: ../digits.yaml\nd\n", "there is no file study/d.yaml"),
         ("database: ../digits.yaml\nbase: ../digits.yaml\na b a\n", "two overlays have the same name"),
+        (
+            "database:\nbase: ../digits.yaml\na\n",
+            "needs a line database: and a line base:, one of each, with their files",
+        ),
+        ("database: a.yaml\nbase: ../digits.yaml\nbase: b.yaml\na\n", "needs a line database: and a line base:"),
+        ("database: ../digits.yaml\nbase: ../digits.yaml\n", "study/chains.txt names no test"),
     ],
 )
 def test_a_folder_that_does_not_say_it_is_refused(tmp_path, fake, study, text, sentence):
