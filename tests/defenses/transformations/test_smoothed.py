@@ -85,3 +85,14 @@ def test_where_nothing_is_known_there_is_no_gradient_and_next_to_it_there_is():
     assert (found[:, 1] == 0).all()
     assert found[0, 2, 0, 0].item() == pytest.approx(64, rel=0.05)  # which all others follow
     assert found[:, 0].sum().item() == pytest.approx(64, rel=0.05)
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_a_gradient_of_any_size_comes_back_in_proportion(scale):
+    """Squares of such numbers are 0 or infinite in float32: a network that is sure must not look flat."""
+    image, towards = noisy(2, (9, 12), torch.float32), torch.randn(2, 3, 9, 12)
+    mask = kept(image, 0.5)
+    x = minimize(image, mask, 0.03, **LIMITS)
+    found = pull_back(scale * towards, x, mask, 0.03)
+    assert torch.equal(found, scale * pull_back(towards, x, mask, 0.03))
+    assert found.abs().amax() > 0
