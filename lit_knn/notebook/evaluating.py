@@ -168,7 +168,7 @@ def _configuration(
     }
     return {
         "seed_everything": seed,
-        "data": {**sources, "batch_size": data.batch_size},
+        "data": {**sources, "batch_size": settings(data.batch_size)},
         "model": {
             "classifier": settings(evaluation.classifier),
             "threats": settings(threats),

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lit_knn.backbones import Classifier, Tap
 from lit_knn.storage.kinds import kind
 
@@ -18,6 +20,8 @@ def settings(part: object) -> Any:
     Networks, images and whatever else lies in memory are told by what they are called: such a configuration tells runs
     apart, and only that which names no object in memory could be read back.
     """
+    if isinstance(part, np.generic):
+        part = part.item()
     if part is None or isinstance(part, bool | int | float | str):
         return part
     if isinstance(part, Path):

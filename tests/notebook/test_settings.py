@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from lit_knn.attacks import PGD
@@ -34,3 +35,11 @@ def test_what_lies_in_memory_is_told_by_its_name_and_all_of_it_is_yaml():
     network = {"network": "DigitsResNet in memory", "mean": [0.5] * 3, "std": [0.25] * 3}
     expected = {"network": network, "paths": ["a/b", None]}
     assert told["one"] == {"class_path": "tests.notebook.test_settings.Mine", "init_args": expected}
+
+
+def test_numbers_of_numpy_are_told_as_those_of_python():
+    told = settings(
+        {"deltas": list(np.linspace(0.02, 0.1, 2)), "knn": KNN(taps=["a"], k=[np.int64(5)]), "yes": np.True_}
+    )
+    assert yaml.safe_load(yaml.safe_dump(told)) == told
+    assert (told["deltas"], told["knn"]["init_args"]["k"], told["yes"]) == ([0.02, 0.1], [5], True)
