@@ -126,7 +126,7 @@ def test_a_dry_run_is_a_script_that_submits_the_same(tmp_path, fake):
     driver(tmp_path, *options, **fake)
     assert by_hand == calls(tmp_path)
     assert by_hand[-1].split()[2] == "--dependency=afterok:6:7"
-    assert by_hand[-1].endswith("runs/digits-a b runs/digits-c --output runs/report")
+    assert by_hand[-1].endswith("runs/digits-a b runs/digits-c --output runs/digits-report")
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_folder_says_which_tests_follow_each_other(tmp_path, fake, study):
     assert all(
         f"{run} --trainer.run study-{name}" in call for run, name, call in zip(runs, "bac", made[1:4], strict=True)
     )
-    assert made[4].endswith("runs/study-b runs/study-a runs/study-c --output runs/report")
+    assert made[4].endswith("runs/study-b runs/study-a runs/study-c --output runs/study-report")
 
 
 def test_a_folder_is_named_as_it_is_called_wherever_one_stands(tmp_path, fake, study):
