@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from lit_knn.errors import UserError
 from lit_knn.report.arguments import Arguments
 from lit_knn.report.attackers import condensed
@@ -14,9 +16,14 @@ from lit_knn.report.figures.chart import accuracy_chart
 from lit_knn.report.figures.coverage import coverage_figure, coverage_path
 from lit_knn.report.figures.curves import accuracy_curves
 from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
-from lit_knn.report.page import page
+from lit_knn.report.page import page, speaking
+from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.rejection import kept
+from lit_knn.report.rendering.comma_separated import comma_separated
+from lit_knn.report.rendering.document import Folded, Links, Table, named_tables
+from lit_knn.report.rendering.latex import latex
 from lit_knn.report.rendering.markdown import markdown
+from lit_knn.report.rendering.terminal import show
 from lit_knn.report.rendering.web_page import web_page
 from lit_knn.report.results.budgets import parse_size, sized
 from lit_knn.report.results.record import RESULTS_FILE
@@ -24,7 +31,7 @@ from lit_knn.report.results.runs import Run, find_runs
 from lit_knn.storage.atomic import atomic_write, writing
 
 MANY = 20  # runs whose figures are drawn with care; those of more take seconds in all
-PAGE, TEXT = "report.html", "report.md"
+PAGE, TEXT, LATEX, TABLES = "report.html", "report.md", "report.tex", "tables"
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -58,15 +65,24 @@ def report(arguments: Sequence[str]) -> None:
     if points:
         with writing(output / SIZES_FILE):
             size_figure(points, output / SIZES_FILE)
-    blocks = page(runs, delta, curves, output / SIZES_FILE if points else None)
+    deltas = speaking(runs.finished, delta)
+    paper = paper_comparison(runs.finished, deltas)
+    blocks = page(runs, deltas, paper, curves, output / SIZES_FILE if points else None)
+    tables = [*named_tables(blocks)]
+    files = {output / TABLES / f"{table.name}.csv": comma_separated(table) for table in tables}
+    files[output / LATEX] = latex(tables)
     write_combined(runs.finished, output / RESULTS_FILE)
-    for name, text in ((TEXT, markdown(blocks, output)), (PAGE, web_page(blocks, output))):
-        with atomic_write(output / name) as unfinished:
+    blocks.append(Links("The same for other programs:", [output / RESULTS_FILE, *files]))
+    files |= {output / TEXT: markdown(blocks, output), output / PAGE: web_page(blocks, output)}
+    for path, text in files.items():
+        with atomic_write(path) as unfinished:
             unfinished.write_bytes(text.encode())
+    if any(isinstance(block, Table) for block in paper):
+        show([block for block in paper if not isinstance(block, Folded)], Console())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
     print(
-        f"Runs: {count}. Report, text, table and figures: {output / PAGE}, {TEXT}, {RESULTS_FILE}, "
-        f"*.png{', *.svg' if many else ''}"
+        f"Runs: {count}. Report, text, tables and figures: {output / PAGE}, {TEXT}, {LATEX}, {RESULTS_FILE}, "
+        f"{TABLES}/*.csv, *.png{', *.svg' if many else ''}"
     )
 
 

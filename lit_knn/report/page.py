@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lit_knn.report.attackers import attackers, knows_defense
 from lit_knn.report.headline import headline
-from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
 from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.case import WORST_CASE
@@ -26,19 +25,22 @@ WHO = (
     "white box attacks the defense itself."
 )
 NOT_TRIED = "not tried"
+ATTACKERS = "attackers"  # name of their table
 
 
-def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | None) -> list[Block]:
+def page(
+    runs: Runs, deltas: Mapping[str, float], paper: Sequence[Block], curves: Sequence[Path], sizes: Path | None
+) -> list[Block]:
     """Return the document.
 
     Args:
         runs: What it is about.
-        delta: Size of the perturbation that tables speak of; by default that of the first run in a norm. Of a run
-            without it, they speak of the run's own.
+        deltas: By label of the run, the size of the perturbation that tables speak of.
+        paper: What stands beside the paper.
         curves: The figure of each finished run.
         sizes: The figure of accuracy against the size of the database, if they have several.
     """
-    norms, deltas = dict.fromkeys(run.record.norm for run in runs.finished), _speaking(runs.finished, delta)
+    norms = dict.fromkeys(run.record.norm for run in runs.finished)
     blocks: list[Block] = [
         Heading(f"Accuracy under attack: {runs.base.name}", 1),
         Paragraph(f"{' or '.join(UNITS[norm].label for norm in norms)} is the size of the perturbation. {WHO}"),
@@ -51,18 +53,24 @@ def page(runs: Runs, delta: float | None, curves: Sequence[Path], sizes: Path | 
         )
     blocks.append(Heading("What each attacker leaves"))
     for norm in norms:  # each in a table of its own
-        blocks += _attackers([run for run in runs.finished if run.record.norm == norm], deltas)
+        name = ATTACKERS if len(norms) == 1 else f"{ATTACKERS}-{norm.replace('_', '-')}"
+        blocks += _attackers([run for run in runs.finished if run.record.norm == norm], deltas, name)
     if sizes:
         text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
         blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
-    blocks += [Heading("Beside the paper"), *paper_comparison(runs.finished, deltas), Heading("Run by run")]
+    blocks += [Heading("Beside the paper"), *paper, Heading("Run by run")]
     for run, path in zip(runs.finished, curves, strict=True):
         blocks += section(run, deltas[run.label], path)
     return blocks
 
 
-def _speaking(runs: Sequence[Run], given: float | None) -> dict[str, float]:
-    """Return the size that tables speak of, by label of the run."""
+def speaking(runs: Sequence[Run], given: float | None) -> dict[str, float]:
+    """Return the size that tables speak of, by label of the run.
+
+    Args:
+        runs: Finished runs.
+        given: For all; by default that of the first run in a norm. Of a run without it, they speak of the run's own.
+    """
     first: dict[str, float] = {}
     chosen = {}
     for run in runs:
@@ -93,7 +101,7 @@ def _settings(runs: Sequence[Run]) -> list[Block]:
     ]
 
 
-def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
+def _attackers(runs: Sequence[Run], deltas: Mapping[str, float], name: str) -> list[Block]:
     """Return accuracies of runs in one norm under each attacker, beside those who know the defense if there are any."""
     found = {run.label: attackers(run.record) for run in runs}
     adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive)
@@ -130,7 +138,9 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float]) -> list[Block]:
         + (f"{WORST_CASE.attack.capitalize()}: of each image over all attacks of the run." if several else "")
         + next((f" {part.protocol[:1].upper()}{part.protocol[1:]}." for part in shown if part.protocol), "")
     )
-    blocks: list[Block] = [Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip())]
+    blocks: list[Block] = [
+        Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip(), name=name)
+    ]
     blocks += [Paragraph(f"{run.label}: {text}.", warning=True) for run in runs for text in run.record.warnings]
     blind = [run.label for run in runs if run.label not in knowing and any(r["tap"] for r in run.record.results)]
     if blind:

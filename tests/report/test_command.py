@@ -9,6 +9,7 @@ from lit_knn.cli.main import main
 from lit_knn.errors import UserError
 from lit_knn.report.command import _file_names, report
 from tests.report.conftest import make_record
+from tests.report.results.test_paper import imagenet_run
 
 NASTY = "<script>alert('x')</script>"
 
@@ -27,15 +28,16 @@ def runs(tmp_path):
 
 
 def written(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_is_written_beside_the_runs_twice_the_same(runs, tmp_path, capsys):
     report([str(runs)])
     first = written(runs / "report")
     figures = {"accuracy-small.png", "accuracy--b-large-.png", "database-size.png"}
-    assert set(first) == {"report.html", "report.md", "results.csv", *figures}
-    assert "Runs: 2 finished, 1 unfinished." in capsys.readouterr().out
+    texts = {"report.html", "report.md", "report.tex", "results.csv", "tables/attackers.csv"}
+    assert set(first) == texts | figures  # and no table of the paper, which no run names
+    assert capsys.readouterr().out.startswith("Runs: 2 finished, 1 unfinished.")
     report([str(runs / "small"), str(runs), "--output", str(tmp_path / "again")])  # a report is no run
     assert written(tmp_path / "again") == first
 
@@ -47,7 +49,10 @@ def test_names_are_text_on_the_page(runs):
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt; large|" in page
     assert page.count("data:image/png;base64,iVBOR") == 3  # PNG's first bytes
-    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert not re.search(r"src=\"(?!data:)", page)
+    linked = re.findall(r"href=\"([^#\"][^\"]*)", page)
+    assert linked == ["results.csv", "tables/attackers.csv", "report.tex"]
+    assert all((runs / "report" / name).is_file() for name in linked)
 
 
 def test_many_runs_have_drawings(runs, monkeypatch):
@@ -75,6 +80,23 @@ def test_a_size_as_others_write_it(tmp_path):
     assert "linf,0.03137254901960784" in (tmp_path / "report" / "results.csv").read_text()
     with pytest.raises(UserError, match=r"no run was measured at 0\.5; there are L∞ = 0, L∞ = 4/255, L∞ = 8/255"):
         report([str(tmp_path), "--delta", "0.5"])
+
+
+def test_the_tables_of_the_paper_are_written_and_printed(tmp_path, capsys):
+    for table in "12":
+        imagenet_run(table).save(tmp_path / f"table{table}")
+    report([str(tmp_path)])
+    printed, folder = capsys.readouterr().out, tmp_path / "report"
+    assert {path.name for path in (folder / "tables").iterdir()} == {
+        *("attackers.csv", "paper-table-1.csv", "paper-table-2.csv"),
+    }
+    assert "No defense,table2,1.000,0.027,0.027" in (folder / "tables" / "paper-table-2.csv").read_text()
+    assert r"\label{tab:paper-table-1}" in (folder / "report.tex").read_text()
+    for name in ("report.html", "report.md"):
+        assert "Dubey et al. 2019, Table 2: accuracy of nearest neighbors" in (folder / name).read_text()
+    assert "table1: kNN conv" in printed
+    assert "no run here has measured Table 1: IG-50B-All" in " ".join(printed.split())
+    assert len(printed.splitlines()) < 100
 
 
 @pytest.mark.parametrize(

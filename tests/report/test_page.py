@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_knn.report.page import page
+from lit_knn.report.page import page, speaking
 from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.table import accuracy_table
@@ -12,6 +12,8 @@ from tests.report.conftest import make_record
 
 UNAWARE = [("gray_box", "PGD"), ("gray_box", "APGD"), ("black_box", "PGD")]
 AWARE = [*UNAWARE, ("white_box layer1", "PGD-FS"), ("white_box layer1", "Square"), ("all", "worst case")]
+
+PAPER = Paragraph("beside the paper")
 
 
 def run(label, cases=UNAWARE, config=None, **changes):
@@ -21,7 +23,7 @@ def run(label, cases=UNAWARE, config=None, **changes):
 
 def blocks(*runs, delta=0.06, unfinished=(), sizes=None):
     found = Runs(Path("/runs"), list(runs), list(unfinished))
-    return page(found, delta, [Path(f"{run.label}.png") for run in runs], sizes)
+    return page(found, speaking(runs, delta), [PAPER], [Path(f"{run.label}.png") for run in runs], sizes)
 
 
 def tables(*runs, **options):
@@ -35,6 +37,7 @@ def warnings(*runs, **options):
 def test_gray_and_black_box_never_stand_alone():
     attackers = tables(run("a"))[1]
     assert attackers.head == ["run", "defense", "Δ", "clean", "gray box", "black box", "white box"]
+    assert attackers.name == "attackers"
     assert [row[-1] for row in attackers.rows] == ["–", "not tried"]
     assert any("No attacker of this run knows the defense" in text for text in warnings(run("a")))
 
@@ -64,6 +67,7 @@ def test_runs_in_different_norms_have_tables_of_their_own():
     three = run("a"), run("b", norm="linf", deltas=sizes), run("c", norm="linf", deltas=sizes[:2])
     _, in_delta, in_linf, *_ = tables(*three, delta=None)
     assert (in_delta.head[2], in_linf.head[2]) == ("Δ", "L∞")
+    assert (in_delta.name, in_linf.name) == ("attackers-relative-l2", "attackers-linf")
     assert [[row[0], row[2]] for row in in_delta.rows] == [["a", "0.02"], ["", "0.02"]]
     assert [[row[0], row[2]] for row in in_linf.rows] == [["b", "4/255"], ["", "4/255"], ["c", "4/255"], ["", "4/255"]]
     texts = [block.text for block in blocks(*three, delta=None) if isinstance(block, Paragraph)]
@@ -146,6 +150,7 @@ def test_order(sizes):
     assert headings == [
         *("Accuracy under attack: runs", "What each attacker leaves", *size, "Beside the paper", "Run by run", "a", "b")
     ]
+    assert found.index(PAPER) == found.index(Heading("Beside the paper")) + 1
     shown = [figure for block in found for figure in (block.still if isinstance(block, Live) else [block])]
     assert [str(f.path) for f in shown if isinstance(f, Figure)] == [
         *(["sizes.png"] if sizes else []),

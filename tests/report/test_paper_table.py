@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lit_knn.report.paper_table import paper_comparison
-from lit_knn.report.rendering.document import Paragraph, Table
+from lit_knn.report.rendering.document import Folded, Paragraph, Table
 from lit_knn.report.results.runs import Run
 from tests.report.conftest import make_record
 from tests.report.results.test_paper import QUERIES, changed, imagenet_run, rival, with_rival
@@ -13,9 +13,11 @@ from tests.report.results.test_paper import QUERIES, changed, imagenet_run, riva
 def compared(*records):
     runs = [Run(f"run-{number}", Path(), record) for number, record in enumerate(records, 1)]
     blocks = paper_comparison(runs, {run.label: 0.06 for run in runs})
-    tables = [block for block in blocks if isinstance(block, Table)]
-    assert len(tables) <= 1
-    return [block.text for block in blocks if isinstance(block, Paragraph)], tables[0].rows if tables else []
+    listed = [table for block in blocks if isinstance(block, Folded) for table in block.blocks]
+    assert len(listed) <= 1
+    *sentences, last = (block.text for block in blocks if isinstance(block, Paragraph))
+    sentences += [] if last.startswith("Of the paper, no run here has measured Table 1: IG-50B-All") else [last]
+    return sentences, listed[0].rows if listed else []
 
 
 def test_a_run_stands_beside_the_table_that_it_names():
@@ -36,13 +38,17 @@ def test_where_the_paper_disagrees_with_itself_it_is_told():
     assert row[3:6] == ["Table 2; Table 1 has .471, Table 4 has .471", "–", ".462"]
 
 
-def test_what_the_paper_only_quotes_stands_beside_nothing_measured_and_has_no_difference():
+def test_tables_as_the_paper_prints_them_come_before_the_list_and_what_is_missing_after_it():
+    run = Run("run-1", Path(), imagenet_run("2"))
+    table, listed, missing = paper_comparison([run], {"run-1": 0.06})
+    assert (type(table), table.name, type(listed)) == (Table, "paper-table-2", Folded)
+    assert missing.text.startswith("Of the paper, no run here has measured Table 1: ")
+    assert missing.text.endswith("; Figures: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.")
+
+
+def test_what_the_paper_only_quotes_is_in_no_row_of_the_list():
     _, rows = compared(imagenet_run("2"))
-    quoted = {(row[1], row[2]): row for row in rows if row[0] == "–"}
-    assert quoted["ALP", "gray box"][5:] == [".279", "quoted by the paper", "–", "–"]
-    assert quoted["RA-CNN", "clean"][4:6] == ["of a ResNet-18", ".609"]
-    assert {name for name, _ in quoted} == {"Ensemble training", "ALP", "RA-CNN"}
-    assert not [row for row in compared(imagenet_run("1"))[1] if row[0] == "–"]
+    assert {row[1].partition(",")[0] for row in rows} == {"No defense", "IN-1.3M"}
 
 
 def test_what_a_run_differs_in_is_told_once_and_what_a_line_does_beside_it():
@@ -63,9 +69,9 @@ def test_what_a_run_differs_in_is_told_once_and_what_a_line_does_beside_it():
         "run-1 is Table 2, IN-1.3M, but for this: queries CIFAR10 instead of ImageNet val; "
         f"gray box: {step}; black box: {step}."
     )
-    told = {(row[1].partition(",")[0], row[4]) for row in rows if row[0] != "–"}
+    told = {(row[1].partition(",")[0], row[4]) for row in rows}
     assert told == {("No defense", "–"), ("IN-1.3M", "–"), ("Crop ensemble", "draws 7 instead of 30")}
-    assert all(re.fullmatch(r"[+−]?\.\d{3}", row[7]) for row in rows if row[0] != "–")
+    assert all(re.fullmatch(r"[+−]?\.\d{3}", row[7]) for row in rows)
 
 
 def test_a_rival_says_what_else_is_not_the_same():

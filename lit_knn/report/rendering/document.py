@@ -1,7 +1,8 @@
-"""What a report consists of, before it is a web page or Markdown: one content, two renderings."""
+"""What a report consists of, before it is a web page, text or LaTeX: one content, several renderings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +29,29 @@ class Table:
     """Rows of text under a head; the first ``words`` columns are words, the others are numbers.
 
     A blank first cell stands for the one above it. What starts with a number is sorted by it, all else comes last.
+
+    Attributes:
+        over: Lines above the head, from the top: texts, each with how many columns it stands over; all columns in all.
+        name: What a file of it is called where it is of use by itself, in small letters, digits, and ``-``; else "".
     """
 
     head: list[str]
     rows: list[list[str]]
     words: int = 1
     caption: str = ""
+    over: list[list[tuple[str, int]]] = field(default_factory=list)
+    name: str = ""
+
+    @property
+    def heads(self) -> list[list[str]]:
+        """Of each column what stands over it, from the top, and its head."""
+        above = [[text for text, columns in line for _ in range(columns)] for line in self.over]
+        return [[text for text in column if text] for column in zip(*above, self.head, strict=True)]
+
+    @property
+    def whole_head(self) -> list[str]:
+        """The head in one line."""
+        return [" ".join(parts) for parts in self.heads]
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,14 @@ class Figure:
 
     path: Path
     text: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """A sentence, and the files that it is about, which lie beside the document."""
+
+    text: str
+    paths: list[Path]
 
 
 @dataclass(frozen=True)
@@ -69,4 +95,13 @@ class Live:
     pictures: list[Path] = field(default_factory=list)
 
 
-Block = Heading | Paragraph | Table | Figure | Folded | Live
+Block = Heading | Paragraph | Table | Figure | Links | Folded | Live
+
+
+def named_tables(blocks: Sequence[Block]) -> Iterator[Table]:
+    """Yield the tables of a document that are of use by themselves."""
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from named_tables(block.blocks)
+        elif isinstance(block, Table) and block.name:
+            yield block

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Live, Paragraph, Table
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
 
@@ -31,14 +31,20 @@ def _render(block: Block, folder: Path) -> list[str]:
             return [f"> **Note:** {_text(block.text)}" if block.warning else _text(block.text)]
         case Table():
             rule = "|".join("---" if position < block.words else "---:" for position in range(len(block.head)))
-            lines = [_line(block.head), f"|{rule}|", *map(_line, block.rows)]
+            lines = [_line(block.whole_head), f"|{rule}|", *map(_line, block.rows)]
             return ["\n".join(lines), *([_text(block.caption)] if block.caption else [])]
         case Figure():
-            return [f"![{_text(block.text)}]({quote(os.path.relpath(block.path, folder))})"]
+            return [f"!{_link(block.text, block.path, folder)}"]
+        case Links():
+            return [f"{_text(block.text)} {', '.join(_link(path.name, path, folder) for path in block.paths)}"]
         case Folded():
             return [f"**{_text(block.title)}**", *(part for inner in block.blocks for part in _render(inner, folder))]
         case Live():
             return [part for inner in block.still for part in _render(inner, folder)]
+
+
+def _link(text: str, path: Path, folder: Path) -> str:
+    return f"[{_text(text)}]({quote(os.path.relpath(path, folder))})"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -20,7 +20,7 @@
     const body = table.tBodies[0];
     const original = [...body.rows];
     if (original.length < 2) return;
-    const heads = [...table.tHead.rows[0].cells];
+    const heads = [...[...table.tHead.rows].at(-1).cells];
     // A blank first cell stands for the one above, which it no longer is where rows are moved.
     let above = "";
     const firsts = original.map((row) => [row.cells[0].textContent, (above = row.cells[0].textContent || above)]);

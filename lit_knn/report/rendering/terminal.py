@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Live, Paragraph, Table
+
+NUMBERS = 0.6  # of the width at most, so that words have the rest
 
 
 def show(blocks: Sequence[Block], console: Console) -> None:
@@ -22,21 +26,43 @@ def show(blocks: Sequence[Block], console: Console) -> None:
                 note = f"Note: {block.text}" if block.warning else block.text
                 console.print(Text(note, "yellow" if block.warning else ""), end="\n\n")
             case Table():
-                console.print(_table(block))
+                *parts, last = _columns(block, console.width)
+                for columns in parts:
+                    console.print(_table(replace(block, caption=""), columns))
+                console.print(_table(block, last))
             case Figure():
                 console.print(Text(f"{block.text}: {block.path}"), soft_wrap=True)
+            case Links():
+                console.print(Text(f"{block.text} {', '.join(path.name for path in block.paths)}"), soft_wrap=True)
             case Folded():
                 show([Heading(block.title), *block.blocks], console)
             case Live():
                 show(block.still, console)
 
 
-def _table(table: Table) -> RichTable:
+def _columns(table: Table, width: int) -> list[list[int]]:
+    """Return the columns of a table, or where its numbers leave no room, those of each text of its uppermost line."""
+    words, heads = [*range(table.words)], [_stacked(parts) for parts in table.heads]
+    columns = zip(heads, *table.rows, strict=True)
+    taken = [2 + max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in columns]
+    if not table.over or sum(taken[table.words :]) <= NUMBERS * width:
+        return [[*range(len(table.head))]]
+    ends = [*accumulate(columns for _, columns in table.over[0])]
+    return [[*words, *range(start, end)] for start, end in pairwise(ends)]
+
+
+def _stacked(parts: Sequence[str]) -> str:
+    """Return a head as narrow as it goes: what stands over a column, and its name, a word a line."""
+    return "\n".join(" ".join(parts).split()) if len(parts) > 1 else "".join(parts)
+
+
+def _table(table: Table, columns: Sequence[int]) -> RichTable:
     caption = Text(table.caption, "dim") if table.caption else None
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
-    for number, name in enumerate(table.head):
-        words = number < table.words  # they may be broken into lines, numbers may not
-        shown.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for column in columns:
+        words = column < table.words  # they may be broken into lines, numbers may not
+        head = Text(_stacked(table.heads[column]))
+        shown.add_column(head, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for row in table.rows:
-        shown.add_row(*map(Text, row))
+        shown.add_row(*(Text(row[column]) for column in columns))
     return shown

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Live, Paragraph, Table
 
 LARGEST = 5_000_000  # bytes of a page: pictures are in it as far as there is room, and others are linked
 ADDRESS = 32  # bytes of an embedded picture besides its content, rounded up
@@ -39,12 +39,16 @@ class _Pictures:
         self._room -= size if fits else 0
         return fits
 
+    def address(self, path: Path) -> str:
+        """Return where a file lies, seen from the page."""
+        return quote(os.path.relpath(path, self.folder or Path()))
+
     def source(self, path: Path) -> str:
         """Return an address. A drawing is always in the page."""
         if path.suffix == ".svg":
             return f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=' /:=,;()')}"
         if self.folder is not None and not self.take(4 * path.stat().st_size // 3 + ADDRESS):
-            return quote(os.path.relpath(path, self.folder))
+            return self.address(path)
         kind = "jpeg" if path.suffix == ".jpg" else "png"
         return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
@@ -132,6 +136,9 @@ def _render(block: Block, pictures: _Pictures) -> str:
             return _table(block)
         case Figure():
             return f'<figure><img src="{escape(pictures.source(block.path))}" alt="{escape(block.text)}"></figure>'
+        case Links():
+            files = [f'<a href="{escape(pictures.address(path))}">{escape(path.name)}</a>' for path in block.paths]
+            return f"<p>{escape(block.text)} {', '.join(files)}</p>"
         case Folded():
             return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks, pictures)}</details>"
         case Live():
@@ -162,8 +169,14 @@ def _json(content: Any) -> str:
 def _table(table: Table) -> str:
     caption = f"<caption>{escape(table.caption)}</caption>\n" if table.caption else ""
     body = "".join(f"<tr>{_cells('td', row, table.words)}</tr>\n" for row in table.rows)
-    head = f"<thead><tr>{_cells('th', table.head, table.words)}</tr></thead>\n"
+    over = "".join(f"<tr>{''.join(map(_over, line))}</tr>\n" for line in table.over)
+    head = f"<thead>{over}<tr>{_cells('th', table.head, table.words)}</tr></thead>\n"
     return f'<div class="wide"><table>\n{caption}{head}<tbody>\n{body}</tbody>\n</table></div>'
+
+
+def _over(part: tuple[str, int]) -> str:
+    text, columns = part
+    return f'<th class="over" colspan="{columns}">{escape(text)}</th>' if text else f'<td colspan="{columns}"></td>'
 
 
 def _cells(tag: str, cells: Sequence[str], words: int) -> str:

@@ -41,6 +41,11 @@ class Beside(NamedTuple):
         """What the paper has printed."""
         return self.line.accuracies[self.setting]
 
+    @property
+    def difference(self) -> float:
+        """The measured accuracy minus the published one."""
+        return self.measured["accuracy"] - self.published
+
 
 def beside(record: Record, delta: float) -> list[Beside]:
     """Return what a run has measured of the table that its configuration names, and what the paper says.

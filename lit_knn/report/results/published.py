@@ -13,6 +13,7 @@ PUBLISHED_FILE = Path(__file__).with_name("published.json")
 LINE = {"row": str, "kind": str, "accuracies": [float | None]}
 FORM = {
     "columns": [str],
+    "shows": {str: str},
     "tables": {str: [LINE]},
     "figures": {str: {"printed": bool, "panels": [str], "shows": str}},
 }
@@ -96,18 +97,28 @@ def lines() -> list[Line]:
     ]
 
 
+def shows(table: str) -> str:
+    """Return what a table holds, in words."""
+    return str(_content()["shows"][table])
+
+
 @cache
 def figures() -> dict[str, Figure]:
     """Return the figures by number; none has numbers."""
     return {number: Figure(part["panels"], part["shows"]) for number, part in _content()["figures"].items()}
 
 
+def others(line: Line) -> list[Line]:
+    """Return the lines of other tables that print other numbers of the same."""
+    same = [other for other in lines() if other[1:3] + other[4:7] == line[1:3] + line[4:7]]
+    return [other for other in same if other.accuracies != line.accuracies]
+
+
 def disagreement(line: Line, setting: str) -> str:
     """Return what other tables have printed of the same, such as ``Table 2 has .462``; "" where it is the same."""
-    same = [other for other in lines() if other[1:3] + other[4:7] == line[1:3] + line[4:7]]
-    found = {other.table: other.accuracies[setting] for other in same if setting in other.accuracies}
-    others = [f"Table {table} has {value:.3f}" for table, value in found.items() if value != line.accuracies[setting]]
-    return ", ".join(others).replace(" 0.", " .")
+    found = {other.table: other.accuracies.get(setting) for other in others(line)}
+    wrong = {table: value for table, value in found.items() if value not in (None, line.accuracies[setting])}
+    return ", ".join(f"Table {table} has {value:.3f}" for table, value in wrong.items()).replace(" 0.", " .")
 
 
 def place(given: object) -> Place | None:

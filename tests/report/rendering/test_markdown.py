@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Links, Paragraph, Table
 from lit_knn.report.rendering.markdown import markdown
 
 NASTY = "a|b *c* _d_ <b> `e` [f](g) \\ #h & ~~i~~"
@@ -40,3 +40,11 @@ def test_pictures_are_seen_from_the_folder_of_the_text():
 
 def test_a_warning_is_set_off():
     assert markdown([Paragraph("mind", warning=True)], Path()).startswith("> **Note:** mind")
+
+
+def test_links_and_a_head_of_several_lines():
+    (links,) = rendered(Links(NASTY, [Path("/out/tables/a b.csv"), Path("/out/c.tex")]))[1:2]
+    assert "".join(c.content for c in links.children) == f"{NASTY} a b.csv, c.tex"
+    assert [c.attrs["href"] for c in links.children if c.type == "link_open"] == ["tables/a%20b.csv", "c.tex"]
+    table = Table(["w", "n", "m"], [["x", "1", "2"]], over=[[("", 1), ("Gray box", 2)]])
+    assert list(texts(rendered(table)))[:3] == ["w", "Gray box n", "Gray box m"]

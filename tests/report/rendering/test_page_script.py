@@ -58,6 +58,16 @@ def test_numbers_sort_as_numbers_and_gaps_come_last(chromium, page):
     assert chromium.complaints == []
 
 
+def test_the_lowest_line_of_a_head_sorts(chromium, tmp_path):
+    over = [[("", 1), ("Clean", 1), ("Gray box", 1)]]
+    table = Table(["row", "UW", "UW"], [["a", ".2", ".3"], ["b", ".1", ".4"]], over=over)
+    (path := tmp_path / "page.html").write_text(web_page([table], tmp_path))
+    chromium.open(path)
+    assert chromium.run("document.querySelectorAll('th button').length") == 3
+    click_head(chromium, 1)
+    assert column(chromium, 0) == ["b", "a"]
+
+
 def test_words_sort_by_the_numbers_in_them_and_from_the_keyboard(chromium, page):
     chromium.open(page)
     chromium.press("Tab", "Enter")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lit_knn.report.rendering.document import Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Links, Paragraph, Table
 from lit_knn.report.rendering.terminal import show
 
 
@@ -31,3 +31,22 @@ def test_in_a_narrow_terminal_words_are_broken_and_numbers_are_not():
     assert any("+.015 to +.123" in line for line in lines)
     assert all(len(line) <= 40 for line in lines)
     assert any(line.rstrip().endswith(" −.5") for line in lines)  # on the right
+
+
+def test_files_are_named():
+    assert shown(Links("files:", [Path("/a/b.csv"), Path("/a/c.tex")])) == "files: b.csv, c.tex\n"
+
+
+def test_a_table_whose_numbers_are_too_wide_is_shown_part_by_part():
+    rows = [["a row", *(f".{column}{column}{column}" for column in range(1, 7))]]
+    over = [[("", 1), ("Clean", 3), ("Gray box", 3)]]
+    table = Table(["Database", *("UW", "CBW-E", "CBW-D") * 2], rows, caption="All of it.", over=over)
+    wide, narrow = shown(table), shown(table, width=50)
+    assert (wide.count("a row"), narrow.count("a row")) == (1, 2)
+    assert wide.count("All of it.") == narrow.count("All of it.") == 1
+    assert wide.count("CBW-E") == narrow.count("CBW-E") == 2
+    assert narrow.count("Gray") == narrow.count("box") == 3  # over each of its columns
+    first, second = narrow.split("a row")[1:]
+    assert first.split()[:3] == [".111", ".222", ".333"]
+    assert second.split()[:3] == [".444", ".555", ".666"]
+    assert all(len(line) <= 50 for line in narrow.splitlines())

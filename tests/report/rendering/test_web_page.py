@@ -3,7 +3,7 @@ import json
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Figure, Folded, Heading, Links, Live, Paragraph, Table
 from lit_knn.report.rendering.web_page import ADDRESS, SCRIPTS, fragment, web_page
 
 NASTY = "</title><script>alert('x')</script> & \"Δ\""
@@ -116,3 +116,13 @@ def test_an_inspector_is_left_out_where_its_data_has_no_room(tmp_path, monkeypat
         assert len(page.encode()) <= size + room
         assert ("xxx" in page, "data:image/jpeg" in page) == (inspector, source)
         assert ('["a.jpg"]' in page) == (inspector and not source)
+
+
+def test_links_and_a_head_of_several_lines(tmp_path):
+    over = [[("", 1), ("Gray", 2)]]
+    blocks = [Links(NASTY, [tmp_path / "a b.csv"]), Table(["w", "n", "m"], [["x", "1", "2"]], over=over)]
+    page = Reader(web_page(blocks, tmp_path))
+    assert ("href", "a%20b.csv") in page.attributes
+    assert f"{NASTY} " in page.texts
+    assert page.attributes.count(("colspan", "2")) == page.attributes.count(("colspan", "1")) == 1
+    assert page.tags.count("th") == 1 + 3

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.report.results.published import Place, disagreement, figures, lines, place
+from lit_knn.report.results.published import Place, disagreement, figures, lines, others, place, shows
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper.md"
 needs_paper = pytest.mark.skipif(not PAPER.exists(), reason="needs the paper's text")
@@ -108,3 +108,13 @@ def test_a_place_that_there_is_not(given, sentence):
     with pytest.raises(UserError) as refused:
         place(given)
     assert sentence in str(refused.value)
+
+
+def test_every_table_says_what_it_shows():
+    assert {line.table: bool(shows(line.table)) for line in lines()} == {"1": True, "2": True, "4": True}
+
+
+def test_other_numbers_of_the_same():
+    two = next(line for line in lines() if (line.table, line.row) == ("2", "IN-1.3M"))
+    assert [(other.table, other.accuracies["clean"]) for other in others(two)] == [("1", 0.471), ("4", 0.471)]
+    assert others(lines()[0]) == []

@@ -9,11 +9,11 @@ from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.chart import accuracy_chart
 from lit_knn.report.figures.sizes import size_points
-from lit_knn.report.page import page
+from lit_knn.report.page import page, speaking
+from lit_knn.report.paper_table import paper_comparison
 from lit_knn.report.results import Record, leading
 from lit_knn.report.results.record import COLUMNS
 from lit_knn.report.results.runs import find_runs
-from lit_knn.report.summary import speaking_delta
 from tests.report.conftest import make_record
 
 
@@ -173,7 +173,8 @@ def test_a_record_of_another_shape_is_reported_or_refused_by_name(tmp_path, valu
         (tmp_path / "run" / "record.json").write_text(json.dumps(changed))
         try:
             runs = find_runs([tmp_path / "run"])
-            page(runs, speaking_delta(runs.finished[0].record), [Path("a.png")], None)
+            deltas = speaking(runs.finished, None)
+            page(runs, deltas, paper_comparison(runs.finished, deltas), [Path("a.png")], None)
             accuracy_chart(condensed(runs.finished[0].record), tmp_path / "chart.svg")
             size_points(runs.finished)
             reported.append(place)
