@@ -95,7 +95,7 @@ class Classifier(nn.Module):
         self._own = own_preparation(network, arguments, self.network, carried)
         normalized = self._own is not None or (mean is not None and std is not None)
         for caution in cautions(network, arguments, loaded=loaded, normalized=normalized):
-            self._warn(f"network {self.name} {caution}")
+            self.warn(f"network {self.name} {caution}")
         rank = max((value.ndim for value in (*self.network.parameters(), *self.network.buffers())), default=0)
         self._layout = torch.channels_last if channels_last and rank <= 4 else torch.contiguous_format  # 5 of volumes
         self.network.to(memory_format=self._layout)
@@ -149,10 +149,10 @@ class Classifier(nn.Module):
         self.num_classes = self._ordered.number(found.num_classes, self.name)
         self.randomized = found.randomized
         for caution in found.cautions():
-            self._warn(f"network {self.name} {caution}")
+            self.warn(f"network {self.name} {caution}")
         size, made = self._resized.size, None if self._resized.size else preprocessing  # what was cut is resized again
         if self._own and (caution := self._own.caution(size or tuple(image.shape[2:]), made)):
-            self._warn(f"network {self.name} {caution}")
+            self.warn(f"network {self.name} {caution}")
 
     def layers(self, image: Tensor) -> tuple[list[Layer], str]:
         """Return all that may be tapped for N > 1 images ``(N, 3, H, W)``, and why that is modules only, if it is."""
@@ -167,7 +167,8 @@ class Classifier(nn.Module):
         if not self._frozen.examined.issuperset([*taps, *map(Tap, layers)]):
             self._examine(image, taps, None, layers)
 
-    def _warn(self, sentence: str) -> None:
+    def warn(self, sentence: str) -> None:
+        """Say something to know before the numbers are believed: at once, and in the record of the run."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
             log.warning("%s", sentence)
@@ -225,8 +226,7 @@ class Classifier(nn.Module):
     @contextmanager
     def _computing(self, image: Tensor) -> Iterator[None]:
         self.passed += len(image)
-        who = f"network {self.name}"
-        size = self._resized.size
+        size, who = self._resized.size, f"network {self.name}"
         seen, by = (image.shape[2:], "data.preprocessing") if size is None else (size, "its input_size")
         failed = f"{who} failed on images {(*image.shape[:2], *seen)}, RGB and as large as {by} says"
         with network_precision(self.precision, image.device), user_code(failed, who):

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from lit_knn.attacks import PGD, Attack
 from lit_knn.attacks.objectives import SoftKNN
 from lit_knn.backbones import Classifier, Tap
+from lit_knn.defenses import Defense
 from lit_knn.errors import UserError, first_line
+from lit_knn.notebook.arguments import is_number, plain, several, shown
+from lit_knn.report.results.budgets import UNITS, NormName, parse_size
 from lit_knn.threat_models import BlackBox, GrayBox, Threat, WhiteBox
 
 PIXELS = 0.0, 1.0  # mean and std of a network that is given pixels as they are
@@ -22,9 +25,17 @@ POOLED = 1024  # numbers of a pooled activation, of which PCA takes a second
 
 Normalization = float | Sequence[float] | None
 Output = str | int | None
+Taps = str | Tap | Sequence[str | Tap] | None
+Threats = str | Threat | Sequence[str | Threat] | None
+Attacks = Attack | Sequence[Attack] | None
+Defenses = Defense | Sequence[Defense] | None
+Sizes = float | str | Sequence[float | str]
+DEVICES = ("cpu", "cuda", "mps")
 
 
-def classifier_of(network: object, mean: Normalization, std: Normalization, output: Output = None) -> Classifier:
+def classifier_of(
+    network: object, mean: Normalization, std: Normalization, output: Output = None, *, role: str = "network"
+) -> Classifier:
     """Return a classifier over a copy of a network at hand, which stays as it is.
 
     Args:
@@ -33,38 +44,55 @@ def classifier_of(network: object, mean: Normalization, std: Normalization, outp
         std: The same. Without both, timm's for a network of timm; any other is given pixels as they are, with a
             warning.
         output: Where its logits are, as `Classifier` takes it.
+        role: What messages call it.
 
     Raises:
-        UserError: If it is no module, cannot be copied, or mean and std are not accepted.
+        UserError: If it is no module, cannot be copied, or mean, std or output are not accepted.
     """
     if not isinstance(network, nn.Module):
-        raise UserError(f"the network is of type {type(network).__name__}: a torch.nn.Module is accepted")
+        raise UserError(f"the {role} is {shown(network)}: a torch.nn.Module is accepted, such as resnet18()")
+    output = plain(output)
+    if not isinstance(output, str | int | None) or isinstance(output, bool):
+        raise UserError(f"output is {shown(output)}: a key, a position or the name of an attribute is accepted")
     if (mean is None) != (std is None):
-        raise UserError(f"mean is {mean} and std is {std}: both or none are accepted")
+        raise UserError(f"mean is {shown(mean)} and std is {shown(std)}: both or none are accepted")
     try:
         copied = copy.deepcopy(network)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the network cannot be copied, and must not be changed: {first_line(error)}") from error
+        raise UserError(f"the {role} cannot be copied, and must not be changed: {first_line(error)}") from error
     own = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
     says = isinstance(own, dict) and own.get("mean") and own.get("std")
     made = Classifier(
         network="lit_knn.backbones.networks.given",
         arguments={"network": copied},
-        mean=None if mean is None and says else _channels(PIXELS[0] if mean is None else mean),
-        std=None if std is None and says else _channels(PIXELS[1] if std is None else std),
+        mean=None if mean is None and says else _channels(PIXELS[0] if mean is None else mean, "mean"),
+        std=None if std is None and says else _channels(PIXELS[1] if std is None else std, "std"),
         output=output,
         name=type(network).__name__,
     )
     if mean is None and not says:
-        made.warnings.append(
-            f"network {made.name} is given pixels in [0, 1] as they are: unless it normalizes them itself, give its "
+        made.warn(
+            f"{role} {made.name} is given pixels in [0, 1] as they are: unless it normalizes them itself, give its "
             "mean and std"
         )
     return made
 
 
-def _channels(value: float | Sequence[float]) -> list[float]:
-    return [float(value)] * 3 if isinstance(value, int | float) else [float(part) for part in value]
+def _channels(given: object, name: str) -> list[float]:
+    values = several(given, name, (int, float), "a number, or three, in pixels of [0, 1] are accepted")
+    return values * 3 if is_number(plain(given)) else values
+
+
+def taps_of(chosen: Taps) -> list[Tap] | None:
+    """Return the chosen taps, None if nobody has chosen.
+
+    Raises:
+        UserError: If one is neither the name of a layer nor a tap.
+    """
+    if chosen is None:
+        return None
+    parts = several(chosen, "tap", (str, Tap), "names of layers, and Tap objects, are accepted")
+    return [Tap(layer=part) if isinstance(part, str) else part for part in parts]
 
 
 def middle_tap(classifier: Classifier, image: Tensor) -> Tap:
@@ -100,7 +128,7 @@ def middle_tap(classifier: Classifier, image: Tensor) -> Tap:
     return Tap(layer=layer.name, pool=next(fits, 1))
 
 
-def threats_of(chosen: Sequence[str | Threat] | None, surrogate: Classifier | None, retrieves: bool) -> list[Threat]:
+def threats_of(chosen: Threats, surrogate: Classifier | None, retrieves: bool) -> list[Threat]:
     """Return attackers: by default gray box, black box if there is a surrogate, white box if a defense retrieves.
 
     Args:
@@ -113,8 +141,9 @@ def threats_of(chosen: Sequence[str | Threat] | None, surrogate: Classifier | No
     """
     if chosen is None:
         chosen = ["gray", *(["black"] if surrogate else []), *(["white"] if retrieves else [])]
+    accepted = "gray, black, white and Threat objects are accepted"
     made: list[Threat] = []
-    for threat in chosen:
+    for threat in several(chosen, "threats", (str, Threat), accepted):
         if isinstance(threat, Threat):
             made.append(threat)
         elif threat == "gray":
@@ -125,19 +154,52 @@ def threats_of(chosen: Sequence[str | Threat] | None, surrogate: Classifier | No
             made.append(WhiteBox())
         else:
             lacks = "a black box attacks a network of its own: give surrogate=" if threat == "black" else ""
-            raise UserError(lacks or f"threats has {threat!r}: gray, black, white and Threat objects are accepted")
+            raise UserError(lacks or f"threats has {threat!r}: {accepted}")
     if surrogate is not None and not any(isinstance(threat, BlackBox) for threat in made):
         raise UserError("surrogate is given, but no black box attacks it: add 'black' to threats, or leave it out")
     return made
 
 
-def attacks_of(chosen: Sequence[Attack] | None, threats: Sequence[Threat]) -> list[Attack]:
-    """Return attacks: by default PGD of 10 steps, on the network and, for who knows the defense, on its vote."""
+def attacks_of(chosen: Attacks, threats: Sequence[Threat]) -> list[Attack]:
+    """Return attacks: by default PGD of 10 steps, on the network and, for who knows the defense, on its vote.
+
+    Raises:
+        UserError: If one is none, such as a class instead of an object.
+    """
     if chosen is not None:
-        return list(chosen)
+        return several(chosen, "attacks", (Attack,), "Attack objects are accepted, such as PGD(steps=10)")
     knowing = [threat.adaptive for threat in threats]
     blind, adaptive = PGD(steps=10), PGD(steps=10, objective=SoftKNN())
     return [*([] if all(knowing) else [blind]), *([adaptive] if any(knowing) else [])]
+
+
+def defenses_of(chosen: Defenses) -> list[Defense] | None:
+    """Return the chosen defenses, None if nobody has chosen.
+
+    Raises:
+        UserError: If one is none, such as a class instead of an object.
+    """
+    if chosen is None:
+        return None
+    return several(chosen, "defenses", (Defense,), "Defense objects are accepted, such as NoDefense()")
+
+
+def sizes_of(chosen: Sizes, norm: NormName) -> list[float | str]:
+    """Return sizes of perturbations as they are given, without that of the clean images.
+
+    Raises:
+        UserError: If there is no such norm, or one is no size of it.
+    """
+    if not isinstance(norm, str) or norm not in UNITS:
+        raise UserError(f"norm is {shown(norm)}: {', '.join(UNITS)} are accepted")
+    unit, sizes = UNITS[norm], several(chosen, "deltas", (int, float, str), "numbers, and text as 8/255, are accepted")
+    perturbed = [size for size in sizes if parse_size(size, "deltas") != 0]
+    for size in perturbed:
+        if not unit.accepts(parse_size(size, "deltas")):
+            raise UserError(f"deltas has {size}: sizes of {unit.accepted}, and 0, are accepted in norm {norm}")
+    if not perturbed:
+        raise UserError(f"deltas is {shown(chosen)}: at least one of {unit.accepted} is needed, 0 is measured anyway")
+    return perturbed
 
 
 def device_of(network: object, chosen: str | torch.device | None) -> torch.device:
@@ -149,9 +211,14 @@ def device_of(network: object, chosen: str | torch.device | None) -> torch.devic
     if chosen is None:
         weights = network.parameters() if isinstance(network, nn.Module) else iter(())
         return next((weight.device for weight in weights), torch.device("cpu"))
+    accepted = f"{', '.join(DEVICES)} are accepted, and one of several as cuda:1"
+    if not isinstance(chosen, str | torch.device):
+        raise UserError(f"device is {shown(chosen)}: {accepted}")
     try:
         device = torch.device(chosen)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {chosen} is not there: {first_line(error)}") from error
+        raise UserError(f"device {shown(chosen)} is not there: {first_line(error)}") from error
+    if device.type not in DEVICES:
+        raise UserError(f"device is {device}: {accepted}")
     return device

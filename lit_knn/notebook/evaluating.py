@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lit_knn.attacks import Attack
-from lit_knn.backbones import Classifier, Tap
+from lit_knn.backbones import Tap
 from lit_knn.data import ImageData
 from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.database import Database
-from lit_knn.defenses import KNN, Defense, NoDefense
+from lit_knn.defenses import KNN, NoDefense
 from lit_knn.engine.callbacks import RunRecord
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
+from lit_knn.notebook.arguments import shown, whole
 from lit_knn.notebook.choices import (
+    Attacks,
+    Defenses,
     K,
     Normalization,
     Output,
+    Sizes,
+    Taps,
+    Threats,
     attacks_of,
     classifier_of,
+    defenses_of,
     device_of,
     middle_tap,
+    sizes_of,
+    taps_of,
     threats_of,
 )
-from lit_knn.notebook.held_images import Held, held_images
+from lit_knn.notebook.held_images import Held, Labels, held_images
 from lit_knn.notebook.process_state import as_it_was
 from lit_knn.notebook.settings import settings
 from lit_knn.report.results.budgets import DEFAULT, NormName
@@ -37,24 +46,22 @@ from lit_knn.report.run_view import RunView
 from lit_knn.storage.origin import claim
 from lit_knn.threat_models import Threat
 
-Taps = str | Tap | Sequence[str | Tap] | None
-
 
 def evaluate(
     network: nn.Module,
     images: Held,
-    labels: Held,
+    labels: Labels,
     *,
-    database: tuple[Held, Held | None] | None = None,
+    database: tuple[Held, Labels | None] | None = None,
     mean: Normalization = None,
     std: Normalization = None,
     output: Output = None,
     tap: Taps = None,
     surrogate: nn.Module | None = None,
-    threats: Sequence[str | Threat] | None = None,
-    attacks: Sequence[Attack] | None = None,
-    defenses: Sequence[Defense] | None = None,
-    deltas: Sequence[float | str] = (0.02, 0.04, 0.06),
+    threats: Threats = None,
+    attacks: Attacks = None,
+    defenses: Defenses = None,
+    deltas: Sizes = (0.02, 0.04, 0.06),
     norm: NormName = DEFAULT,
     device: str | torch.device | None = None,
     batch_size: int = 64,
@@ -77,14 +84,16 @@ def evaluate(
             warning.
         output: Where the logits are in what the network returns: a key, position or attribute; by default it returns
             nothing else.
-        tap: Layers whose features are compared, as names or `Tap`; by default one halfway through the network.
+        tap: Layers whose features are compared, one or several names or `Tap`; by default one halfway through the
+            network.
         surrogate: A black box's own network, which is given the same as the network.
-        threats: Of ``gray``, ``black`` and ``white``, or objects; by default all, black if there is a surrogate, white
-            if there is a database.
-        attacks: By default `PGD` of 10 steps on the network, and for a white box on the vote of the neighbors.
-            ``configs/attack/adaptive.yaml`` has those that a claim of robustness should survive.
-        defenses: By default none, and `KNN` of 50 neighbors, or as many as there are, at each tap.
-        deltas: Sizes of perturbations, by default Δ = ‖x* − x‖₂ / ‖x‖₂; the clean images are measured in any case.
+        threats: One or several of ``gray``, ``black`` and ``white``, or objects; by default all, black if there is a
+            surrogate, white if there is a database.
+        attacks: One or several; by default `PGD` of 10 steps on the network, and for a white box on the vote of the
+            neighbors. ``configs/attack/adaptive.yaml`` has those that a claim of robustness should survive.
+        defenses: One or several; by default none, and `KNN` of 50 neighbors, or as many as there are, at each tap.
+        deltas: One or several sizes of perturbations, by default of Δ = ‖x* − x‖₂ / ‖x‖₂; the clean images are
+            measured in any case.
         norm: What these are in: ``relative_l2`` (Δ), ``l2`` or ``linf``.
         device: Where it runs; by default where the network lies.
         batch_size: Images per batch.
@@ -98,24 +107,24 @@ def evaluate(
     Raises:
         UserError: If something is not accepted, in one sentence.
     """
-    queries = held_images(images, labels, "images")
+    seed = whole(seed, "seed", 0, LARGEST_SEED)
+    batch_size = whole(batch_size, "batch_size", 1, sys.maxsize)
+    place = _place(folder)
+    sizes, chosen_taps, chosen_defenses = sizes_of(deltas, norm), taps_of(tap), defenses_of(defenses)
+    queries = held_images(images, labels, "images", attacked=True)
     rows = None if database is None else held_images(*_pair(database), "database images")
     where = device_of(network, device)
     classifier, other = classifier_of(network, mean, std, output).to(where), None
     if surrogate is not None:
-        other = classifier_of(surrogate, mean, std).to(where)
-    if not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed is {seed}: whole numbers from 0 to {LARGEST_SEED} are accepted")
+        other = classifier_of(surrogate, mean, std, role="surrogate").to(where)
     data = ImageData(queries=queries, database=rows, batch_size=batch_size)
-    sizes = [delta for delta in deltas if delta != 0]
     knowing = threats_of(threats, other, rows is not None)
     climbing = attacks_of(attacks, knowing)
     with as_it_was(where, seed):
-        taps = [] if rows is None else _taps(tap, classifier, data, where)
-        if defenses is None:
+        taps = [] if rows is None else chosen_taps or [middle_tap(classifier, data.first_images(where)["image"])]
+        if chosen_defenses is None:
             k = min(K, data.about_database_rows) if rows is not None else K
-            defenses = [NoDefense(), *([KNN(taps=[one.name for one in taps], k=[k])] if taps else [])]
-        place = None if folder is None else Path(folder).resolve()
+            chosen_defenses = [NoDefense(), *([KNN(taps=[one.name for one in taps], k=[k])] if taps else [])]
         trainer = EvalTrainer(
             accelerator=where.type,
             devices=[where.index] if where.index is not None and where.type != "cpu" else 1,
@@ -133,7 +142,7 @@ def evaluate(
             classifier=classifier,
             attacks=climbing,
             deltas=sizes,
-            defenses=list(defenses),
+            defenses=chosen_defenses,
             threats=knowing,
             database=searched,
             norm=norm,
@@ -145,17 +154,19 @@ def evaluate(
         return RunView(trainer.run_folder)
 
 
-def _pair(database: object) -> tuple[Held, Held | None]:
+def _pair(database: object) -> tuple[Held, Labels | None]:
     if not isinstance(database, tuple | list) or len(database) != 2:
-        raise UserError(f"database is of type {type(database).__name__}: a pair of images and labels is accepted")
+        parts = f", of {len(database)} parts" if isinstance(database, tuple | list) else ""
+        raise UserError(f"database is a {type(database).__name__}{parts}: a pair of images and labels is accepted")
     return database[0], database[1]
 
 
-def _taps(chosen: Taps, classifier: Classifier, data: ImageData, device: torch.device) -> list[Tap]:
-    if chosen is None:
-        return [middle_tap(classifier, data.first_images(device)["image"])]
-    given = [chosen] if isinstance(chosen, str | Tap) else chosen
-    return [Tap(layer=one) if isinstance(one, str) else one for one in given]
+def _place(folder: object) -> Path | None:
+    if folder is None:
+        return None
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise UserError(f"folder is {shown(folder)}: the path of a folder is accepted, or None for one below runs")
+    return Path(folder).resolve()
 
 
 def _configuration(

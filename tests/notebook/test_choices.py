@@ -107,5 +107,5 @@ def test_where():
     assert device_of(digits_resnet(), None) == torch.device("cpu")
     assert device_of(Nothing(), None) == torch.device("cpu")
     assert device_of(digits_resnet().to("meta"), None) == torch.device("meta")
-    with pytest.raises(UserError, match="device nowhere is not there"):
+    with pytest.raises(UserError, match="device 'nowhere' is not there"):
         device_of(digits_resnet(), "nowhere")

@@ -167,28 +167,63 @@ class Odd(nn.Module):
         return self.answer(image.flatten(1)[:, :10] * self.scale)
 
 
+def test_one_of_what_may_be_several_and_numbers_of_other_libraries(digits, tmp_path):
+    natural = {"attacks": PGD(steps=1), "threats": "gray", "defenses": NoDefense(), "deltas": 0.1, "seed": np.int64(3)}
+    listed = {"attacks": [PGD(steps=1)], "threats": ["gray"], "defenses": [NoDefense()], "deltas": [0.1], "seed": 3}
+    labels = digits[1].tolist()
+    one = evaluate(
+        (digits[0], labels), None, tmp_path / "a", **natural, batch_size=torch.tensor(30), mean=np.float32(0.5)
+    )
+    other = evaluate(digits, None, tmp_path / "b", **listed, batch_size=30)
+    assert measured(one.table) == measured(other.table)
+    assert one.record.config == other.record.config
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
         ({"network": Odd(lambda x: {"logits": x})}, "a dict with 'logits': .*`output` names the one"),
         ({"network": Odd(lambda x: x[:, 0])}, r"where logits, one float tensor \(60, C\) of at least two classes"),
-        ({"network": digits_resnet}, "the network is of type function: a torch.nn.Module is accepted"),
-        ({"deltas": [2.0]}, r"deltas of \(0, 1\]"),
+        ({"network": digits_resnet}, "the network is <function .*: a torch.nn.Module is accepted"),
+        ({"surrogate": digits_resnet}, "the surrogate is <function .*: a torch.nn.Module is accepted"),
+        ({"deltas": [2.0]}, r"deltas has 2.0: sizes of \(0, 1\]"),
+        ({"deltas": None}, "deltas is None: numbers, and text as 8/255"),
+        ({"deltas": [0]}, "deltas is .*: at least one of"),
+        ({"norm": "L2"}, "norm is 'L2': relative_l2, l2, linf are accepted"),
+        ({"norm": ["l2"]}, "norm is "),
         ({"seed": -1}, "seed is -1: whole numbers"),
+        ({"seed": True}, "seed is True: whole numbers"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5: whole numbers"),
+        ({"attacks": [PGD]}, "attacks has the class PGD: Attack objects"),
+        ({"attacks": []}, "attacks is empty"),
+        ({"defenses": KNN}, "defenses is the class KNN: Defense objects"),
+        ({"tap": 3}, "tap is 3: names of layers"),
+        ({"tap": []}, "tap is empty"),
+        ({"threats": 3}, "threats is 3: gray, black, white"),
+        ({"threats": "grey"}, "threats has 'grey': gray, black, white"),
+        ({"folder": 3}, "folder is 3: the path of a folder"),
+        ({"folder": ""}, "folder is '': the path of a folder"),
         ({"threats": ["grey"]}, "threats has 'grey': gray, black, white"),
         ({"threats": ["black"]}, "give surrogate="),
         ({"threats": ["white"]}, "nothing to copy"),
-        ({"device": "cuda:99"}, "device cuda:99 is not there"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"device": "meta"}, "device is meta: cpu, cuda, mps are accepted"),
+        ({"device": 0}, "device is 0: cpu, cuda, mps are accepted"),
+        ({"mean": [], "std": 0.5}, "mean is empty: a number, or three"),
+        ({"mean": "0.5", "std": 0.5}, "mean is '0.5': a number, or three"),
+        ({"mean": True, "std": 0.5}, "mean is True: a number, or three"),
         ({"mean": 0.5, "std": None}, "both or none"),
         ({"mean": [0.5, 0.5], "std": 0.5}, "need three values each"),
-        ({"database": torch.zeros(3, 3, 8, 8)}, "database is of type Tensor: a pair"),
+        ({"database": torch.zeros(3, 3, 8, 8)}, "database is a Tensor: a pair"),
+        ({"database": (torch.zeros(3, 3, 8, 8),)}, "database is a tuple, of 1 parts: a pair"),
+        ({"output": 1.5}, "output is 1.5: a key, a position"),
         ({"output": "logits"}, "`output` is 'logits', but the network returns"),
     ],
 )
 def test_a_mistake_is_one_sentence(digits, tmp_path, changed, sentence):
     with pytest.raises(UserError, match=sentence):
-        evaluate(digits, None, tmp_path / "run", **changed)
+        evaluate(digits, None, **{"folder": tmp_path / "run", **changed})
 
 
 def test_a_label_that_the_network_does_not_have(digits, tmp_path):
@@ -201,7 +236,12 @@ def test_queries_of_the_database(digits, tmp_path):
         evaluate(digits, digits, tmp_path / "run")
 
 
-def test_a_network_that_says_nothing_of_its_images_is_a_warning(digits, tmp_path):
-    found = evaluate(digits, None, tmp_path / "run", mean=None, std=None)
+def test_a_network_that_says_nothing_of_its_images_is_a_warning(digits, tmp_path, caplog):
+    found = evaluate(digits, None, tmp_path / "run", mean=None, std=None, surrogate=digits_resnet())
     assert re.match(r"network DigitsResNet is given pixels in \[0, 1\] as they are: ", found.record.warnings[0])
+    assert re.match(r"surrogate DigitsResNet is given pixels in \[0, 1\] as they are: ", found.record.warnings[1])
+    logged = [
+        line.getMessage() for line in caplog.records if line.name.startswith("lit_knn") and line.levelname == "WARNING"
+    ]
+    assert sorted(logged) == sorted(found.record.warnings)  # a notebook shows each of them once
     assert "Warning: network DigitsResNet is given pixels" in repr(found)

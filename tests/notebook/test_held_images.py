@@ -47,12 +47,26 @@ def test_of_a_tensor_that_may_be_both_the_second_dimension_is_the_channels():
         (BYTES, LABELS[:4], "holds 5 images, and its labels are int64"),
         (BYTES, LABELS.float(), "labels are float32"),
         (BYTES, LABELS - 2, "has a label -2"),
-        (BYTES, [0, 1, 2, 3, 4], "labels of images are of type list"),
+        (BYTES, [0, 1, 2, 3, 4.5], "labels of images are of type list: integers"),
+        (BYTES.to_sparse(), LABELS, "images cannot be read, TypeError.*: a tensor or NumPy array"),
+        (BYTES, LABELS.to("meta"), "labels of images cannot be read, NotImplementedError.*: integers"),
     ],
 )
 def test_what_is_not_accepted_is_one_sentence(images, labels, sentence):
     with pytest.raises(UserError, match=sentence):
         held_images(images, labels, "images")
+
+
+def test_labels_may_be_a_list():
+    assert [held_images(BYTES, LABELS.tolist(), "images").open_shard(0).read(row).label for row in range(5)] == [
+        *range(5)
+    ]
+
+
+def test_images_that_are_attacked_need_labels():
+    for labels, said in ((None, "None"), (LABELS - 1, "-1, unknown, for 1 of 5")):
+        with pytest.raises(UserError, match=f"labels of images are {said}: images that are attacked need one each"):
+            held_images(BYTES, labels, "images", attacked=True)
 
 
 def test_rows_may_be_without_labels_and_are_not_copied():
