@@ -138,8 +138,11 @@ class Milvus(Index):
             self._require(client, name)
             client.flush(name)
             if not client.list_indexes(name, field_name="vector"):
-                how = client.prepare_index_params()
-                how.add_index("vector", index_type=self.index_type, metric_type="L2", params=self.index_parameters)
+                how, parameters = (
+                    client.prepare_index_params(),
+                    {"params": self.index_parameters},
+                )  # as all engines take
+                how.add_index("vector", index_type=self.index_type, metric_type="L2", params=parameters)
                 client.create_index(name, how)
             self._load(client, name, len(store))
         with described(record, lambda: origin) as unfinished:

@@ -1,4 +1,6 @@
-"""A store of clustered features, in three shards."""
+"""A store of clustered features, in three shards, and engines that keep vectors."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from lit_knn.database.index import Neighbors
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
+from tests.database.index.milvus_server import MilvusServer
 
 
 def write_features(folder, features):
@@ -62,3 +65,41 @@ def small(tmp_path_factory):
 def queries():
     """40 queries near the rows of `store`."""
     return torch.from_numpy(clustered(10_040)[10_000:])
+
+
+ENGINES = ("lite", "server")  # which of them a test of Milvus meets
+
+
+@pytest.fixture
+def lite(tmp_path):
+    """The file of a milvus-lite that runs in this process until the test ends."""
+    pytest.importorskip("milvus_lite", reason="the package milvus-lite is not installed")
+    from milvus_lite.server_manager import server_manager_instance
+
+    path = str(tmp_path / "lite.db")
+    yield path
+    server_manager_instance.release_server(path)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A Milvus server that runs until the last test ends."""
+    pytest.importorskip("milvus", reason="the package milvus, which has a server, is not installed")
+    with MilvusServer(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """The URI of each of them."""
+    found = request.getfixturevalue(request.param)
+    return found if request.param == "lite" else found.uri
+
+
+@pytest.fixture
+def prefix(request):
+    """How the collections of a test start, as a server keeps those of the tests before."""
+    return f"test_{next(_numbers)}"
+
+
+_numbers = itertools.count()

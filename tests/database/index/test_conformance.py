@@ -7,7 +7,7 @@ import torch
 from lit_knn.database.index import Binary, Faiss, Milvus, Resident, Scan, Selection, Sharded
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 from lit_knn.errors import UserError
-from tests.database.index.conftest import clustered
+from tests.database.index.conftest import ENGINES, clustered
 
 ROWS, DIMENSION, K = 3000, 32, 50
 
@@ -26,16 +26,17 @@ CASES = {
     ),
     "binary": (lambda _: Binary(), "bits", 1, 1),
     "sharded": (lambda _: Sharded(index=Faiss(device="cpu"), parts=5), "floats", 1, 1),
-    "milvus-flat": (lambda folder: milvus(folder, "FLAT"), "floats", 1, 1),
-    "milvus-ivf": (lambda folder: milvus(folder, "IVF_FLAT", nprobe=128), "floats", 1, 1),
-    "milvus-hnsw": (lambda folder: milvus(folder, "HNSW", ef=200), "floats", 0.95, 0.9),
 }
-MARKED = [pytest.param(name, marks=pytest.mark.milvus if name.startswith("milvus") else ()) for name in CASES]
-
-
-def milvus(folder, index_type, **search_parameters):
-    pytest.importorskip("milvus_lite")
-    return Milvus(uri=str(folder / "lite.db"), index_type=index_type, search_parameters=search_parameters)
+ON_AN_ENGINE = {  # Milvus's name → its parameters to build and to search, and as above
+    "FLAT": ({}, {}, "floats", 1, 1),
+    "IVF_FLAT": ({"nlist": 16}, {"nprobe": 16}, "floats", 1, 1),
+    "HNSW": ({"M": 16, "efConstruction": 200}, {"ef": 3000}, "floats", 0.95, 0.9),
+    "AUTOINDEX": ({}, {}, "floats", 0.9, 0.7),
+}
+MARKED = [
+    *CASES,
+    *(pytest.param((engine, name), marks=pytest.mark.milvus) for engine in ENGINES for name in ON_AN_ENGINE),
+]
 
 
 def signs(features):
@@ -79,9 +80,9 @@ def other(vectors, tmp_path_factory):
 
 
 class Case:
-    def __init__(self, name, store, vectors, folder):
-        make, self.tap, self.recall, self.recall_among = CASES[name]
-        self.index, self.folder, self.store = make(folder), folder / "index", store
+    def __init__(self, index, tap, recall, recall_among, store, vectors, folder):
+        self.index, self.tap, self.recall, self.recall_among = index, tap, recall, recall_among
+        self.folder, self.store = folder / "index", store
         self.index.build(store, self.tap, self.folder)
         self.opened = self.open(store)
         kept = (vectors.astype(np.float16) if self.tap == "floats" else signs(vectors)).astype(np.float64)
@@ -108,7 +109,20 @@ class Case:
 
 @pytest.fixture(scope="module", params=MARKED)
 def case(request, store, vectors, tmp_path_factory):
-    return Case(request.param, store, vectors, tmp_path_factory.mktemp(request.param))
+    folder = tmp_path_factory.mktemp("case")
+    if isinstance(request.param, str):
+        make, *rest = CASES[request.param]
+        return Case(make(folder), *rest, store, vectors, folder)
+    engine, index_type = request.param
+    build, search, *rest = ON_AN_ENGINE[index_type]
+    uri = request.getfixturevalue("server").uri if engine == "server" else lite(folder)
+    index = Milvus(uri=uri, index_type=index_type, index_parameters=build, search_parameters=search)
+    return Case(index, *rest, store, vectors, folder)
+
+
+def lite(folder):
+    pytest.importorskip("milvus_lite")
+    return str(folder / "lite.db")
 
 
 def test_it_finds_the_nearest_rows(case):
