@@ -14,6 +14,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from lit_knn.distributed.collectives import join
 from lit_knn.distributed.slurm import job_id
+from lit_knn.engine.wandb_identity import identify
 from lit_knn.errors import UserError, WriteError
 from lit_knn.evaluation.run_context import RunContext
 from lit_knn.storage.atomic import writing
@@ -32,7 +33,7 @@ class RunTrainer(Trainer):
         run_config: The whole configuration, as YAML would give it.
         seconds: What each command took.
         grace: Seconds in which this process has to end after another has failed.
-        keeps_record: Whether what it does is a run, and so has a folder.
+        command: What was asked for; a test may begin with others, and stays a test.
         pause: Called between pieces of work; may raise.
     """
 
@@ -50,7 +51,7 @@ class RunTrainer(Trainer):
         self.run_config: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.grace = LEAVING_SECONDS
-        self.keeps_record = False
+        self.command = ""
         self.pause: Callable[[], object] = bool
         self._set_up_environment = self.strategy.setup_environment
         self.strategy.setup_environment = self._meet_others  # type: ignore[method-assign]
@@ -60,9 +61,15 @@ class RunTrainer(Trainer):
         self._set_up_environment()
         join(self, grace=self.grace)
         for logger in self.loggers:
-            if isinstance(logger, WandbLogger) and logger.save_dir in (None, "."):  # wandb's own choice, nobody's
-                folder = self.run_folder if self.keeps_record else self.default_root_dir
-                logger._save_dir = logger._wandb_init["dir"] = str(folder)
+            if isinstance(logger, WandbLogger):
+                folder = self.run_folder if self.keeps_record else Path(self.default_root_dir)
+                if self.is_global_zero:
+                    identify(logger, self.command, folder, os.environ)
+
+    @property
+    def keeps_record(self) -> bool:
+        """Whether what it does is a run, and so has a folder."""
+        return self.command == "test"
 
     @cached_property
     def run_folder(self) -> Path:

@@ -181,11 +181,9 @@ class EvalTrainer(RunTrainer):
             UserError: If nothing would be measured.
         """
         if self.limit_test_batches == 0:
-            raise UserError(
-                "trainer.limit_test_batches is 0, so that nothing would be measured: a number of batches from 1, or a "
-                "share of them up to 1.0, is accepted"
-            )
-        self.keeps_record = True
+            accepted = "a number of batches from 1, or a share of them up to 1.0, is accepted"
+            raise UserError(f"trainer.limit_test_batches is 0, so that nothing would be measured: {accepted}")
+        self.command = "test"
         if model.requirements.database:
             validation.verify_sources(datamodule)
             database, required = validation.require_database(model.database), model.requirements
@@ -224,6 +222,7 @@ class EvalTrainer(RunTrainer):
     @contextmanager
     def _command(self, name: str, model: Evaluation, *, timed: bool = True) -> Iterator[None]:
         """Heed signals, end with all other processes, note how long it took; what is built depends on the precision."""
+        self.command = "test" if self.keeps_record else name
         set_precision(model, self.precision)
         started = time.monotonic()
         try:

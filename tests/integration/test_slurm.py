@@ -90,6 +90,7 @@ def fake(tmp_path, config):
     script.parent.mkdir()
     script.write_text(
         '#!/bin/bash\ncase "$*" in *--partition=none*) echo no such partition >&2; exit 1;; esac\n'
+        f'echo "$WANDB_RUN_GROUP" >> {tmp_path}/groups\n'
         f'echo "$@" >> {tmp_path}/calls; wc -l < {tmp_path}/calls\n'
     )
     script.chmod(0o755)
@@ -127,6 +128,20 @@ def test_a_dry_run_is_a_script_that_submits_the_same(tmp_path, fake):
     assert by_hand == calls(tmp_path)
     assert by_hand[-1].split()[2] == "--dependency=afterok:6:7"
     assert by_hand[-1].endswith("runs/digits-a b runs/digits-c --output runs/digits-report")
+
+
+def test_what_is_submitted_together_is_one_group_of_a_dashboard(tmp_path, fake):
+    def groups():
+        return set((tmp_path / "groups").read_text().splitlines())
+
+    options = ("digits.yaml", "--run", "a study")
+    script = driver(tmp_path, *options, "--dry-run", **fake).stdout
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, env={**os.environ, **fake}, check=True)
+    assert groups() == {"a study"}
+    driver(tmp_path, *options, **fake)
+    assert groups() == {"a study"}
+    driver(tmp_path, *options, WANDB_RUN_GROUP="mine", **fake)
+    assert groups() == {"a study", "mine"}
 
 
 @pytest.fixture

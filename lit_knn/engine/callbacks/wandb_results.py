@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
 from lit_knn.engine.run_folder import RunTrainer
-from lit_knn.report.results.record import COLUMNS, COUNTS, variant
+from lit_knn.engine.wandb_identity import forget
+from lit_knn.report.attackers import attackers
+from lit_knn.report.dashboard import curve_names, picture_name, points, size_name, summary
+from lit_knn.report.results import Record
+from lit_knn.report.results.record import COLUMNS, NUMBERS
 
-if TYPE_CHECKING:
-    from lit_knn.evaluation.module import Evaluation
+LONGEST_TAG = 64  # characters
+CAPTIONS = {
+    "accuracy": "Accuracy against the size of the perturbation",
+    "database-size": "Accuracy against the number of rows in the database",
+}
+NEIGHBORS = "neighbors-"
 
 
 class WandbResults(Callback):
-    """Log accuracy against the perturbation norm, the table of results, and the pictures of the run folder."""
+    """Log the configuration first, and in the end curves over the size of the perturbation, tables and pictures."""
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let an interrupted run say what it was."""
+        for run in _runs(trainer):
+            run.config.update(cast(RunTrainer, trainer).run_config, allow_val_change=True)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log to each wandb logger, once for all processes."""
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    self._log(logger.experiment, cast(RunTrainer, trainer), cast("Evaluation", pl_module))
+        """Log what the record of the run holds, and the pictures beside it, once for all processes."""
+        for run in _runs(trainer):
+            folder = cast(RunTrainer, trainer).run_folder
+            log_record(run, Record.load(folder), folder)
+            forget(folder)
 
-    def _log(self, run: Any, trainer: RunTrainer, evaluation: Evaluation) -> None:
-        import wandb
 
-        run.define_metric("perturbation_norm", hidden=True)
-        run.define_metric("curve/*", step_metric="perturbation_norm")
-        # runs over databases of different size share the names of their curves, unless a run has several sizes itself
-        several = len(evaluation.views) > 1
-        points: dict[tuple[str, str, float], dict[str, float]] = {}
-        for row in evaluation.results:
-            case = (row["threat"], row["attack"], row["delta"])
-            point = points.setdefault(case, {"perturbation_norm": row["delta_mean"]})
-            words = variant(row).words()
-            line = "-".join(word for field, word in words.items() if several or field != "rows")
-            point[f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"] = row["accuracy"]
-        for point in points.values():
-            run.log(point)
-        rows = [[str(value) if name in COUNTS else value for name, value in row.items()] for row in evaluation.results]
-        pictures = {path.stem: wandb.Image(str(path)) for path in sorted(trainer.run_folder.glob("*.png"))}
-        run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
-        run.config.update(trainer.run_config, allow_val_change=True)
-        run.summary["run_folder"] = str(trainer.run_folder)
+def log_record(run: Any, record: Record, folder: Path) -> None:
+    """Log a record and the pictures of its folder to a run of wandb."""
+    import wandb
+
+    run.define_metric(size_name(record.norm), hidden=True)
+    for name in curve_names(record).values():  # one by one: of patterns, Lightning's own `*` may be the one that counts
+        run.define_metric(name, step_metric=size_name(record.norm))
+    for point in points(record):
+        run.log(point)
+    rows = [[value if name in NUMBERS else str(value) for name, value in row.items()] for row in record.results]
+    pictures = {
+        picture_name(path.stem): wandb.Image(str(path), caption=_caption(path.stem))
+        for path in sorted(folder.glob("*.png"))
+    }
+    run.log({"results": wandb.Table(columns=list(COLUMNS), data=rows), **pictures})
+    run.summary.update({**summary(record), "run_folder": str(folder)})
+    threats = [attacker.title[:LONGEST_TAG] for attacker in attackers(record)]
+    run.tags = tuple(dict.fromkeys((*(run.tags or ()), record.norm, *threats)))
+
+
+def _runs(trainer: Trainer) -> Iterator[Any]:
+    """Yield what is to be logged to, in the one process that does."""
+    if trainer.is_global_zero:
+        yield from (logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger))
+
+
+def _caption(stem: str) -> str | None:
+    if stem.startswith(NEIGHBORS):
+        tap = stem.removeprefix(NEIGHBORS)
+        return f"A query, clean and attacked, and its nearest neighbors at the tap {tap}"
+    return CAPTIONS.get(stem)

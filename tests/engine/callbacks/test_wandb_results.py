@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from lit_knn.report.dashboard import curve_names, points, summary
 from lit_knn.report.results import Record
 from lit_knn.report.results.record import COLUMNS
 from tests.conftest import restored, run
@@ -41,11 +42,12 @@ def logged(tmp_path_factory, database_path):
     config = tiny(database_path, folder / "runs")
     config["trainer"]["logger"] = {
         "class_path": "WandbLogger",
-        "init_args": {"offline": True, "project": "tests", "name": "digits"},
+        "init_args": {"offline": True, "project": "tests", "tags": ["mine"]},
     }
     with restored(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
         patch.setenv("WANDB_CONSOLE", "off")
+        patch.setenv("WANDB_RUN_GROUP", "submission")
         found = run("test", config)
         wandb.finish()
         wandb.teardown()  # the process that writes the file has ended: finish() alone leaves it a moment to do so
@@ -67,40 +69,42 @@ def history(messages):
     ]
 
 
-def test_accuracy_is_logged_against_the_realized_perturbation(logged):
+def test_each_size_is_a_point_of_every_curve(logged):
     folder, _, messages = logged
-    points = [step for step in history(messages) if "perturbation_norm" in step]
-    results = Record.load(folder).results
-    assert len(points) == 3  # Δ = 0, 0.05 and 0.1
-    for row in results:
-        line = "none"
-        if row["tap"]:
-            line = f"kNN-{row['tap']}-K={row['k']}-{row['weighting']}-{row['combination']}"
-        name = f"curve/{row['threat']}/{row['attack']}/{line}/top{row['topk']}"
-        (point,) = (point for point in points if point["perturbation_norm"] == row["delta_mean"])
-        assert point[name] == row["accuracy"]
-    assert sum(name.startswith("curve/") for point in points for name in point) == len(results)
+    found = [step for step in history(messages) if "size/relative_l2" in step]
+    expected = points(Record.load(folder))
+    assert [{name: step[name] for name in point} for step, point in zip(found, expected, strict=True)] == expected
+    assert [point["size/relative_l2"] for point in found] == [0, 0.05, 0.1]
 
 
-def test_curves_are_drawn_over_the_perturbation_not_over_steps(logged):
+def test_curves_are_drawn_over_the_size_of_the_perturbation_not_over_steps(logged):
     metrics = [record.metric for kind, record in logged[2] if kind == "metric"]
-    assert [metric.step_metric for metric in metrics if metric.glob_name == "curve/*"] == ["perturbation_norm"]
+    axes = {metric.name: metric.step_metric for metric in metrics if metric.name.startswith("curve/")}
+    assert axes == dict.fromkeys(curve_names(Record.load(logged[0])).values(), "size/relative_l2")
 
 
 def test_the_table_and_every_picture_are_logged(logged):
     folder, files, messages = logged
     (step,) = (step for step in history(messages) if any(name.startswith("results") for name in step))
     names = {name.split("/")[0] for name in step}
-    assert names >= {"results", "accuracy", "neighbors-early", "neighbors-late"}
+    assert names >= {"results", "pictures"}
     (table,) = files.rglob("results_*.table.json")
     content = json.loads(table.read_text())
     rows = Record.load(folder).results
     assert tuple(content["columns"]) == COLUMNS
-    expected = [[str(value) if name in ("k", "rows") else value for name, value in row.items()] for row in rows]
+    text = COLUMNS[: COLUMNS.index("topk")]
+    expected = [
+        [str(value) if name in text and name != "delta" else value for name, value in row.items()] for row in rows
+    ]
     assert content["data"] == expected
-    for picture in folder.glob("*.png"):
-        (copy,) = files.rglob(f"{picture.stem}_*.png")
-        assert copy.stat().st_size > 0
+    said = {name.split("/")[1]: step[name] for name in step if name.endswith("/caption")}
+    drawn = sorted(folder.glob("*.png"))
+    assert [picture.stem for picture in drawn] == ["accuracy", "neighbors-early", "neighbors-late"]
+    assert {*said} == {"accuracy", "neighbors_early", "neighbors_late"}
+    assert said["neighbors_late"] == "A query, clean and attacked, and its nearest neighbors at the tap late"
+    for picture in drawn:
+        (copy,) = files.rglob(f"{picture.stem.replace('-', '_')}_*.png")
+        assert copy.read_bytes() == picture.read_bytes()
 
 
 def test_configuration_and_folder_are_there(logged):
@@ -108,8 +112,23 @@ def test_configuration_and_folder_are_there(logged):
     keys = {item.key for kind, record in messages if kind == "config" for item in record.config.update}
     keys |= {item.key for kind, record in messages if kind == "run" for item in record.run.config.update}
     assert {"model", "data", "trainer"} <= keys
-    summary = {item.key: item.value_json for kind, r in messages if kind == "summary" for item in r.summary.update}
-    assert json.loads(summary["run_folder"]) == str(folder)
+    found = {
+        ("/".join(item.nested_key) or item.key): json.loads(item.value_json)
+        for kind, record in messages
+        if kind == "summary"
+        for item in record.summary.update
+    }
+    expected = {**summary(Record.load(folder)), "run_folder": str(folder)}
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_the_run_is_called_grouped_and_tagged(logged):
+    folder, _, messages = logged
+    named = [record.run for kind, record in messages if kind == "run"]
+    assert {run.display_name for run in named} == {folder.name}
+    assert (named[-1].run_group, named[-1].job_type) == ("submission", "test")
+    assert [*named[-1].tags] == ["mine", "relative_l2", "gray box"]
+    assert not (folder / "wandb-id").exists()  # a test of the same folder would be another run
 
 
 def test_without_the_logger_nothing_is_logged(built, tmp_path, monkeypatch):
