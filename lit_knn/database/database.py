@@ -75,7 +75,7 @@ class Database:
             raise UserError(f"model.database takes taps with different names, at least one, not {names}")
         self.path = Path(path)
         self.taps = {tap.name: tap for tap in taps}
-        self.index = Faiss(factory="auto") if index == "auto" else index or Scan()
+        self.index = (Faiss(factory="auto") if index == "auto" else index or Scan()).ordered(order_seed)
         self.softmax = softmax
         if projection_rows is not None and projection_rows < 2:
             raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")

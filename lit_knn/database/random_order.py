@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_knn.database.index import Selection
+from lit_knn.database.index.selection import Selection, Window
 
 ROUNDS = 8  # of the Feistel network; from four on it is a pseudo-random permutation (Luby and Rackoff 1988)
 BLOCK = 1 << 16  # rows at a time, a multiple of 8; they stay in the processor's cache
@@ -30,7 +30,7 @@ class RandomOrder:
 
     def __init__(self, rows: int, seed: int) -> None:
         bits = max(2, (rows - 1).bit_length())
-        self.rows = rows
+        self.rows, self.seed = rows, seed
         self._low = np.uint64(bits // 2)
         self._low_mask, self._high_mask = (np.uint32((1 << part) - 1) for part in (bits // 2, bits - bits // 2))
         self._keys = np.random.SeedSequence(seed).generate_state(ROUNDS, np.uint32)
@@ -50,7 +50,8 @@ class RandomOrder:
             for part, (start, stop) in zip(parts, windows, strict=True):
                 part.append(np.packbits((start <= positions) & (positions < stop), bitorder="little"))
         return [
-            Selection(np.concatenate(part), stop - start) for part, (start, stop) in zip(parts, windows, strict=True)
+            Selection(np.concatenate(part), stop - start, Window(self.seed, start, stop))
+            for part, (start, stop) in zip(parts, windows, strict=True)
         ]
 
     def _permuted(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

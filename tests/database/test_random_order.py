@@ -44,6 +44,7 @@ def test_windows_of_one_order():
         expected = np.flatnonzero((places >= start) & (places < stop))
         np.testing.assert_array_equal(found.ids(), expected)
         assert len(found) == len(expected)
+        assert found.window == (5, start, stop)
     assert len(every.ids()) == BLOCK + 13
 
 

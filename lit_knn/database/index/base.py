@@ -27,6 +27,11 @@ class Index(ABC):
 
     exhaustive = False
 
+    def ordered(self, seed: int) -> Index:
+        """Return the same index, which knows in which random order views take rows; by default it need not know."""
+        del seed
+        return self
+
     @property
     @abstractmethod
     def settings(self) -> Fingerprint:

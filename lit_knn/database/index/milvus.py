@@ -3,24 +3,29 @@
 A tap has a collection whose name ends in a hash of all that it depends on. So a changed store or setting gets another
 collection, no two are ever mixed, and none is removed: whoever operates the server drops those that nobody needs.
 
-    lit_knn_layer3_0_add_5f0c1f6e2b9d4a37    id INT64, the row of the store; vector FLOAT_VECTOR
+    lit_knn_layer3_0_add_5f0c1f6e2b9d4a37    id INT64, the row of the store; rank INT64, its place in the random order
+                                             that views take rows in; vector FLOAT_VECTOR or BINARY_VECTOR
     folder/collection                        that name and a sidecar, written when all rows are in it
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import os
 import re
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lit_knn.database.index.base import Index
-from lit_knn.database.index.milvus_library import load_pymilvus, refusals
+from lit_knn.database.index.milvus_connection import Connection
+from lit_knn.database.index.milvus_library import load_pymilvus
 from lit_knn.database.index.milvus_search import Collection
+from lit_knn.database.index.milvus_vectors import VectorFormat
 from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.index.parts import part_rows
+from lit_knn.database.random_order import RandomOrder
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
@@ -30,27 +35,40 @@ from lit_knn.storage.sidecar import REMEDY, checked, describe_file, described, i
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
+REFUSED = (
+    "index.index_parameters takes what that type needs, index.index_type what the server knows: all know FLAT, "
+    "IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW, SCANN, AUTOINDEX, BIN_FLAT, BIN_IVF_FLAT"
+)
+SAMPLE = 16  # rows that are compared with the store when a collection is opened
+
 
 class Milvus(Index):
     """Milvus, Euclidean distance, through pymilvus.
 
-    Any number of jobs may add parts at once. A part that is added again replaces its own rows.
+    Any number of jobs may add parts at once, and a part that is added again replaces its own rows. A server that ends
+    and comes back within the timeout is waited for; otherwise the command ends, and goes on when it is run again.
 
-    Which of equally near rows a server gives as the last of k is its own choice, also with ``FLAT``; every other exact
-    index gives those of the lowest ids.
+    What it cannot promise, as the server decides it: which of equally near rows come last of k, and in which order,
+    also with ``FLAT``; distances to the bit; that nobody else changes a collection while it is searched. On opening,
+    the number of rows and a sample of them are compared with the store.
 
     Args:
-        uri: Of the server, such as ``http://localhost:19530``; or a file ``….db`` for milvus-lite, which one process at
-            a time can open.
+        uri: Of the server, such as ``http://localhost:19530``, from Milvus 2.3 on; or a file ``….db`` for milvus-lite,
+            which one process at a time can open.
         token_variable: Name of the environment variable that holds ``user:password`` or an API key. The token itself is
             no argument, as run records keep those.
         collection: How the names of its collections start: letters, digits and ``_``.
-        index_type: Milvus's name for the index, such as ``FLAT`` (exact), ``IVF_FLAT``, ``IVF_RABITQ``, ``HNSW`` or
-            ``DISKANN``; ``AUTOINDEX`` leaves it to the server.
+        index_type: Milvus's name for the index, such as ``FLAT`` (exact), ``IVF_FLAT``, ``HNSW`` or ``DISKANN``;
+            ``AUTOINDEX`` leaves it to the server. ``BIN_FLAT`` and ``BIN_IVF_FLAT`` keep the bits of a tap with ``bits:
+            true``, at a 32nd of the size, with distances as of `Binary`.
         index_parameters: Milvus's names and values, such as ``nlist`` (IVF), ``M`` and ``efConstruction`` (HNSW).
         search_parameters: Milvus's names and values, such as ``nprobe`` (IVF) and ``ef`` (HNSW).
-        insert_rows: How many rows are sent at a time; a server takes 64 MB.
-        timeout: Seconds to wait for a connection, a batch of rows or an answer; building and loading may take longer.
+        insert_rows: How many rows are sent at a time, at most; no message has more than 32 MiB.
+        timeout: Seconds to wait for a connection, an answer, or a server that went away; building and loading may take
+            longer, as long as they go on.
+
+    Attributes:
+        order_seed: Of the random order that its rows are numbered in.
     """
 
     def __init__(
@@ -82,30 +100,38 @@ class Milvus(Index):
         self.index_type, self.index_parameters = index_type, index_parameters or {}
         self.search_parameters = search_parameters or {}
         self.insert_rows, self.timeout = insert_rows, timeout
+        self.order_seed = 0
+        self._format = VectorFormat(bits=index_type.startswith("BIN_"))
+
+    def ordered(self, seed: int) -> Milvus:
+        """Return the same index with its rows in another random order."""
+        other = copy.copy(self)
+        other.order_seed = seed
+        return other
 
     @property
     def settings(self) -> Fingerprint:
         """What the collection depends on; the server may move, and search parameters may change."""
-        return {"index_type": self.index_type, "index_parameters": self.index_parameters}
+        names = ("index_type", "index_parameters", "order_seed")
+        return {name: getattr(self, name) for name in names}
 
     # ---------------------------------------------------------------- building
 
     def train(self, store: Store, tap: str, folder: Path) -> None:
-        """Make the collection, empty.
+        """Make the collection, empty, and say which index it shall have.
 
         Raises:
             UserError: If the store does not have the tap, or the server refuses.
         """
-        pymilvus, origin = load_pymilvus(), self.collection_origin(store, tap)
+        origin = self.collection_origin(store, tap)
+        self._format.require(store, tap)
         name = origin["collection"]
-        with closing(self._connect()) as client, refusals(self.uri, f"make collection {name}"):
-            if client.has_collection(name, timeout=self.timeout):
-                return
-            describe_file(folder / "collection").unlink(missing_ok=True)  # it was dropped since
-            schema = client.create_schema(auto_id=False, description=json.dumps(origin, sort_keys=True))
-            schema.add_field("id", pymilvus.DataType.INT64, is_primary=True)
-            schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=origin["dimension"])
-            client.create_collection(name, schema=schema, timeout=self.timeout)
+        with self._connect() as server:
+            if not server.has(name):
+                describe_file(folder / "collection").unlink(missing_ok=True)  # it was dropped since
+                server.ask(f"make collection {name}", lambda client: self._create(client, origin))
+            if not self.uri.endswith(".db"):  # milvus-lite takes any index_type as long as there are no rows
+                self._index(server, name)
 
     def add(self, store: Store, tap: str, folder: Path, part: Partition) -> None:
         """Send the rows of one part.
@@ -114,15 +140,18 @@ class Milvus(Index):
             UserError: If there is no collection, or the server refuses.
         """
         origin = self.collection_origin(store, tap)
-        name = origin["collection"]
+        name, order = origin["collection"], RandomOrder(len(store), self.order_seed)
         if is_described(folder / "collection", origin):
             return
-        with closing(self._connect()) as client, refusals(self.uri, f"take rows into collection {name}"):
-            self._require(client, name)
-            blocks = store.feature_blocks(tap, within=part_rows(len(store), part), rows=self.insert_rows)
-            for first, block in blocks:
-                rows = [{"id": row, "vector": vector} for row, vector in enumerate(block, first)]
-                client.upsert(name, rows, timeout=self.timeout)
+        with self._connect() as server:
+            server.require(name)
+            for ids, vectors in self._format.messages(store, tap, part_rows(len(store), part), self.insert_rows):
+                ranks = order.positions(np.array(ids)).tolist()
+                rows = [
+                    {"id": row, "rank": rank, "vector": vector}
+                    for row, rank, vector in zip(ids, ranks, vectors, strict=True)
+                ]
+                server.take(name, rows)
 
     def merge(self, store: Store, tap: str, folder: Path) -> None:
         """Let the server index all rows, and load them.
@@ -134,17 +163,12 @@ class Milvus(Index):
         name = origin["collection"]
         if is_described(record, origin):
             return
-        with closing(self._connect()) as client, refusals(self.uri, f"index collection {name}"):
-            self._require(client, name)
-            client.flush(name)
-            if not client.list_indexes(name, field_name="vector"):
-                how, parameters = (
-                    client.prepare_index_params(),
-                    {"params": self.index_parameters},
-                )  # as all engines take
-                how.add_index("vector", index_type=self.index_type, metric_type="L2", params=parameters)
-                client.create_index(name, how)
-            self._load(client, name, len(store))
+        with self._connect() as server:
+            server.require(name)
+            server.ask(f"seal collection {name}", lambda client: client.flush(name, timeout=self.timeout))
+            self._index(server, name)
+            server.build(name)
+            self._load(server, name, store, tap)
         with described(record, lambda: origin) as unfinished:
             unfinished.write_text(f"{name}\n")
 
@@ -164,44 +188,58 @@ class Milvus(Index):
         """Return the collection, loaded.
 
         Raises:
-            UserError: If there is none, it lacks rows, a share of it is asked for, or the server refuses.
+            UserError: If there is none, it is not what was built, a share of it is asked for, or the server refuses.
         """
         del alone
         if not share.is_whole:
             raise UserError("a Milvus server shares out its rows by itself: use the index Milvus without Sharded")
         origin = self.collection_origin(store, tap)
         checked(folder / "collection", origin)
-        name, client = origin["collection"], self._connect()
-        with refusals(self.uri, f"load collection {name}"):
-            self._require(client, name)
-            self._load(client, name, len(store))
-        collection = Collection(client, self.uri, name, self.search_parameters, self.timeout)
+        name, server = origin["collection"], self._connect()
+        server.require(name)
+        self._load(server, name, store, tap)
+        collection = Collection(server, name, self._format, self.order_seed, self.search_parameters)
         return OpenIndex(self, store, tap, folder, collection)
 
     # ---------------------------------------------------------------- the server
 
-    def _connect(self) -> MilvusClient:
-        token = os.environ.get(self.token_variable, "") if self.token_variable else ""
-        if self.token_variable and not token:
-            raise UserError(f"environment variable {self.token_variable}, named by index.token_variable, is not set")
-        if self.uri.endswith(".db"):
-            remedy = "its folder has to exist, and no other process may use it"
-        else:
-            remedy = "index.uri takes the gRPC port of a server, index.token_variable what holds its token"
-        with refusals(self.uri, "be reached", remedy):
-            client: MilvusClient = load_pymilvus().MilvusClient(uri=self.uri, token=token, timeout=self.timeout)
-            return client
+    def _connect(self) -> Connection:
+        return Connection.to(self.uri, self.token_variable, self.timeout)
 
-    def _require(self, client: MilvusClient, name: str) -> None:
-        if not client.has_collection(name, timeout=self.timeout):
-            raise UserError(f"Milvus at {self.uri} has no collection {name}; {REMEDY}")
+    def _create(self, client: MilvusClient, origin: Fingerprint) -> None:
+        types = load_pymilvus().DataType
+        schema = client.create_schema(auto_id=False, description=json.dumps(origin, sort_keys=True))
+        schema.add_field("id", types.INT64, is_primary=True)
+        schema.add_field("rank", types.INT64)
+        schema.add_field("vector", self._format.data_type, dim=origin["dimension"])
+        client.create_collection(origin["collection"], schema=schema, timeout=self.timeout)
 
-    def _load(self, client: MilvusClient, name: str, rows: int) -> None:
-        """Wait until a collection can be searched and shows all its rows."""
-        client.load_collection(name)
-        (answer,) = client.query(name, output_fields=["count(*)"], consistency_level="Strong", timeout=self.timeout)
-        if answer["count(*)"] != rows:
+    def _index(self, server: Connection, name: str) -> None:
+        """Say which index the vectors shall have; what a server does not know, it refuses here."""
+
+        def index(client: MilvusClient) -> None:
+            if not client.list_indexes(name, field_name="vector", timeout=self.timeout):
+                parameters = {"params": self.index_parameters}  # milvus-lite drops all that has another form
+                how = client.prepare_index_params()
+                how.add_index("vector", index_type=self.index_type, metric_type=self._format.metric, params=parameters)
+                client.create_index(name, how, sync=False, timeout=self.timeout)
+
+        server.ask(f"index collection {name}", index, REFUSED)
+
+    def _load(self, server: Connection, name: str, store: Store, tap: str) -> None:
+        """Wait until a collection can be searched and shows all rows, of whichever job, and compare some of them."""
+        server.load(name)
+        count = server.count(name)
+        if count != len(store):
             raise UserError(
-                f"collection {name} of Milvus at {self.uri} has {answer['count(*)']} of {rows} rows; {REMEDY} for the "
-                "others"
+                f"collection {name} of Milvus at {self.uri} has {count} of {len(store)} rows; {REMEDY} for the others"
+            )
+        ids = np.linspace(0, len(store) - 1, min(SAMPLE, len(store)), dtype=np.int64)
+        rows = server.rows(name, ids.tolist())
+        ranks = RandomOrder(len(store), self.order_seed).positions(ids).tolist()
+        numbered = [(row["id"], row["rank"]) for row in rows] == list(zip(ids.tolist(), ranks, strict=True))
+        stored = store.features(tap, ids)
+        if not numbered or not np.allclose(self._format.decoded([row["vector"] for row in rows]), stored, rtol=1e-3):
+            raise UserError(
+                f"collection {name} of Milvus at {self.uri} has other rows than the store: drop it and {REMEDY} again"
             )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from lit_knn.errors import UserError
 
@@ -18,6 +20,8 @@ REPEATED = (  # loggers
     "milvus_lite.adapter",
     "grpc._server",  # of milvus-lite 3.2.2, which lacks a method that pymilvus 3.0.2 calls, and does without
 )
+AWAY = (2, 101)  # Milvus's codes: no connection, and not loaded (yet, after a start)
+TRACE = re.compile(r"\.go:\d+|stack trace")  # in lines of what a server says of itself
 
 
 @functools.cache
@@ -36,6 +40,19 @@ def load_pymilvus() -> ModuleType:
     return pymilvus
 
 
+def reported() -> tuple[Any, Any]:
+    """Return what pymilvus raises: its own errors, and some of gRPC, as when a token is refused."""
+    return load_pymilvus().MilvusException, importlib.import_module("grpc").RpcError
+
+
+def is_away(error: Any) -> bool:
+    """Return whether an error says that a server has ended, or was started and is not ready."""
+    unavailable = importlib.import_module("grpc").StatusCode.UNAVAILABLE
+    if isinstance(error, load_pymilvus().MilvusException):
+        return bool(error.code in (*AWAY, unavailable) or error.retriable)
+    return bool(error.code() == unavailable)
+
+
 @contextmanager
 def refusals(uri: str, what: str, remedy: str = "") -> Iterator[None]:
     """Say in one sentence what a server could not do.
@@ -46,12 +63,13 @@ def refusals(uri: str, what: str, remedy: str = "") -> Iterator[None]:
         remedy: What may help.
 
     Raises:
-        UserError: If pymilvus raises an error, or lets one of gRPC pass, as it does when a token is refused.
+        UserError: For each error that is `reported`.
     """
-    pymilvus, grpc = load_pymilvus(), importlib.import_module("grpc")
+    kinds = reported()
     try:
         yield
-    except (pymilvus.MilvusException, grpc.RpcError) as error:
-        message = error.message if isinstance(error, pymilvus.MilvusException) else error.details()
-        reason = " ".join(message.split()).rstrip(".") or type(error).__name__
+    except kinds as error:
+        message = error.message if isinstance(error, kinds[0]) else error.details()
+        lines = [line for line in message.splitlines() if not TRACE.search(line)]
+        reason = " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
         raise UserError(f"Milvus at {uri} cannot {what} ({reason}){remedy and f'; {remedy}'}") from error

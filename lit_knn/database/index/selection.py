@@ -7,12 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_knn.database.index.faiss_library import load_faiss
+
+
+class Window(NamedTuple):
+    """The rows that stand next to each other in a random order, as an engine knows them that keeps their places.
+
+    Attributes:
+        order_seed: Of the order.
+        start: The first place.
+        stop: The first place behind them.
+    """
+
+    order_seed: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -22,10 +36,12 @@ class Selection:
     Attributes:
         bits: ``(⌈M/8⌉,)`` uint8, the lowest bit of a byte first.
         count: How many are set.
+        window: The same rows in a random order, if they were taken from one.
     """
 
     bits: npt.NDArray[np.uint8]
     count: int
+    window: Window | None = None
 
     @classmethod
     def of(cls, ids: npt.NDArray[np.int64], rows: int) -> Selection:

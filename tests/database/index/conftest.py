@@ -82,10 +82,16 @@ def lite(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """A Milvus server that runs until the last test ends."""
+def milvus_program(pytestconfig):
+    """Where the program of a Milvus server is unpacked, once for all runs."""
     pytest.importorskip("milvus", reason="the package milvus, which has a server, is not installed")
-    with MilvusServer(tmp_path_factory.mktemp("server")) as running:
+    return pytestconfig.cache.mkdir("milvus-server")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, milvus_program):
+    """A Milvus server that runs until the last test ends."""
+    with MilvusServer(tmp_path_factory.mktemp("server"), milvus_program) as running:
         yield running
 
 

@@ -25,10 +25,11 @@ class MilvusServer:
 
     Args:
         folder: For everything that it keeps.
+        program: Where it is unpacked, unless it is there: 250 MB.
         token: Whether it asks for one, which is ``root:Milvus`` at first.
     """
 
-    def __init__(self, folder: Path, *, token: bool = False) -> None:
+    def __init__(self, folder: Path, program: Path, *, token: bool = False) -> None:
         import milvus
 
         config = milvus.MilvusServerConfig(data_dir=str(folder))
@@ -36,8 +37,8 @@ class MilvusServer:
         config.update(**ports)
         config.set("authorization_enabled", token)
         config.resolve()
-        milvus._initialize_data_files(str(folder))  # unpacks the program
-        self._folder, self._health_port = folder, free_port()
+        milvus._initialize_data_files(str(program))
+        self._folder, self._program, self._health_port = folder, program / "bin" / "milvus", free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._move_etcd(ports["etcd_port"], free_port())
         self.uri = f"http://127.0.0.1:{ports['proxy_port']}"
@@ -66,13 +67,14 @@ class MilvusServer:
         self.launch()
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._process.poll() is None:
-            if self._is_well():
+            if self.is_well():
                 return
             time.sleep(0.1)
         self.kill()
         raise RuntimeError(f"Milvus did not start in {START_S} s: {(self._folder / 'log').read_text()[-2000:]}")
 
-    def _is_well(self) -> bool:
+    def is_well(self) -> bool:
+        """Return whether it says so."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/healthz", timeout=5) as answer:
                 return b"OK" in answer.read()
@@ -81,16 +83,19 @@ class MilvusServer:
 
     def launch(self) -> None:
         """Start it, and do not wait."""
-        program = self._folder / "bin" / "milvus"
         environment = {
             "DEPLOY_MODE": "STANDALONE",
             "METRICS_PORT": str(self._health_port),
             "MILVUS_RUN_DIR": str(self._folder / "run"),
-            "LD_LIBRARY_PATH": str(program.parent),
+            "LD_LIBRARY_PATH": str(self._program.parent),
         }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program, "run", "standalone"], cwd=self._folder, env=os.environ | environment, stdout=log, stderr=log
+                [self._program, "run", "standalone"],
+                cwd=self._folder,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=log,
             )
 
     def kill(self) -> None:

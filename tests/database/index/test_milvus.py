@@ -4,7 +4,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -35,8 +34,8 @@ def built(index, store, folder, tap="late"):
 
 
 def collections(index):
-    with closing(index._connect()) as client:
-        return sorted(name for name in client.list_collections() if name.startswith(index.collection))
+    with index._connect() as server:
+        return sorted(name for name in server.client.list_collections() if name.startswith(index.collection))
 
 
 # ---------------------------------------------------------------- without a server
@@ -46,7 +45,7 @@ def test_no_secret_is_an_argument_or_a_setting():
     with pytest.raises(UserError, match=r"index\.uri holds a password, which run records would keep") as refused:
         Milvus(uri="https://root:hush@host:19530")
     assert "hush" not in str(refused.value)
-    assert Milvus(token_variable="TOKEN").settings == {"index_type": "AUTOINDEX", "index_parameters": {}}
+    assert "TOKEN" not in str(Milvus(token_variable="TOKEN").settings)
 
 
 @pytest.mark.parametrize("name", ["", "3", "a-b", "ä", "a.b", "a" * 101])
@@ -75,6 +74,7 @@ def test_collections_are_named_after_all_that_they_depend_on(small, store):
         (Milvus(index_type="FLAT"), small, "late"),
         (Milvus(index_parameters={"nlist": 3}), small, "late"),
         (Milvus(collection="mine"), small, "late"),
+        (Milvus().ordered(1), small, "late"),
     ]
     names = [index.collection_origin(of, tap)["collection"] for index, of, tap in origins]
     assert len(set(names)) == len(origins)
@@ -138,13 +138,22 @@ def test_taps_stores_and_settings_do_not_mix(index, engine, prefix, small, tmp_p
 @pytest.mark.milvus
 def test_a_collection_that_was_dropped_or_emptied(index, small, tmp_path):
     built(index, small, tmp_path)
-    client, (name,) = index._connect(), collections(index)
-    client.delete(name, ids=[17, 18])
-    with pytest.raises(UserError, match="has 298 of 300 rows"):
-        index.open(small, "late", tmp_path)
-    client.drop_collection(name)
+    (name,) = collections(index)
+    with index._connect() as server:
+        server.client.delete(name, ids=[17, 18])
+        with pytest.raises(UserError, match="has 298 of 300 rows"):
+            index.open(small, "late", tmp_path)
+        rows = [{"id": row, "rank": 0, "vector": np.zeros(8, np.float32)} for row in (17, 18)]
+        server.client.upsert(name, rows)
+        opened = index.open(small, "late", tmp_path)  # whoever changes a few rows may not be noticed
+        server.client.upsert(name, [row | {"id": 0} for row in rows[:1]])
+        with pytest.raises(UserError, match="has other rows than the store: drop it and run `lit-knn index` again"):
+            index.open(small, "late", tmp_path)
+        server.client.drop_collection(name)
     with pytest.raises(UserError, match=f"has no collection {name}; run `lit-knn index`"):
         index.open(small, "late", tmp_path)
+    with pytest.raises(UserError, match=rf"cannot search collection {name} \(.*\); run `lit-knn index`"):
+        opened.search(torch.zeros(1, 8), K)
     built(index, small, tmp_path)
 
 
@@ -154,6 +163,10 @@ def test_what_it_cannot_do(index, engine, prefix, small, store, tmp_path):
         UserError, match=r"cannot index collection test_\w+ \((unknown|invalid) index.type: '?NONSENSE'?\)"
     ):
         Milvus(uri=engine, index_type="NONSENSE", collection=prefix).build(small, "late", tmp_path)
+    with pytest.raises(
+        UserError, match=r"BIN_… of Milvus searches bits, which tap 'late' does not have: set its `bits"
+    ):
+        Milvus(uri=engine, index_type="BIN_FLAT").build(small, "late", tmp_path)
     built(index, small, tmp_path)
     with pytest.raises(UserError, match="shares out its rows by itself: use the index Milvus without Sharded"):
         index.open(small, "late", tmp_path, Partition(1, 2))
@@ -163,7 +176,7 @@ def test_what_it_cannot_do(index, engine, prefix, small, store, tmp_path):
 
 @pytest.mark.milvus
 def test_no_server(lite, small, tmp_path, capfd):
-    index = Milvus(uri=lite, index_type="FLAT")
+    index = Milvus(uri=lite, index_type="FLAT", timeout=2)
     opened = built(index, small, tmp_path / "index")
     from milvus_lite.server_manager import server_manager_instance
 
