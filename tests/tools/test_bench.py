@@ -63,6 +63,12 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             ["--only", "resident", "--rows", "3000", "--dimension", "16", "--queries", "20", "--batch", "10"],
             [True, True, True],
         ),
+        pytest.param(
+            "bench_milvus",
+            ["--uri", "lite.db", "--rows", "3000", "--dimension", "16", "--queries", "40", "--lists", "8"],
+            [True, True, True, True],
+            marks=pytest.mark.milvus,
+        ),
         ("bench_gpu", [*_GPU, "--only", "attack", "--matrix", "64"], [True, True]),
         ("bench_gpu", [*_GPU, "--only", "search", "--rows", "3000", "--queries", "20", "--batch", "10"], [False]),
         pytest.param(

@@ -165,7 +165,7 @@ class Milvus(Index):
             return
         with self._connect() as server:
             server.require(name)
-            server.ask(f"seal collection {name}", lambda client: client.flush(name, timeout=self.timeout))
+            server.seal(name)
             self._index(server, name)
             server.build(name)
             self._load(server, name, store, tap)

@@ -77,6 +77,8 @@ class Connection:
         call: Callable[[MilvusClient], T],
         remedy: str = "",
         before_again: Callable[[MilvusClient], object] = lambda _: None,
+        *,
+        insist: bool = False,
     ) -> T:
         """Return what a call returns.
 
@@ -88,6 +90,8 @@ class Connection:
             call: Takes the client.
             remedy: What may help.
             before_again: Called before each repetition.
+            insist: Repeat it whatever the error says: where nothing can be wrong with what is asked, it comes from a
+                server that looks for parts of its former self, half a minute long.
 
         Raises:
             UserError: If the server refuses, or does not come back.
@@ -100,7 +104,7 @@ class Connection:
                         before_again(self.client)
                     return call(self.client)
                 except reported() as error:
-                    if end is None and not is_away(error):
+                    if end is None and not (insist or is_away(error)):
                         raise
                     end = end or time.monotonic() + self.timeout
                     if time.monotonic() > end:
@@ -110,7 +114,7 @@ class Connection:
     def has(self, name: str) -> bool:
         """Return whether there is a collection of that name."""
         what = f"look for collection {name}"
-        return bool(self.ask(what, lambda client: client.has_collection(name, timeout=self.timeout)))
+        return bool(self.ask(what, lambda client: client.has_collection(name, timeout=self.timeout), insist=True))
 
     def require(self, name: str) -> None:
         """Refuse to go on without a collection.
@@ -126,6 +130,10 @@ class Connection:
         what, remedy = f"take rows into collection {name}", "lower index.insert_rows if a message is too long"
         self.ask(what, lambda client: client.upsert(name, rows, timeout=self.timeout), remedy)
 
+    def seal(self, name: str) -> None:
+        """Let a server write what it has of a collection, so that it is indexed."""
+        self.ask(f"seal collection {name}", lambda client: client.flush(name, timeout=self.timeout), insist=True)
+
     def count(self, name: str) -> int:
         """Return how many rows a collection has, of whichever job."""
         (answer,) = self._query(name, output_fields=["count(*)"])
@@ -136,9 +144,10 @@ class Connection:
         found = self._query(name, ids=ids, output_fields=["id", "rank", "vector"])
         return sorted(found, key=lambda row: int(row["id"]))
 
-    def _query(self, name: str, **what: Any) -> list[dict[str, Any]]:
-        options = {"consistency_level": "Strong", "timeout": self.timeout} | what
-        return self.ask(f"show the rows of collection {name}", lambda client: list(client.query(name, **options)))
+    def _query(self, name: str, **options: Any) -> list[dict[str, Any]]:
+        options |= {"consistency_level": "Strong", "timeout": self.timeout}
+        what = f"show the rows of collection {name}"
+        return self.ask(what, lambda client: list(client.query(name, **options)), insist=True)
 
     def load(self, name: str) -> None:
         """Return when a collection can be searched; a server that was started again forgets it for a while.
@@ -175,7 +184,7 @@ class Connection:
     def _await(self, what: str, progress: Callable[[MilvusClient], float]) -> None:
         """Ask for a number until it is 100, unless it stays what it is for long."""
         last, since = -1.0, time.monotonic()
-        while (now := self.ask(what, progress)) < 100:
+        while (now := self.ask(what, progress, insist=True)) < 100:
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() > since + STALLED * self.timeout:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import logging
 import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -21,7 +22,8 @@ REPEATED = (  # loggers
     "grpc._server",  # of milvus-lite 3.2.2, which lacks a method that pymilvus 3.0.2 calls, and does without
 )
 AWAY = (2, 101)  # Milvus's codes: no connection, and not loaded (yet, after a start)
-TRACE = re.compile(r"\.go:\d+|stack trace")  # in lines of what a server says of itself
+TRACE = re.compile(r"stack trace:|\S+\.go:\d+\s+\S+")  # what a server tells its makers
+LONGEST = 300  # characters of a reason
 
 
 @functools.cache
@@ -70,6 +72,6 @@ def refusals(uri: str, what: str, remedy: str = "") -> Iterator[None]:
         yield
     except kinds as error:
         message = error.message if isinstance(error, kinds[0]) else error.details()
-        lines = [line for line in message.splitlines() if not TRACE.search(line)]
-        reason = " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
+        told = textwrap.shorten(TRACE.sub("", message), LONGEST, placeholder=" …")
+        reason = told.rstrip(".") or type(error).__name__
         raise UserError(f"Milvus at {uri} cannot {what} ({reason}){remedy and f'; {remedy}'}") from error

@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from lit_knn.cli.main import main
 from lit_knn.database.index import Milvus
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
-from tests.conftest import run
+from tests.conftest import restored, run
 from tests.database.index.conftest import clustered, write_features
 
 K = 20
@@ -224,3 +226,24 @@ def test_the_commands_leave_no_secret(built, engine, prefix, tmp_path, monkeypat
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(b"MILVUS_TOKEN" in path.read_bytes() for path in written)
     assert not any(b"hush-hush" in path.read_bytes() for path in written)
+
+
+@pytest.mark.milvus
+def test_the_whole_quickstart_in_several_sizes(server, prefix, tmp_path):
+    """Every defense, from views of a twentieth of the rows on: what the exact scan finds."""
+    given = [option for name in ("quickstart", "database/sizes") for option in ("--config", f"configs/{name}.yaml")]
+    index = {"class_path": "Milvus", "init_args": {"uri": server.uri, "index_type": "FLAT", "collection": prefix}}
+    (tmp_path / "index.yaml").write_text(yaml.safe_dump({"model": {"database": {"index": index}}}))
+    found = []
+    for folder, more in (("scan", []), ("milvus", ["--config", str(tmp_path / "index.yaml")])):
+        here = [
+            "--trainer.default_root_dir",
+            str(tmp_path / folder),
+            "--model.database.path",
+            str(tmp_path / "database"),
+        ]
+        with restored():
+            main(["test", *given, *more, *here])
+        found.append((tmp_path / folder / "run-001" / "results.csv").read_text())
+    assert found[0] == found[1]
+    assert found[0].count("\n") > 1000

@@ -41,6 +41,7 @@ def test_a_server_that_went_away_is_waited_for():
 def test_what_it_refuses_is_not_asked_again():
     with pytest.raises(UserError, match=r"^Milvus at http://x cannot do it \(the 1th time\); think$"):
         Connection(None, "http://x", 5.0).ask("do it", failing(65535), "think")
+    assert Connection(None, "http://x", 5.0).ask("do it", failing(65535), insist=True) == 2
 
 
 def test_a_server_that_stays_away():

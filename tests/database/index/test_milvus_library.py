@@ -23,6 +23,14 @@ def test_a_refusal_is_one_sentence():
     assert str(refused.value) == "Milvus at http://host cannot search (two lines); raise nprobe"
     with pytest.raises(UserError, match=r"cannot search \(ParamError\)$"), refusals("http://host", "search"):
         raise pymilvus.exceptions.ParamError(message="")
+    traced = (
+        "attempt #0: stack trace: /w/pkg/trace.go:51 a/tracer.StackTrace\n/w/services.go:116 a/(*Server).Flush: no node"
+    )
+    with pytest.raises(UserError, match=r"cannot seal \(attempt #0: no node\)$"), refusals("http://host", "seal"):
+        raise pymilvus.MilvusException(message=traced)
+    with pytest.raises(UserError, match=r"cannot seal \((many )+…\)$") as refused, refusals("http://host", "seal"):
+        raise pymilvus.MilvusException(message="many " * 1000)
+    assert len(str(refused.value)) < 400
     with pytest.raises(KeyError), refusals("http://host", "search"):
         raise KeyError("a bug")
 
