@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lit_knn.data.classes import Classes
 from lit_knn.errors import UserError
+from lit_knn.storage.fingerprint import digest
 
 Pixels = NDArray[np.uint8] | NDArray[np.floating]
 
@@ -115,8 +116,8 @@ class ArrayShard(Shard):
         return Sample(self._keys[row], int(self._labels[row]), self._images[row])
 
 
-class ImageSource(ABC):
-    """Where images come from. Constructors touch no file, so that a configuration can be printed anywhere.
+class ShardedImages(ABC):
+    """Images in shards, whoever gives them.
 
     Attributes:
         labels_from: What gives images labels, for whoever misses them.
@@ -165,9 +166,29 @@ class ImageSource(ABC):
     def identity(self) -> str:
         """Return what the data is and how it is cut into shards, wherever it lies: fingerprints compare it."""
 
+    def shard_identities(self) -> list[str] | None:
+        """Return what each shard is, wherever it lies, if it stays so when others come; None where that is not known.
+
+        A database takes shards that come later by this alone, whatever their number has become.
+        """
+        return None
+
+    def remark(self) -> str:
+        """Return what people may want to know of how the images were gathered, a clause; "" if there is nothing."""
+        return ""
+
+
+class ImageSource(ShardedImages):
+    """Where images come from, as a configuration names it. Constructors touch no file, so that one can be printed."""
+
     def shared(self, other: ImageSource) -> str:
         """Return what is known, without reading images, that two sources have in common; "" if nothing.
 
         A source that knows more than whether both are the same overrides it; it need not be symmetric.
         """
         return f"both are {self.identity()}" if self.identity() == other.identity() else ""
+
+
+def identity_of(kind: type[ShardedImages], shards: Sequence[str]) -> str:
+    """Return the identity of a source that has nothing but these shards, in this order."""
+    return f"{kind.__name__}-{digest(list(shards))}"

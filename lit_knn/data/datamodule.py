@@ -6,13 +6,13 @@ import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lit_knn.data.base import Batch, Failure, ImageSource
+from lit_knn.data.base import Batch, Failure, ImageSource, ShardedImages
 from lit_knn.data.batches import BatchDataset, BatchLoader, WholeBatches
 from lit_knn.data.pixels import unit
 from lit_knn.data.preprocessing import Preprocessing
@@ -22,6 +22,7 @@ from lit_knn.errors import UserError, counted
 
 log = logging.getLogger(__name__)
 
+Which: TypeAlias = Literal["queries", "database"]
 LARGEST_SEED = 2**32 - 1  # NumPy's
 LISTED_SHARDS = 16  # at least so many are counted to say how many images a database has
 
@@ -84,18 +85,24 @@ class ImageData(pl.LightningDataModule):
         self.on_error, self.on_query_error, self.allow_overlap = on_error, on_query_error, allow_overlap
         self.left_out: list[Failure] = []
         self.warnings: list[str] = []
-        self._readers: dict[str, Reader] = {}
+        self._taken: ShardedImages | None = None
+        self._readers: dict[ShardedImages, Reader] = {}
 
     @property
-    def database_source(self) -> ImageSource:
-        """The source of the database.
+    def database_source(self) -> ShardedImages:
+        """The source of the database, or what a database has taken of it.
 
         Raises:
             UserError: If the configuration has none.
         """
         if self.database is None:
             raise UserError("the configuration has no data.database")
-        return self.database
+        return self._taken or self.database
+
+    def take(self, source: ShardedImages) -> None:
+        """Let the database's images be these of its source, from now on."""
+        self._taken = source
+        vars(self).pop("about_database_rows", None)
 
     @property
     def num_queries_total(self) -> int:
@@ -203,13 +210,11 @@ class ImageData(pl.LightningDataModule):
         """Names of the queries' classes in the order of the labels; empty if unknown."""
         return self.queries.class_names or []
 
-    def image(self, source: Literal["queries", "database"], shard: int, row: int) -> Tensor:
+    def image(self, source: Which, shard: int, row: int) -> Tensor:
         """Read one image again, see `Reader.image`."""
         return self._reader(source).image(shard, row)
 
-    def images(
-        self, source: Literal["queries", "database"], shards: Sequence[int], rows: Sequence[int]
-    ) -> list[Tensor]:
+    def images(self, source: Which, shards: Sequence[int], rows: Sequence[int]) -> list[Tensor]:
         """Read several again, see `Reader.images`."""
         return self._reader(source).images(shards, rows)
 
@@ -224,11 +229,9 @@ class ImageData(pl.LightningDataModule):
             if self.trainer is None or self.trainer.global_rank == 0:
                 log.warning("%s", sentence)
 
-    def _reader(self, source: Literal["queries", "database"]) -> Reader:
-        if source not in self._readers:
-            images = self.queries if source == "queries" else self.database_source
-            self._readers[source] = Reader(images, self.preprocessing)
-        return self._readers[source]
+    def _reader(self, source: Which) -> Reader:
+        images: ShardedImages = self.queries if source == "queries" else self.database_source
+        return self._readers.setdefault(images, Reader(images, self.preprocessing))
 
     def _loader(self, dataset: BatchDataset, sampler: WholeBatches) -> BatchLoader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

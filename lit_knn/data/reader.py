@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lit_knn.data.base import ImageSource, Sample, Shard
+from lit_knn.data.base import Sample, Shard, ShardedImages
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.pixels import pixels
 from lit_knn.data.preprocessing import Preprocessing
@@ -23,7 +23,7 @@ class Reader:
         preprocessing: What is done to each; None leaves them as they are.
     """
 
-    def __init__(self, source: ImageSource, preprocessing: Preprocessing | None) -> None:
+    def __init__(self, source: ShardedImages, preprocessing: Preprocessing | None) -> None:
         self._source, self._preprocessing = source, preprocessing
         self._open: dict[int, Shard] = {}
         self.labels_from = source.labels_from

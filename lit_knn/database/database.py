@@ -1,5 +1,6 @@
 """The database of a defense in one folder: a sealed store, the projections of its features, and an index per tap.
 
+folder/shards/000000.json      which shards of the images it has taken, in which order (see `arrivals`)
 folder/projection/<tap>.h5     PCA, fitted by `lit-knn extract`
 folder/store/                  sealed HDF5 shards and their manifest
 folder/index/<tap>/            built by `lit-knn index`, if the index is in files
@@ -14,10 +15,11 @@ from typing import Literal, final
 
 from lit_knn.backbones import Classifier, Projection, Tap
 from lit_knn.data import Failure, ImageData
+from lit_knn.database.arrivals import Arrivals
 from lit_knn.database.index import Faiss, Index, Scan
 from lit_knn.database.joined_taps import parts_of
 from lit_knn.database.resource import Resource
-from lit_knn.database.row_counts import ROW_COUNTS, require_row_count, row_count
+from lit_knn.database.row_counts import row_count, row_counts
 from lit_knn.database.store import STORED_WEIGHTS, JoinedStore, Schema, Store, sealed_header, shard_name
 from lit_knn.database.stored_gallery import StoredGallery
 from lit_knn.errors import DamageError, UserError
@@ -77,18 +79,13 @@ class Database:
         self.taps = {tap.name: tap for tap in taps}
         self.index = (Faiss(factory="auto") if index == "auto" else index or Scan()).ordered(order_seed)
         self.softmax = softmax
-        if projection_rows is not None and projection_rows < 2:
-            raise UserError(f"model.database.projection_rows is {projection_rows}; 2 and more are accepted")
-        for name, value, least in (("key_width", key_width, 1), ("order_seed", order_seed, 0)):
-            if value < least:
+        limits = {"projection_rows": (projection_rows, 2), "key_width": (key_width, 1), "order_seed": (order_seed, 0)}
+        for name, (value, least) in limits.items():
+            if value is not None and value < least:
                 raise UserError(f"model.database.{name} is {value}; {least} and more are accepted")
         self.projection_rows = projection_rows
         self.key_width, self.build_missing = key_width, build_missing
-        self.rows = rows if isinstance(rows, list) else [rows]
-        if not self.rows:
-            raise UserError(f"model.database.rows is empty; {ROW_COUNTS} are accepted")
-        for size in self.rows:
-            require_row_count("model.database.rows", size)
+        self.rows = row_counts("model.database.rows", rows)
         self.order_seed, self.network = order_seed, network
         if network is not None:
             network.need_no_logits()
@@ -112,7 +109,8 @@ class Database:
         store = Store(self.store_path, fingerprint=fingerprint)
         self._verify_softmax(store.schema)
         store = self.joined_store(store, projections, joined)
-        data.warn_of_losses([Failure(row, key, reason) for _, row, key, reason in store.skipped()])
+        late = self.recognize(data).late(len(store.prefixes))
+        data.warn_of_losses([*late, *(Failure(row, key, reason) for _, row, key, reason in store.skipped())])
         indexes = {tap: self.index.open(store, tap, self.index_path(tap)) for tap in [*self.taps, *joined]}
         gallery = StoredGallery(
             store, self.taps, projections, indexes, data, order_seed=self.order_seed, network=self.network
@@ -136,6 +134,16 @@ class Database:
         return sorted({row_count(size, stored) for size in self.rows})
 
     # ---------------------------------------------------------------- building
+
+    def recognize(self, data: ImageData) -> Arrivals:
+        """Let data give the shards that have been taken, under their numbers here; return which those are.
+
+        Raises:
+            UserError: If one of them is gone, or is another one now.
+        """
+        arrivals = Arrivals.read(self.path / "shards", data.database or data.database_source)
+        data.take(arrivals.taken)
+        return arrivals
 
     @property
     def store_path(self) -> Path:
@@ -174,7 +182,8 @@ class Database:
         )
 
     def origins(self, classifier: Classifier, data: ImageData) -> dict[str, Fingerprint]:
-        """Return, for each tap, what its projection and its rows depend on; weights and data set are hashed once."""
+        """Return, for each tap, what its projection and rows depend on: of the data set, what was there at first."""
+        self.recognize(data)
         shared = {
             "classifier": classifier.fingerprint(),
             "dataset": data.database_source.identity(),

@@ -19,6 +19,20 @@ def require_row_count(name: str, size: float | None) -> None:
         raise UserError(f"{name} is {size}; {ROW_COUNTS} are accepted")
 
 
+def row_counts(name: str, sizes: float | list[float | None] | None) -> list[float | None]:
+    """Return one size or several as a list, each of which `require_row_count` lets pass.
+
+    Raises:
+        UserError: If one is refused, or there is none.
+    """
+    found = sizes if isinstance(sizes, list) else [sizes]
+    if not found:
+        raise UserError(f"{name} is empty; {ROW_COUNTS} are accepted")
+    for size in found:
+        require_row_count(name, size)
+    return found
+
+
 def row_count(size: float | None, whole: int) -> int:
     """Return how many of so many rows that is, at least 1 of a share; it may be more than there are."""
     if size is None:

@@ -9,7 +9,7 @@ from lit_knn.data import ImageData
 from lit_knn.database import Database
 from lit_knn.database.store import Store
 from lit_knn.defenses import Requirements
-from lit_knn.errors import UserError
+from lit_knn.errors import UserError, counted
 from lit_knn.report.results import Finding
 from lit_knn.storage.fingerprint import Fingerprint
 
@@ -71,7 +71,7 @@ def health(database: Database, classifier: Classifier, data: ImageData, required
 
 
 def _store(database: Database, data: ImageData, fingerprint: Fingerprint) -> tuple[Store | None, int, Finding]:
-    shards = range(len(data.database_source.shard_names()))
+    shards, new = range(len(data.database_source.shard_names())), database.recognize(data).new
     if pending := database.unsealed(shards, fingerprint):
         missing = round(data.about_database_rows * len(pending) / len(shards))
         done = f"{len(shards) - len(pending)} of {len(shards)} shards are sealed in {database.store_path}"
@@ -82,7 +82,10 @@ def _store(database: Database, data: ImageData, fingerprint: Fingerprint) -> tup
         return None, 0, Finding("store", "warn", told)
     store = Store(database.store_path, fingerprint=fingerprint)
     told = f"{len(store):,} rows in {len(shards)} sealed shards, of this configuration"
-    return store, 0, Finding("store", "pass", told)
+    if new:
+        told += f"; {counted(len(new), 'shard has', 'shards have')} come since: `lit-knn extract` adds them"
+    missing = round(data.about_database_rows * len(new) / len(shards))
+    return store, missing, Finding("store", "warn" if new else "pass", told)
 
 
 def _index(database: Database, store: Store, tap: str) -> Finding:

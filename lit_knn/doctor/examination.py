@@ -60,6 +60,7 @@ def _images(data: ImageData) -> list[Finding]:
         try:
             about, shards = data.about_database_rows, len(data.database.shard_names())
             told = f"{about:,} images in {shards:,} {'shard' if shards == 1 else 'shards'} of {_kind(data.database)}"
+            told += f"; {data.database.remark()}" if data.database.remark() else ""
             validation.verify_sources(data)
             findings.append(Finding("database", "pass", told))
         except UserError as error:

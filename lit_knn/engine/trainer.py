@@ -14,7 +14,8 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lit_knn.backbones import set_precision, verify_precision
 from lit_knn.data import ImageData
-from lit_knn.database.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles, finish_store, verify
+from lit_knn.database import building
+from lit_knn.database.building import DatabasePass, Extraction, Fitting, IndexBuilder, MomentFiles
 from lit_knn.database.building.indexing import Stage
 from lit_knn.database.building.tap_table import print_taps
 from lit_knn.distributed.collectives import meet, together
@@ -90,6 +91,7 @@ class EvalTrainer(RunTrainer):
         database = validation.require_database(model.database)
         if not database.unfitted():
             return
+        building.take_shards(database, datamodule, later=False)
         files = MomentFiles(database, model.classifier, datamodule)
         if part.is_whole or part in files.missing(part):
             fitting = Fitting(model.classifier, database, datamodule, part, files.kept(part))
@@ -122,7 +124,7 @@ class EvalTrainer(RunTrainer):
 
     def _extract(self, model: Evaluation, datamodule: ImageData, part: Partition) -> None:
         self._forbid_limits("extract")
-        database, classifier = validation.require_database(model.database), model.classifier
+        database = validation.require_database(model.database)
         if part.is_whole:
             self._fit(model, datamodule, part)
         elif unfitted := database.unfitted():
@@ -130,21 +132,17 @@ class EvalTrainer(RunTrainer):
                 f"projection {database.projection_path(unfitted[0])} is missing or damaged: run `lit-knn fit`, in any "
                 "number of parts, before parts are extracted"
             )
-        projections, fingerprint = database.fitted(classifier, datamodule)
-        shards = range(len(datamodule.database_source.shard_names()))
-        mine = part.of(shards)
+        building.take_shards(database, datamodule)
+        extraction = Extraction.of_part(model.classifier, database, datamodule, part)
         if self.is_global_zero:
             remove_abandoned(database.store_path)
-        pending = database.unsealed(mine, fingerprint)
-        if self.is_global_zero:
-            log.info("%d of %d shards are sealed in %s", len(mine) - len(pending), len(mine), database.store_path)
-        extraction = Extraction(classifier, database, datamodule, projections, mine, pending, fingerprint)
+            log.info("%s in %s", extraction.found, database.store_path)
         try:
             self._pass(extraction)  # by all processes, even if this one finds nothing left to do
         finally:
             extraction.close()
         if self.is_global_zero:
-            finish_store(database, shards)
+            building.finish_store(database, datamodule)
 
     def index(self, model: Evaluation, datamodule: ImageData, part: str = "", stage: Stage = "all") -> None:
         """Build the search index of each tap from the store, and then what else the defenses need.
@@ -203,7 +201,9 @@ class EvalTrainer(RunTrainer):
         """
         with self._command("verify", model):
             if self.is_global_zero:
-                verify(validation.require_database(model.database), model.classifier, datamodule, Partition.parse(part))
+                building.verify(
+                    validation.require_database(model.database), model.classifier, datamodule, Partition.parse(part)
+                )
 
     def taps(self, model: Evaluation, datamodule: ImageData) -> None:
         """Print each layer that a tap may name, as the first queries show it; writes nothing, and needs no database."""

@@ -43,9 +43,9 @@ def unfinished_name(path: Path) -> Path:
 
 def publish(unfinished: Path, path: Path) -> None:
     """Give a closed file its final name once its bytes have reached the disk; survives a power cut."""
-    _sync(unfinished)
+    sync(unfinished)
     os.replace(unfinished, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -239,7 +239,8 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, have reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

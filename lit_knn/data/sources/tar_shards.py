@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
-import re
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from lit_knn.data.base import Failure, ImageSource, Sample, Shard
+from lit_knn.data.base import Failure, ImageSource, Sample, Shard, identity_of
 from lit_knn.data.classes import Classes, Given, given, imagenet, number_of, wordnet_id
 from lit_knn.data.decoding import ImageError
 from lit_knn.data.sources import tar_index as members
+from lit_knn.data.sources.crawl_folder import Downloads, has_not_finished
 from lit_knn.data.sources.file_patterns import local_files, neighboring_files
+from lit_knn.data.sources.written_labels import json_label, text_label
 from lit_knn.errors import UserError
 
 _FIRST_BYTES = 4096
@@ -37,7 +37,8 @@ class TarShards(ImageSource):
     Other members are ignored: captions, metadata of failed downloads, further images of a sample (``key.mask.png``).
     What looks like an image and is none by WebDataset's rules, such as ``shot_0.5.png`` of key ``shot_0``, is listed,
     and queries are refused for it. A tar file without images is a shard of length 0, as some of ten thousand of a crawl
-    are.
+    are. What img2dataset is still writing, or has left unfinished, has no ``_stats.json`` beside it: it is listed, and
+    becomes a shard once it is finished, also of a database that is there already (see `lit_knn.database.arrivals`).
 
     Args:
         urls: Paths, folders, or patterns such as ``train-{00000..00009}.tar`` and ``train-*.tar``; uncompressed local
@@ -86,18 +87,24 @@ class TarShards(ImageSource):
         return shard
 
     def unread(self) -> list[Failure]:
-        """Return compressed tar files that the same folders and patterns name."""
+        """Return unfinished tar files, and compressed ones that the same folders and patterns name."""
+        unfinished = [Failure(-1, str(path), "img2dataset has not finished it") for path in self._files[1]]
         beside = neighboring_files(self.urls, _COMPRESSED)
-        return [Failure(-1, str(path), "compressed shards are not read") for path in beside]
+        return [*unfinished, *(Failure(-1, str(path), "compressed shards are not read") for path in beside)]
+
+    def remark(self) -> str:
+        """Return how many addresses gave no image, as far as img2dataset has written it beside its shards."""
+        return str(Downloads.beside(self._paths))
 
     def identity(self) -> str:
+        """Return a hash of what each shard is."""
+        return identity_of(type(self), self.shard_identities())
+
+    def shard_identities(self) -> list[str]:
         """Return a hash of each file's name, size and first bytes, and of the numbers of the classes."""
-        digest = hashlib.sha256()
-        if self.known_classes is not None:
-            digest.update(repr(sorted(self.known_classes.numbers.items())).encode())
-        for start in self._beginnings:
-            digest.update(start)
-        return f"TarShards-{digest.hexdigest()[:16]}"
+        known = self.known_classes
+        classes = b"" if known is None else repr(sorted(known.numbers.items())).encode()
+        return [hashlib.sha256(classes + start).hexdigest()[:32] for start in self._beginnings]
 
     def shared(self, other: ImageSource) -> str:
         """Return a shard of both, wherever their copies lie."""
@@ -115,11 +122,24 @@ class TarShards(ImageSource):
                 found.append(f"{path.name}\0{path.stat().st_size}\0".encode() + file.read(_FIRST_BYTES))
         return found
 
-    @cached_property
+    @property
     def _paths(self) -> list[Path]:
+        return self._files[0]
+
+    @cached_property
+    def _files(self) -> tuple[list[Path], list[Path]]:
+        """The shards, and those that are none yet."""
         if not self.urls:
             raise UserError("urls is empty: give at least one tar file")
-        return local_files(self.urls, kind="tar", suffixes=(".tar",))
+        found = local_files(self.urls, kind="tar", suffixes=(".tar",))
+        unfinished = has_not_finished(found)
+        finished = [path for path in found if path not in unfinished]
+        if not finished:
+            raise UserError(
+                f"{found[0]} is unfinished, and so is all else that urls name: img2dataset writes {found[0].stem}"
+                "_stats.json when a shard is complete"
+            )
+        return finished, [path for path in found if path in unfinished]
 
 
 class TarShard(Shard):
@@ -194,7 +214,7 @@ class TarShard(Shard):
         where = f"{self._path}: {key}.{extension}"
         if extension:
             text = os.pread(self._descriptor, sample[extension].size, sample[extension].offset)
-            label = _json_label(where, text) if extension == "json" else _text_label(where, text)
+            label = json_label(where, text) if extension == "json" else text_label(where, text)
         if isinstance(label, int):
             if not (0 <= label < _LABELS if self._classes is None else label in self._classes.names):
                 accepted = "whole numbers from 0" if self._classes is None else f"0 to {max(self._classes.names)}"
@@ -206,39 +226,3 @@ class TarShard(Shard):
         if number is None and extension == "cls":
             raise UserError(f"{where} holds no class number but {label!r:.40}: name it in `classes:`")
         return -1 if number is None else number
-
-
-def _text_label(where: str, text: bytes) -> int | str:
-    """Return the class in a text, a number or a name.
-
-    Raises:
-        UserError: If it is no text.
-    """
-    try:
-        return _number_or_word(text.decode())
-    except ValueError as error:
-        raise UserError(f"{where} holds no class but {text[:40]!r}") from error
-
-
-def _number_or_word(text: str) -> int | str:
-    word = text.strip()
-    return int(word) if re.fullmatch(r"[+-]?\d+", word) else word
-
-
-def _json_label(where: str, text: bytes) -> int | str | None:
-    """Return the class in metadata, a number or a name; None if it tells none.
-
-    Raises:
-        ImageError: If it is no JSON object.
-    """
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{where} is damaged: {text[:40]!r}") from error
-    if not isinstance(fields, dict):
-        raise ImageError(f"{where} holds no object but {text[:40]!r}")
-    label = fields.get("label", fields.get("cls"))
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    label = _number_or_word(label) if isinstance(label, str) else label
-    return label if type(label) in (int, str) and label != -1 else None

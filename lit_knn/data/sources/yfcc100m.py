@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 import rich.progress
 from rich.console import Console
 
-from lit_knn.data.base import ImageSource
+from lit_knn.data.base import ImageSource, identity_of
 from lit_knn.data.sources.file_patterns import local_files
 from lit_knn.data.sources.folder import FileShard
 from lit_knn.errors import UserError, WriteError
@@ -95,9 +95,12 @@ class YFCC100M(ImageSource):
         return FileShard(self._name(part, first), self.root, keys, [-1] * count)
 
     def identity(self) -> str:
-        """Return a hash of the photos' names and the size of a shard; columns and compression do not count."""
-        digest = hashlib.sha256("\n".join(part.sha256 for part in self._parts).encode())
-        return f"YFCC100M-{digest.hexdigest()[:16]}-by-{self.shard_size}"
+        """Return a hash of what each shard is."""
+        return identity_of(type(self), self.shard_identities())
+
+    def shard_identities(self) -> list[str]:
+        """Return which photos each has, by their names; columns and compression of the metadata do not count."""
+        return [f"{part.sha256}, {first} by {self.shard_size}" for part, first in self._shards]
 
     def _name(self, part: _Part, first: int) -> str:
         return f"{part.path.stem}-{first // self.shard_size:05d}"

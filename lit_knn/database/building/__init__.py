@@ -4,6 +4,7 @@ from .base import DatabasePass
 from .extraction import Extraction, finish_store
 from .fitting import Fitting, MomentFiles
 from .indexing import IndexBuilder
+from .taking import take_shards
 from .verification import findings, verify
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "MomentFiles",
     "findings",
     "finish_store",
+    "take_shards",
     "verify",
 ]

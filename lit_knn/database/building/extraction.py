@@ -18,7 +18,10 @@ from lit_knn.data.queries import examples
 from lit_knn.database import Database
 from lit_knn.database.building.base import DatabasePass
 from lit_knn.database.building.fitting import remove_moments
+from lit_knn.database.building.taking import listed_shards
 from lit_knn.database.store import Schema, ShardWriter, sealed_header, stored_weights, write_manifest
+from lit_knn.distributed.partition import Partition
+from lit_knn.errors import counted
 from lit_knn.storage.atomic import unfinished_files, writing
 from lit_knn.storage.fingerprint import Fingerprint
 
@@ -58,6 +61,26 @@ class Extraction(DatabasePass):
         self._writer: ShardWriter | None = None
         self._failed: list[Failure] = []
         self._told = False
+
+    @classmethod
+    def of_part(cls, classifier: Classifier, database: Database, data: ImageData, part: Partition) -> Extraction:
+        """Return the extraction of what a part is still to do, once PCA has been fitted.
+
+        The part is one of the shards that the store lists, which may have been damaged since, and one of all others.
+
+        Raises:
+            UserError: If a projection is missing, or what is there was made from something else.
+        """
+        projections, fingerprint = database.fitted(classifier, data)
+        shards, listed = range(len(data.database_source.shard_names())), listed_shards(database)
+        mine = [*part.of(shards[:listed]), *part.of(shards[listed:])]
+        pending = database.unsealed(mine, fingerprint)
+        return cls(classifier, database, data, projections, mine, pending, fingerprint)
+
+    @property
+    def found(self) -> str:
+        """How many shards of the part are done already."""
+        return f"{len(self._part) - len(self._pending)} of {len(self._part)} shards are sealed"
 
     @property
     def holds_unsealed_rows(self) -> bool:
@@ -164,8 +187,9 @@ class Extraction(DatabasePass):
             self._writer = None
 
 
-def finish_store(database: Database, shards: range) -> None:
+def finish_store(database: Database, data: ImageData) -> None:
     """Write the manifest and tidy up, if all shards are sealed; any number of processes may be at it at once."""
+    shards = range(len(data.database_source.shard_names()))
     there = {path.name for path in database.store_path.iterdir()} if database.store_path.exists() else set()
     missing = [shard for shard in shards if database.shard_path(shard).name not in there]
     if missing:
@@ -176,3 +200,5 @@ def finish_store(database: Database, shards: range) -> None:
         if path.name.startswith(".shard-"):  # every shard is sealed: whoever writes one again has nothing to lose
             path.unlink(missing_ok=True)
     remove_moments(database)
+    if new := database.recognize(data).new:
+        log.info("%s come meanwhile: run `lit-knn extract` again", counted(len(new), "shard has", "shards have"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from lit_knn.database.store.schema import SCHEMA_FORM, SCHEMA_VERSION, Schema, read_header, shard_name
 from lit_knn.errors import DamageError, UserError
 from lit_knn.storage.atomic import atomic_write, parse_json, undamaged
-from lit_knn.storage.fingerprint import fingerprint_difference
+from lit_knn.storage.fingerprint import digest, fingerprint_difference
 
 FORM = {
     "schema": SCHEMA_FORM,
@@ -78,8 +77,21 @@ def write_manifest(folder: Path, shards: Sequence[int]) -> None:
         unfinished.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def read_manifest(path: Path) -> tuple[dict[str, Any], str]:
-    """Return a manifest's entries and the SHA-256 of its bytes.
+def prefixes(manifest: dict[str, Any]) -> dict[str, int]:
+    """Return a checksum of the first shards, however many, and how many rows these have; the last one is that of all.
+
+    A store that has grown since has the checksum of what it was among its own.
+    """
+    checksum = digest([manifest["schema_version"], manifest["schema"], manifest["fingerprint"]], 64)
+    found = {}
+    for entry in manifest["shards"]:
+        checksum = digest([checksum, entry], 64)
+        found[checksum] = entry["first_row"] + entry["rows"]
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a manifest's entries.
 
     Raises:
         DamageError: If it is missing or damaged.
@@ -103,4 +115,4 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], str]:
             first_row += entry["rows"]
         if not 0 < first_row == manifest["rows"]:
             raise ValueError(f"{first_row} rows in the shards of {manifest['rows']}")
-    return manifest, hashlib.sha256(text).hexdigest()
+    return manifest

@@ -18,7 +18,7 @@ import torch
 
 from lit_knn.database.store.bits import unpack_signs
 from lit_knn.database.store.held_columns import HeldColumns
-from lit_knn.database.store.manifest import read_manifest
+from lit_knn.database.store.manifest import prefixes, read_manifest
 from lit_knn.database.store.schema import Header, Schema, changed_columns, decode_key, read_header
 from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
@@ -44,7 +44,7 @@ class Store:
     Attributes:
         schema: Its columns.
         fingerprint: What its rows depend on.
-        checksum: SHA-256 of the manifest, and so of every row.
+        prefixes: A checksum of its first shards, however many, and the number of their rows; that of all is the last.
 
     Raises:
         UserError: If the manifest or a shard is missing, cut, damaged, of another schema version, or made from
@@ -53,7 +53,8 @@ class Store:
 
     def __init__(self, folder: Path, *, fingerprint: Fingerprint | None = None) -> None:
         self.folder = Path(folder)
-        manifest, self.checksum = read_manifest(self.folder / "manifest.json")
+        manifest = read_manifest(self.folder / "manifest.json")
+        self.prefixes = prefixes(manifest)
         self.fingerprint: Fingerprint = manifest["fingerprint"]
         if fingerprint is not None and (difference := fingerprint_difference(fingerprint, self.fingerprint)):
             raise UserError(f"store {folder} was made from something else: {difference}; delete it or choose another")
@@ -78,6 +79,11 @@ class Store:
         if found != (self.schema, *(entry[name] for name in ("rows", "skipped", "size", "sha256"))):
             raise UserError(f"store shard {path} is not the one manifest.json lists; run `lit-knn extract` again")
         return header
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of what the manifest says, and so of every row."""
+        return next(reversed(self.prefixes))
 
     def __len__(self) -> int:
         """Return M."""

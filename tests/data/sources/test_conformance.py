@@ -106,6 +106,14 @@ def test_its_identity_is_the_same_again_and_shared_with_itself(source: ImageSour
 
 
 @each_source
+def test_its_shards_are_told_from_one_another_or_not_at_all(source: ImageSource) -> None:
+    known = source.shard_identities()
+    if known is not None:
+        assert len(set(known)) == len(known) == len(source.shard_names())
+        assert pickle.loads(pickle.dumps(source)).shard_identities() == known
+
+
+@each_source
 def test_its_labels_are_classes_that_it_names(source: ImageSource) -> None:
     shard = source.open_shard(0)
     labels = {shard.read(row).label for row in range(len(shard))}

@@ -383,5 +383,5 @@ def test_what_looks_like_an_image_of_a_shard_is_listed_in_the_store(classifier, 
     store = extract(Database(path=tmp_path / "db", taps=[Tap("layer3.1.add", dimension=1)]), classifier, data, tmp_path)
     assert len(store) == 2
     assert [(row, key) for _, row, key, _ in store.skipped()] == [(-1, "b.5.png"), (-1, "d.gif")]
-    assert read_manifest(store.folder / "manifest.json")[0]["shards"][0]["skipped"] == 2
+    assert read_manifest(store.folder / "manifest.json")["shards"][0]["skipped"] == 2
     assert "leaves out 2 images: b.5.png (a key ends at the first dot), d.gif" in caplog.text
