@@ -74,10 +74,11 @@ def scorers(defenses: Sequence[Defense], views: Sequence[Gallery], seed: int = 0
 
 
 def cautions(scorers: Sequence[Scorer]) -> list[str]:
-    """Return a sentence about each defense that draws and is evaluated once, as if it did not."""
+    """Return a sentence about the defenses that draw and are evaluated once, as if they did not; none without them."""
     once = [scorer.defense for scorer in scorers if scorer.defense.random and scorer.evaluations == 1]
-    return [
-        f"defense {name} answers at random, and each query is evaluated once: set model.evaluations to 10, say, for "
-        "their mean, worst and majority"
-        for name in dict.fromkeys(defense.variants[0].defense for defense in once)
-    ]
+    names = list(dict.fromkeys(defense.variants[0].defense for defense in once))
+    if not names:
+        return []
+    who = f"defense {names[0]} answers" if len(names) == 1 else f"{len(names)} defenses ({', '.join(names)}) answer"
+    once_each = "at random, and each query is evaluated once: set model.evaluations to 10, say, for mean and worst"
+    return [f"{who} {once_each}"]

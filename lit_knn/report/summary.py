@@ -12,6 +12,7 @@ from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.table import short
 
 SPELT_OUT = 4  # threats and attacks up to which each has a sentence of its own
+NAMED = 6  # lines up to which a sentence has each of them
 
 
 def summary(record: Record) -> str:
@@ -44,7 +45,12 @@ def speaking_delta(record: Record) -> float:
 def _panel(panel: Panel) -> str:
     first = _first(panel)
     delta, whose = _spoken(panel), "undefended" if first.label == UNDEFENDED else first.label
-    kept = ", ".join(f"{line.label} {short(_at(line, delta))}" for line in panel.lines)
+    lines, rest = panel.lines, ""
+    if len(lines) > NAMED:
+        others = [line for line in lines if line is not first]
+        best = max(others, key=lambda line: _at(line, delta))
+        lines, rest = [first], f"; most of {len(others)} others keeps {best.label}, {short(_at(best, delta))}"
+    kept = ", ".join(f"{line.label} {short(_at(line, delta))}" for line in lines) + rest
     clean = f"{short(first.rows[0]['accuracy'])} clean, {whose}"
     return f"{panel.title}: at {_sized(panel, delta)} the accuracy is {kept} ({clean})."
 

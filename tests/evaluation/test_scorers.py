@@ -64,4 +64,7 @@ def test_who_draws_and_is_evaluated_once_is_named():
     defenses = [NoDefense(), TransformedClassifier(transformation=Noisy())]
     (sentence,) = cautions(scorers(defenses, []))
     assert sentence.startswith("defense noisy answers at random, and each query is evaluated once")
+    other = TransformedClassifier(transformation=Noisy(), name="noisier")
+    (both,) = cautions(scorers([*defenses, other], []))
+    assert both.startswith("2 defenses (noisy, noisier) answer at random, and each query is evaluated once")
     assert not cautions(scorers(defenses, [], 0, 2))

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from lit_knn.report.headline import headline
 from lit_knn.report.summary import speaking_delta, summary
 from tests.report.conftest import make_record
 
@@ -20,6 +21,17 @@ def test_a_run_without_the_undefended_network_speaks_of_its_first_defense():
     first = summary(record).splitlines()[0]
     clean = {row["accuracy"] for row in record.results if row["tap"] == "layer1" and row["delta"] == 0}
     assert any(first.endswith(f"({f'{value:.3f}'.removeprefix('0')} clean, kNN layer1).") for value in clean)
+
+
+def test_of_many_lines_the_best_is_named():
+    taps = tuple(f"layer{number}" for number in range(8))
+    record = make_record(cases=[("gray_box", "PGD")], deltas=(0.0, 0.02), taps=taps)
+    rows = [row for row in record.results if row["delta"] == 0.02 and row["topk"] == 1]
+    shown = headline(rows).panels[0].lines
+    best = max((line for line in shown if line.label != "none"), key=lambda line: line.rows[0]["accuracy"])
+    sentence = summary(record).splitlines()[0]
+    kept = f"{best.rows[0]['accuracy']:.3f}".removeprefix("0")
+    assert f"is none .301; most of 8 others keeps {best.label}, {kept} (1.000 clean, undefended)." in sentence
 
 
 def test_an_unbroken_network_is_spoken_of_at_the_largest_delta():
