@@ -12,6 +12,7 @@ from lit_knn.errors import UserError
 from lit_knn.report.results.record import RECORD_FILE, Record
 from lit_knn.storage.atomic import undamaged
 
+PAGE_FILE = "report.html"  # of a report
 STARTED = ("config.yaml", "origin.json")  # what a test writes into its folder before it has a record
 
 
@@ -47,7 +48,8 @@ def find_runs(paths: Sequence[Path]) -> Runs:
     """Find runs, in whatever order they are given, each once.
 
     Args:
-        paths: Run folders, folders that hold run folders or folders of those, and records; at least one.
+        paths: Run folders, folders that hold run folders or folders of those, and records; at least one. Reports among
+            them, as ``runs/*`` has, are passed over.
 
     Raises:
         UserError: If a path holds no run, a record cannot be read or is empty, or no run is finished.
@@ -56,6 +58,8 @@ def find_runs(paths: Sequence[Path]) -> Runs:
     base = Path(os.path.commonpath([path.parent if path.is_file() else path for path in given]))
     found = {_label(run, base): run for path in given for run in _runs(path)}
     labels = sorted(found, key=_natural)
+    if not found:
+        raise UserError(f"there is a report in {paths[0]}, and no run; give run folders, or a folder that holds some")
     finished = [_read(label, found[label]) for label in labels if _has_record(found[label])]
     unfinished = [label for label in labels if not _has_record(found[label])]
     if not finished:
@@ -82,7 +86,7 @@ def _runs(path: Path) -> list[Path]:
     if _is_run(path):
         return [path]
     runs = [folder for pattern in ("*/", "*/*/") for folder in path.glob(pattern) if _is_run(folder)]
-    if not runs:
+    if not (runs or (path / PAGE_FILE).is_file()):
         raise UserError(f"{path} holds no run; give run folders, a folder that holds some, or their {RECORD_FILE}")
     return runs
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.report.results.runs import find_runs
+from lit_knn.report.results.runs import PAGE_FILE, find_runs
 from tests.report.conftest import make_record
 
 
@@ -85,6 +85,16 @@ def test_what_cannot_be_reported(root, change, path, sentence):
     change(root)
     with pytest.raises(UserError, match=sentence):
         find_runs([root / path])
+
+
+def test_a_report_beside_runs_is_passed_over(root):
+    report = root / "digits" / "report"
+    report.mkdir()
+    (report / PAGE_FILE).touch()
+    runs = [path for path in (root / "digits").iterdir() if path != report]
+    assert find_runs([*runs, report]).finished == find_runs(runs).finished
+    with pytest.raises(UserError, match=r"there is a report in .*report, and no run"):
+        find_runs([report])
 
 
 def test_a_folder_that_may_not_be_searched(root, monkeypatch):
