@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lit_knn.database.index.faiss_library import load_faiss, read_index, reason, write_index
 from lit_knn.database.index.file_search import FileSearcher
 from lit_knn.database.index.files import LISTS, FileFormat
+from lit_knn.database.index.growing_lists import growing_lists
 from lit_knn.database.index.merging import merge
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
@@ -114,8 +115,9 @@ class FaissFormat(FileFormat):
         """
         index = read_index(trained, binary=self.vectors.binary)
         try:
-            for _, block in self.vectors.blocks(store, tap, rows):
-                index.add(np.ascontiguousarray(block))
+            with growing_lists():
+                for _, block in self.vectors.blocks(store, tap, rows):
+                    index.add(np.ascontiguousarray(block))
         except RuntimeError as error:
             raise UserError(
                 f"index {self.vectors.factory!r} cannot take the rows of {store.folder} ({reason(error)}); choose "
