@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentError
@@ -167,12 +167,20 @@ class KNNCLI(LightningCLI):
             raise error.kept_in(vars(trainer).get("run_folder", runs) if trainer else runs) from error
 
 
+Line = TypeVar("Line", bound=KNNCLI)
+
+
 def run(args: ArgsType = None) -> None:
     """Parse, build and run; see `lit_knn.cli.main.main`."""
     logging.getLogger("lit_knn").setLevel(logging.INFO)
     logging.getLogger("lit_knn").handlers = [logging.StreamHandler()]
+    start(KNNCLI, args)
+
+
+def start(cli: type[Line], args: ArgsType) -> Line:
+    """Return a command line that has parsed, built and run."""
     silence()
-    KNNCLI(
+    return cli(
         model_class=Evaluation,
         datamodule_class=ImageData,
         trainer_class=EvalTrainer,
@@ -182,7 +190,7 @@ def run(args: ArgsType = None) -> None:
         load_from_checkpoint_support=False,
         save_config_callback=None,
         parser_kwargs={
-            **{command: {"exit_on_error": False} for command in KNNCLI.subcommands()},
+            **{command: {"exit_on_error": False} for command in COMMANDS},
             "default_env": True,
             "env_prefix": PREFIX,
             "exit_on_error": False,

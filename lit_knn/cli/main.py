@@ -19,6 +19,7 @@ usage: lit-knn {doctor,taps,fit,extract,index,test,verify} --config FILE [--conf
        lit-knn report RUNS... [--output FOLDER] [--delta Δ]
        lit-knn doctor
        lit-knn compare A B [--format table|markdown|csv|json] [--most N]
+       lit-knn forecast [--tasks N] < COMMANDS
 
 Does a nearest-neighbor defense really help? Attack, search, vote, score (Dubey et al., 2019).
 
@@ -34,6 +35,7 @@ commands, all from the same configuration:
 
   report     records of finished runs to tables, figures and one web page; needs no configuration
   compare    what differs between two runs, and whether beyond sampling error; needs no configuration
+  forecast   hours and bytes of commands like these, one a line of standard input, as slurm/submit gives them
 
 options of each command with a configuration:
   --config FILE     YAML; later files overlay earlier ones, lists are replaced (`key+:` appends)
@@ -79,6 +81,10 @@ def main(args: ArgsType = None) -> None:
             from lit_knn.report.comparison.command import compare
 
             compare(given[1:])
+        elif isinstance(given, list) and given[0] == "forecast":
+            from lit_knn.cli.forecast import forecast
+
+            forecast(given[1:])
         else:
             from lit_knn.cli.command_line import run  # half of the start-up time of PyTorch is not spent on --help
 

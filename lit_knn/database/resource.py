@@ -39,6 +39,11 @@ class Resource(ABC):
     taps: Sequence[str] | None = None
     _content: str = ""  # a hash of what has been opened
 
+    @property
+    def size_on_disk(self) -> int:
+        """About how many bytes its files take, for forecasts; 0 where that is next to nothing."""
+        return 0
+
     @abstractmethod
     def settings(self) -> Any:
         """Return, as JSON has it, what its content depends on besides the database."""

@@ -8,8 +8,10 @@ import torch
 
 from lit_knn.data import ImageData
 from lit_knn.doctor.database_health import Health, health
-from lit_knn.doctor.forecast import hours, measure, space
+from lit_knn.doctor.forecast import hours, space
 from lit_knn.doctor.machine import machine
+from lit_knn.doctor.planning import plan
+from lit_knn.doctor.rates import Measured, Speeds, measure, read_rate
 from lit_knn.errors import UserError
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.module import Evaluation
@@ -33,7 +35,8 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
     database, required = evaluation.database, evaluation.requirements
     encoder, taps = evaluation.encoder or evaluation.classifier, list(database.taps.values()) if database else []
     try:
-        rates = measure(evaluation.classifier, encoder, taps, data, device)
+        image = data.first_images(device)["image"]
+        rates = measure(image, evaluation.classifier, encoder, taps, data)
     except UserError as error:
         return [*found, Finding("network", "fail", str(error))]
     name, pooled = evaluation.classifier.name, ", ".join(f"{tap} {size}" for tap, size in rates.lengths.items())
@@ -45,8 +48,10 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
         built = Health([Finding("database", "fail", "a defense retrieves, and there is no model.database")], None, [])
     found += built.findings
     if built.missing is not None:
-        found += space(evaluation, data, rates, built.missing, built.unbuilt, runs)
-        found += hours(evaluation, data, rates, built.missing, device)
+        planned = plan(evaluation, data.about_database_rows if data.database else None, kept={})
+        measured = Measured(read_rate(data), rates, Speeds(image, evaluation.classifier, rates))
+        found += space(evaluation, data, rates, planned, built.missing, built.unbuilt, runs)
+        found += hours(evaluation, data, measured, planned, built.missing, device)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytorch_lightning import Trainer
@@ -21,9 +23,16 @@ def examine_run(trainer: Trainer, evaluation: Evaluation, data: ImageData) -> li
         evaluation: Its model.
         data: Its images.
     """
+    with as_in_a_run(trainer, evaluation):
+        return examine(evaluation, data, trainer.strategy.root_device, Path(trainer.default_root_dir))
+
+
+@contextmanager
+def as_in_a_run(trainer: Trainer, evaluation: Evaluation) -> Iterator[None]:
+    """Compute with as many threads as a run of an `EvalTrainer` does."""
     (threads,) = (callback for callback in trainer.callbacks if isinstance(callback, FixedThreads))  # type: ignore[attr-defined]
     threads.setup(trainer, evaluation, "doctor")
     try:
-        return examine(evaluation, data, trainer.strategy.root_device, Path(trainer.default_root_dir))
+        yield
     finally:
         threads.teardown(trainer, evaluation, "doctor")

@@ -39,7 +39,7 @@ def copied(sharded, tmp_path):
 def ask(capsys, monkeypatch):
     """Run the doctor, and return its exit code and what it says, a space between any two words."""
     monkeypatch.setenv("COLUMNS", "500")
-    monkeypatch.setattr("lit_knn.doctor.forecast.SECONDS", 0.01)  # no test looks at how exact a rate is
+    monkeypatch.setattr("lit_knn.doctor.rates.SECONDS", 0.01)  # no test looks at how exact a rate is
 
     def call(config, *options):
         capsys.readouterr()

@@ -33,5 +33,5 @@ def test_without_a_database_only_the_attack_is_forecast(copied, ask):
     code, said = ask(copied)
     assert code == 0
     assert "✓ network digits_resnet, 10 classes" in said
-    assert "for 1,040 passes" in said  # of 130 images, at 2 sizes, 2 steps there and back
+    assert "for 1,430 passes" in said  # of 130 images: 2 steps there and back and an answer at 2 sizes, and clean
     assert "extract" not in said.partition("threads")[2]

@@ -94,6 +94,9 @@ def fake(tmp_path, config):
         f'echo "$@" >> {tmp_path}/calls; wc -l < {tmp_path}/calls\n'
     )
     script.chmod(0o755)
+    teller = script.with_name("lit-knn")
+    teller.write_text(f'#!/bin/bash\necho "$@" > {tmp_path}/asked; cat >> {tmp_path}/asked; echo "in all  $3 h"\n')
+    teller.chmod(0o755)
     return {"PATH": f"{script.parent}:{os.environ['PATH']}"}
 
 
@@ -142,6 +145,34 @@ def test_what_is_submitted_together_is_one_group_of_a_dashboard(tmp_path, fake):
     assert groups() == {"a study"}
     driver(tmp_path, *options, WANDB_RUN_GROUP="mine", **fake)
     assert groups() == {"a study", "mine"}
+
+
+def test_hours_and_bytes_come_first_as_comments(tmp_path, fake):
+    said = driver(tmp_path, "digits.yaml", "--tasks=16%4", "--dry-run", **fake)
+    assert said.stdout.splitlines()[:2] == ["# in all  4 h", "mkdir -p runs/slurm"]
+    head, *commands = (tmp_path / "asked").read_text().splitlines()
+    assert head == "forecast --tasks 4"
+    assert (
+        commands
+        == driver(
+            tmp_path, "digits.yaml", "--tasks=16%4", "--local", "--dry-run", "--no-forecast", **fake
+        ).stdout.splitlines()
+    )
+    submitted = driver(tmp_path, "digits.yaml", "--tasks=16%4", **fake)
+    assert submitted.stderr == "# in all  4 h\n"
+    assert "#" not in submitted.stdout
+
+
+def test_without_lit_knn_or_with_one_that_fails_one_line_says_so(tmp_path, fake):
+    teller = tmp_path / "bin" / "lit-knn"
+    teller.write_text("#!/bin/bash\necho broken >&2; echo in two >&2; exit 3\n")
+    first, *_ = driver(tmp_path, "digits.yaml", "--dry-run", **fake).stdout.splitlines()
+    assert first == "# No hours and bytes are told: in two"
+    teller.unlink()
+    first, *_ = driver(
+        tmp_path, "digits.yaml", "--dry-run", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    ).stdout.splitlines()
+    assert first == "# No hours and bytes are told: lit-knn is not on the PATH here."
 
 
 @pytest.fixture
@@ -209,7 +240,7 @@ def test_all_run_here_without_slurm(tmp_path, fake, study):
     command = tmp_path / "bin" / "lit-knn"
     command.write_text(f'#!/bin/bash\necho "$@" >> {tmp_path}/calls; [[ "$*" != *"$FAILS"* ]]\n')
     command.chmod(0o755)
-    options = ("study", "--local", "--steps=fit,train,test", "--", "--data.batch_size=7")
+    options = ("study", "--local", "--no-forecast", "--steps=fit,train,test", "--", "--data.batch_size=7")
     said = driver(tmp_path, *options, FAILS="study/a.yaml --data", **fake)
     made = calls(tmp_path)
     assert [call.split()[0] for call in made] == ["fit"], said.stderr

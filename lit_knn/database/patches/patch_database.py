@@ -77,6 +77,11 @@ class PatchDatabase(Resource):
         self._search: VectorSearch | None = None
         self._held: dict[torch.device, Tensor] = {}
 
+    @property
+    def size_on_disk(self) -> int:
+        """In float32, and about as much in the index."""
+        return 2 * 4 * 3 * self.size**2 * self.count
+
     def settings(self) -> dict[str, Any]:
         """All arguments but the name."""
         names = ("count", "size", "per_image", "index", "recall", "seed")
