@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lit_knn.report.results.case import WORST_CASE, Case
-from lit_knn.report.results.record import Record, Row, mapping, variant
+from lit_knn.report.results.record import Record, Row, variant
+from lit_knn.report.results.threats import threats
 from lit_knn.report.results.variant import UNDEFENDED
-
-NAMES = {"GrayBox": "gray_box", "BlackBox": "black_box", "WhiteBox": "white_box"}  # by class, unless a run names them
 
 
 class Attacker(NamedTuple):
@@ -75,11 +74,7 @@ def knows_defense(record: Record) -> bool:
 def _configured(record: Record) -> dict[str, bool]:
     """Return whether each threat knows the defense, by its name before that of a tap."""
     known = {"gray_box": False, "black_box": False, "white_box": True}
-    threats = mapping(record.config.get("model")).get("threats")
-    for threat in threats if isinstance(threats, list) else []:
-        kind = str(mapping(threat).get("class_path", "")).rpartition(".")[2]
-        known[str(mapping(mapping(threat).get("init_args")).get("name") or NAMES.get(kind, kind))] = kind == "WhiteBox"
-    return known
+    return known | {name: own["class"].rpartition(".")[2] == "WhiteBox" for name, own in threats(record).items()}
 
 
 def _attacker(row: Row, known: dict[str, bool]) -> str:

@@ -10,17 +10,12 @@ from rich.console import Console
 
 from lit_knn.errors import UserError
 from lit_knn.report.arguments import Arguments
-from lit_knn.report.attackers import condensed
 from lit_knn.report.combined import write_combined
-from lit_knn.report.figures.chart import accuracy_chart
-from lit_knn.report.figures.coverage import coverage_figure, coverage_path
-from lit_knn.report.figures.curves import accuracy_curves
-from lit_knn.report.figures.sizes import SIZES_FILE, size_figure, size_points
+from lit_knn.report.drawing import run_figures, sizes_figure
 from lit_knn.report.page import page, speaking
 from lit_knn.report.paper_table import paper_comparison
-from lit_knn.report.rejection import kept
 from lit_knn.report.rendering.comma_separated import comma_separated
-from lit_knn.report.rendering.document import Folded, Links, Table, named_tables
+from lit_knn.report.rendering.document import Links, Paragraph, Table, named_tables
 from lit_knn.report.rendering.latex import latex
 from lit_knn.report.rendering.markdown import markdown
 from lit_knn.report.rendering.terminal import show
@@ -30,7 +25,7 @@ from lit_knn.report.results.record import RESULTS_FILE
 from lit_knn.report.results.runs import Run, find_runs
 from lit_knn.storage.atomic import atomic_write, writing
 
-MANY = 20  # runs whose figures are drawn with care; those of more take seconds in all
+MANY = 10  # runs whose figures are drawn with care, which takes nearly a second each
 PAGE, TEXT, LATEX, TABLES = "report.html", "report.md", "report.tex", "tables"
 
 
@@ -55,19 +50,10 @@ def report(arguments: Sequence[str]) -> None:
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     names, many = _file_names([run.label for run in runs.finished]), len(runs.finished) > MANY
-    curves = [output / f"accuracy-{name}.{'svg' if many else 'png'}" for name in names]
-    for run, path in zip(runs.finished, curves, strict=True):
-        with writing(path):
-            (accuracy_chart if many else accuracy_curves)(condensed(run.record), path)
-        if rejecting := kept(run.record):
-            coverage_figure(rejecting, run.record.norm, coverage_path(path))
-    points = size_points(runs.finished)
-    if points:
-        with writing(output / SIZES_FILE):
-            size_figure(points, output / SIZES_FILE)
+    figures = [run_figures(run, output, name, many=many) for run, name in zip(runs.finished, names, strict=True)]
     deltas = speaking(runs.finished, delta)
     paper = paper_comparison(runs.finished, deltas)
-    blocks = page(runs, deltas, paper, curves, output / SIZES_FILE if points else None)
+    blocks = page(runs, deltas, paper, figures, sizes_figure(runs.finished, output))
     tables = [*named_tables(blocks)]
     files = {output / TABLES / f"{table.name}.csv": comma_separated(table) for table in tables}
     files[output / LATEX] = latex(tables)
@@ -77,12 +63,12 @@ def report(arguments: Sequence[str]) -> None:
     for path, text in files.items():
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(text.encode())
-    if any(isinstance(block, Table) for block in paper):
-        show([block for block in paper if not isinstance(block, Folded)], Console())
+    if printed := [block for block in paper if isinstance(block, Table)]:
+        show([*printed, *(block for block in paper[-1:] if isinstance(block, Paragraph))], Console())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
     print(
         f"Runs: {count}. Report, text, tables and figures: {output / PAGE}, {TEXT}, {LATEX}, {RESULTS_FILE}, "
-        f"{TABLES}/*.csv, *.png{', *.svg' if many else ''}"
+        f"{TABLES}/*.csv, {'' if many else '*.png, '}*.svg"
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lit_knn.report.attackers import attackers, knows_defense
 from lit_knn.report.headline import headline
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Paragraph, Table
 from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.record import Row, variant
@@ -29,7 +28,11 @@ ATTACKERS = "attackers"  # name of their table
 
 
 def page(
-    runs: Runs, deltas: Mapping[str, float], paper: Sequence[Block], curves: Sequence[Path], sizes: Path | None
+    runs: Runs,
+    deltas: Mapping[str, float],
+    paper: Sequence[Block],
+    figures: Sequence[Sequence[Figure]],
+    sizes: Figure | None,
 ) -> list[Block]:
     """Return the document.
 
@@ -37,7 +40,7 @@ def page(
         runs: What it is about.
         deltas: By label of the run, the size of the perturbation that tables speak of.
         paper: What stands beside the paper.
-        curves: The figure of each finished run.
+        figures: Those of each finished run, its accuracies first.
         sizes: The figure of accuracy against the size of the database, if they have several.
     """
     norms = dict.fromkeys(run.record.norm for run in runs.finished)
@@ -56,11 +59,10 @@ def page(
         name = ATTACKERS if len(norms) == 1 else f"{ATTACKERS}-{norm.replace('_', '-')}"
         blocks += _attackers([run for run in runs.finished if run.record.norm == norm], deltas, name)
     if sizes:
-        text = "Accuracy against the number of rows of the database that were searched (the paper's Figure 5)."
-        blocks += [Heading("Size of the database"), Paragraph(text), Figure(sizes, text)]
+        blocks += [Heading("Size of the database"), Paragraph(sizes.text), sizes, Links("As files:", sizes.files)]
     blocks += [Heading("Beside the paper"), *paper, Heading("Run by run")]
-    for run, path in zip(runs.finished, curves, strict=True):
-        blocks += section(run, deltas[run.label], path)
+    for run, drawn in zip(runs.finished, figures, strict=True):
+        blocks += section(run, deltas[run.label], drawn)
     return blocks
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from lit_knn.report.cost import COST_HEAD, COST_TITLE, COSTS, PASSES, cost_rows, mean_passes
-from lit_knn.report.figures.coverage import coverage_path
 from lit_knn.report.figures.curve_data import curve_data
 from lit_knn.report.findings import CHECKS_FILE, MARKS, Finding
 from lit_knn.report.headline import headline
 from lit_knn.report.rejection import rejection_table
-from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Live, Paragraph, Table
 from lit_knn.report.results.breaks import BREAKS_FILE, read_breaks
 from lit_knn.report.results.budgets import UNITS, sized
 from lit_knn.report.results.inspected import read_inspected
@@ -23,24 +23,25 @@ from lit_knn.report.table import WORDS, short
 from lit_knn.storage.atomic import load_json, undamaged
 
 
-def section(run: Run, delta: float, curves: Path) -> list[Block]:
+def section(run: Run, delta: float, figures: Sequence[Figure]) -> list[Block]:
     """Return figure and sentences, and folded all attacks, what broke the images, pictures and origin.
 
     Args:
         run: A finished run.
         delta: Size of the perturbation to say what broke the images of.
-        curves: The figure of the run.
+        figures: Those of the run, its accuracies first.
     """
     norm = run.record.norm
     symbol = UNITS[norm].symbol
-    still = Figure(curves, f"Accuracy against {symbol} of {run.label}")
+    still, *others = figures
     blocks: list[Block] = [Heading(run.label, 3), Live("curves", curve_data(run.record), [still])]
     blocks += [Paragraph(sentence) for sentence in summary(run.record).splitlines()]
     blocks += [Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.", warning=True) for sentence in run.record.warnings]
     if rejections := rejection_table(run.record, delta):
         blocks.append(rejections)
-        if (figure := coverage_path(curves)).exists():
-            blocks.append(Figure(figure, f"Accuracy against coverage of {run.label}"))
+    for figure in others:
+        blocks += [Paragraph(f"{figure.text}."), figure]
+    blocks.append(Links("Figures as files:", [path for figure in figures for path in figure.files]))
     blocks += _findings(run.folder / CHECKS_FILE)
     blocks.append(Folded(f"Every attack at every {symbol}", [every_attack(run.record)]))
     if rows := cost_rows(run.record):

@@ -23,7 +23,8 @@ def run(label, cases=UNAWARE, config=None, **changes):
 
 def blocks(*runs, delta=0.06, unfinished=(), sizes=None):
     found = Runs(Path("/runs"), list(runs), list(unfinished))
-    return page(found, speaking(runs, delta), [PAPER], [Path(f"{run.label}.png") for run in runs], sizes)
+    figures = [[Figure(Path(f"{run.label}.png"), run.label)] for run in runs]
+    return page(found, speaking(runs, delta), [PAPER], figures, sizes)
 
 
 def tables(*runs, **options):
@@ -142,7 +143,7 @@ def test_settings_that_differ_are_shown_across_or_folded():
     assert fold.blocks[0].rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
 
 
-@pytest.mark.parametrize("sizes", [None, Path("sizes.png")])
+@pytest.mark.parametrize("sizes", [None, Figure(Path("sizes.png"), "sizes")])
 def test_order(sizes):
     found = blocks(run("a", AWARE), run("b", AWARE), sizes=sizes)
     headings = [block.text for block in found if isinstance(block, Heading)]

@@ -6,7 +6,7 @@ import pytest
 from lit_knn.errors import UserError
 from lit_knn.report.cost import cost_rows
 from lit_knn.report.figures.curve_data import curve_data
-from lit_knn.report.rendering.document import Folded, Live, Paragraph, Table
+from lit_knn.report.rendering.document import Figure, Folded, Links, Live, Paragraph, Table
 from lit_knn.report.results.inspected import read_inspected
 from lit_knn.report.results.runs import Run
 from lit_knn.report.section import section
@@ -22,8 +22,13 @@ def run(tmp_path):
     return Run("a/run", tmp_path, make_record(CASES, taps=("layer1",)))
 
 
+def figures(run, *more):
+    path = run.folder / "accuracy.png"
+    return [Figure(path, "accuracies", path.with_suffix(".svg")), *more]
+
+
 def of(run, kind):
-    return [block for block in section(run, 0.06, run.folder / "accuracy.png") if isinstance(block, kind)]
+    return [block for block in section(run, 0.06, figures(run)) if isinstance(block, kind)]
 
 
 def folded(run):
@@ -34,17 +39,26 @@ def test_a_folder_with_a_record_only(run):
     assert [block.text for block in of(run, Paragraph)] == summary(run.record).splitlines()
     (curves,) = of(run, Live)
     assert curves.data == curve_data(run.record)
-    assert [figure.path for figure in curves.still] == [run.folder / "accuracy.png"]
+    assert curves.still == figures(run)
+    (links,) = of(run, Links)
+    assert [path.name for path in links.paths] == ["accuracy.png", "accuracy.svg"]
     assert of(run, Table) == []
     assert list(folded(run)) == ["Every attack at every Δ", "What an answer costs", "Where the numbers come from"]
 
 
 def test_sizes_in_the_units_of_others(run):
     record = make_record(CASES, taps=("layer1",), deltas=(0.0, 8 / 255), norm="linf")
-    inside = section(run._replace(record=record), 8 / 255, run.folder / "accuracy.png")
-    assert inside[1].still[0].text == "Accuracy against L∞ of a/run"
+    inside = section(run._replace(record=record), 8 / 255, figures(run))
     (table,) = next(block.blocks for block in inside if isinstance(block, Folded))
     assert table.head == ["attack", "defense", "L∞ = 0", "L∞ = 8/255"]
+
+
+def test_other_figures_are_shown_with_what_they_are(run):
+    more = Figure(run.folder / "neighbors.svg", "Accuracy against K")
+    blocks = section(run, 0.06, figures(run, more))
+    place = blocks.index(more)
+    assert blocks[place - 1] == Paragraph("Accuracy against K.")
+    assert blocks[place + 1].paths[-1] == more.path
 
 
 def test_every_headline_accuracy_is_in_the_table(run):

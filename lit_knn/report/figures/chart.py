@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from lit_knn.report.figures.spreading import spread
 from lit_knn.report.headline import Line, Panel, headline
 from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.record import Record
@@ -46,6 +47,8 @@ class Axes(NamedTuple):
 def accuracy_chart(record: Record, path: Path) -> Path:
     """Draw one panel per threat and attack, one line per headline variant with its 95 % Wilson band, as SVG.
 
+    Lines are named at their ends in the last panel.
+
     Args:
         record: Of a run with results.
         path: ``.svg``.
@@ -60,10 +63,14 @@ def accuracy_chart(record: Record, path: Path) -> Path:
     for number, panel in enumerate(shown.panels):
         parts += _panel(panel, Axes(LEFT + number * (WIDTH + GAP), largest, record.norm), styles)
     parts += [_text(right, TOP - 8, cut(shown.shared, 44), "start")]
-    for number, (label, style) in enumerate(styles.items()):
-        y = TOP + 4 + STEP * number
+    last = Axes(right - WIDTH - GAP, largest, record.norm)
+    rows = {line.label: line.rows[-1] for panel in shown.panels for line in panel.lines}
+    ends = {label: last.place(row["delta"], row["accuracy"]) for label, row in rows.items()}
+    there = {line.label for line in shown.panels[-1].lines}  # to the others nothing leads
+    lowest = max(TOP + HEIGHT, TOP + 4 + STEP * (len(ends) - 1))
+    for (label, end), y in zip(ends.items(), spread([y for _, y in ends.values()], STEP, TOP + 4, lowest), strict=True):
         parts += [
-            _path([(right, y), (right + SIGN, y)], style),
+            _path([end] * (label in there) + [(right, y), (right + SIGN, y)], styles[label]),
             _text(right + SIGN + 6, y + 4, cut(label, 40), "start"),
         ]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + LEGEND}" height="{height}" '

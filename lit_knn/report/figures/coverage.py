@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from lit_knn.report.figures.chart import DARK
-from lit_knn.report.figures.curves import DASHES, MARKERS, plain
+from lit_knn.report.figures.curves import DASHES, DPI, MARKERS, plain
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.rejection import Kept
 from lit_knn.report.results.budgets import sized
@@ -18,18 +18,13 @@ from lit_knn.report.results.budgets import sized
 TITLE = 40  # letters that are as wide as a panel
 
 
-def coverage_path(curves: Path) -> Path:
-    """Return where the figure of a run lies whose accuracies are drawn in another one."""
-    return curves.with_name(curves.name.replace("accuracy", "coverage", 1)).with_suffix(".png")
-
-
-def coverage_figure(points: Sequence[Kept], norm: str, path: Path) -> None:
+def coverage_figure(points: Sequence[Kept], norm: str, *paths: Path) -> None:
     """Draw a panel for each defense: clean accuracy of what is answered, and robust accuracy at each size.
 
     Args:
         points: At least one.
         norm: What sizes are in.
-        path: ``.png``, ``.pdf`` or ``.svg``.
+        paths: ``.png``, ``.pdf`` or ``.svg``.
 
     References:
         Geifman and El-Yaniv 2017, arXiv:1705.08500, Section 2; Tramèr 2022, arXiv:2107.11630, Section 2.
@@ -57,4 +52,4 @@ def coverage_figure(points: Sequence[Kept], norm: str, path: Path) -> None:
     panels[0].set_ylabel("accuracy, right or rejected")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", handlelength=3.5, frameon=False)
-    save_figure(figure, path, dpi=150)
+    save_figure(figure, *paths, dpi=DPI)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lit_knn.errors import UserError
 from lit_knn.report.figures.chart import COLORS, DARK
+from lit_knn.report.figures.labels import End, Style, label_ends
 from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.headline import Panel, headline
 from lit_knn.report.results.budgets import UNITS, size_text
@@ -24,21 +23,20 @@ NO_DEFENSE = {"color": DARK, "linestyle": (0, (1, 1.5)), "marker": "x"}
 
 DPI = 150
 
-Style = dict[str, Any]  # keyword arguments of a Line2D
 
-
-def accuracy_curves(record: Record, path: Path) -> Path:
-    """Draw `accuracy_figure` into a file, ``.png``, ``.pdf`` or ``.svg``, and return its path.
+def accuracy_curves(record: Record, *paths: Path) -> None:
+    """Draw `accuracy_figure` into files, ``.png``, ``.pdf`` or ``.svg``.
 
     Raises:
         UserError: If the record holds no results.
     """
-    save_figure(accuracy_figure(record), path, dpi=DPI)
-    return path
+    save_figure(accuracy_figure(record), *paths, dpi=DPI)
 
 
 def accuracy_figure(record: Record, kind: type[Figure] = Figure) -> Figure:
     """Draw one panel per threat and attack, one line per headline variant with its 95 % Wilson band.
+
+    Lines are named at their ends, in the last panel of each row.
 
     Args:
         record: Of a run with results.
@@ -58,11 +56,16 @@ def accuracy_figure(record: Record, kind: type[Figure] = Figure) -> Figure:
     measured = sorted({row["delta"] for row in shown.rows})
     columns = min(3, len(shown.panels)) if len(shown.panels) != 4 else 2
     rows = -(-len(shown.panels) // columns)
-    legend_width = 0.8 + 0.09 * max(map(len, [*labels, shown.shared]))  # inches, at matplotlib's default font
-    figure = kind(figsize=(3.3 * columns + 0.4 + legend_width, 2.7 * rows + 0.4), layout="constrained")
+    names = 0.5 + 0.08 * max(map(len, labels))  # inches, in small letters of matplotlib's default font
+    tall = max(2.7, 0.7 + 0.19 * len(labels))  # so that names have room below each other
+    figure = kind(figsize=(3.3 * columns + 0.4 + names, tall * rows + 0.4), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for position, (axes, panel) in enumerate(zip(grid, shown.panels, strict=False)):
-        _draw(axes, panel, styles)
+        if position % columns == 0:
+            ends: dict[str, End] = {}
+        ends = {name: end._replace(x=None) for name, end in ends.items()} | _draw(axes, panel, styles)
+        if position % columns == columns - 1 or position == len(shown.panels) - 1:
+            label_ends(axes, [*ends.values()])
         if position % columns == 0:
             axes.set_ylabel(f"top-{shown.topk} accuracy")
         if position + columns >= len(shown.panels):  # nothing below
@@ -72,14 +75,8 @@ def accuracy_figure(record: Record, kind: type[Figure] = Figure) -> Figure:
             axes.tick_params(labelbottom=True)
     for axes in grid[len(shown.panels) :]:
         axes.set_axis_off()
-    figure.legend(
-        [Line2D([], [], **styles[label]) for label in labels],
-        labels,
-        title=shown.shared or None,
-        loc="outside right center",
-        handlelength=3.5,
-        frameon=False,
-    )
+    if shown.shared:
+        figure.suptitle(shown.shared, x=0.01, horizontalalignment="left", fontsize="medium", parse_math=False)
     return figure
 
 
@@ -92,7 +89,8 @@ def _styles(labels: list[str]) -> list[Style]:
     return [NO_DEFENSE if label == UNDEFENDED else next(cycle) for label in labels]
 
 
-def _draw(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
+def _draw(axes: Axes, panel: Panel, styles: dict[str, Style]) -> dict[str, End]:
+    """Draw the lines of a panel and return their ends by name."""
     for line in panel.lines:
         deltas = [row["delta"] for row in line.rows]
         style = styles[line.label]
@@ -107,6 +105,8 @@ def _draw(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
         )
     axes.set_title(panel.title, fontsize="medium", parse_math=False)
     plain(axes)
+    last = {line.label: line.rows[-1] for line in panel.lines}
+    return {label: End(label, row["delta"], row["accuracy"], styles[label]) for label, row in last.items()}
 
 
 def plain(axes: Axes) -> None:

@@ -56,10 +56,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG file, and what to read where it cannot be seen."""
+    """A PNG or SVG file, what to read where it cannot be seen, and of a PNG the same as SVG if there is one."""
 
     path: Path
     text: str
+    drawing: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files of it."""
+        return [self.path, *([self.drawing] if self.drawing else [])]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from lit_knn.report.results.budgets import DEFAULT, sized
 from lit_knn.report.results.published import Line
 from lit_knn.report.results.record import Record, Row, mapping
+from lit_knn.report.results.threats import NAMES, threats
 from lit_knn.storage.kinds import named_kind
 
 DELTA = 0.06
@@ -17,8 +18,8 @@ WEIGHTS = "IMAGENET1K_V1"  # of torchvision, that were there when the paper was 
 LAYERS = {"conv_5_1": "conv_5_1", "layer4.0.add": "conv_5_1", "conv_5_1-RMAC": "conv_5_1-RMAC"}
 SOURCES = {"IN-1.3M": "ImageNet train", "YFCC-100M": "YFCC100M"}  # the paper's other databases are not public
 ROWS = {"IN-1.3M": (1_250_000, 1_281_167), "YFCC-100M": (90_000_000, 100_000_000)}  # some cannot be read any more
+USUAL = {name: kind for kind, name in NAMES.items()}  # unless a run names them otherwise
 BOXES = {"gray box": "GrayBox", "black box": "BlackBox"}
-NAMES = {"gray_box": "GrayBox", "black_box": "BlackBox", "white_box": "WhiteBox"}  # unless a run names them otherwise
 
 
 class Fact(NamedTuple):
@@ -73,7 +74,7 @@ def of_attack(record: Record, row: Row, setting: str) -> list[Fact]:
         Fact("size", sized(row["norm"], row["delta"]), sized(DEFAULT, DELTA)),
     ]
     if setting == "black box":
-        surrogates = _threat(record, row["threat"]).get("surrogates")
+        surrogates = threats(record).get(row["threat"], {}).get("surrogates")
         known = surrogates if isinstance(surrogates, list) else []
         facts += _network("surrogate", known[0] if len(known) == 1 else {"network": f"one of {len(known)}"}, "resnet18")
     return facts
@@ -83,7 +84,7 @@ def setting_of(record: Record, row: Row) -> str:
     """Return which column of the paper's tables a row belongs to, or "" where it is of another threat."""
     if row["delta"] == 0:
         return "clean"
-    kind = str(_threat(record, row["threat"]).get("class", NAMES.get(row["threat"], "")))
+    kind = str(threats(record).get(row["threat"], {}).get("class", USUAL.get(row["threat"], "")))
     return next((setting for setting, box in BOXES.items() if box == kind), "")
 
 
@@ -148,14 +149,3 @@ def _source(part: Any) -> str:
     if inner is not None:
         return f"{_source(inner)} in {kind}"
     return f"{kind} {own['split']}" if own.get("split") else kind
-
-
-def _threat(record: Record, name: str) -> dict[str, Any]:
-    """Return the arguments of a run's threat and its class; nothing of one that the configuration does not have."""
-    threats = mapping(record.config.get("model")).get("threats")
-    for threat in map(mapping, threats if isinstance(threats, list) else []):
-        kind, own = named_kind(str(threat.get("class_path", ""))), mapping(threat.get("init_args"))
-        usual = next((short for short, long in NAMES.items() if long == kind), kind)
-        if (own.get("name") or usual) == name:
-            return {**own, "class": kind}
-    return {}

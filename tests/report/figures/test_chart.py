@@ -1,3 +1,4 @@
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -53,3 +54,14 @@ def test_sizes_in_the_units_of_others(tmp_path):
     record = make_record(norm="linf", deltas=(0.0, 4 / 255, 8 / 255))
     texts = [part.text for part in ElementTree.parse(accuracy_chart(record, tmp_path / "a.svg")).iter(f"{SVG}text")]
     assert texts.count("8/255") == texts.count("L∞ = ‖x*−x‖∞") == 2  # of two panels
+
+
+def test_each_name_is_at_a_height_of_its_own_in_the_order_of_the_ends(tmp_path):
+    record = make_record(cases=[("gray_box", "PGD")], taps=tuple(f"layer{n}" for n in range(9)))
+    root = drawn(record, tmp_path)
+    last = {line.label: line.rows[-1]["accuracy"] for line in headline(record.results).panels[0].lines}
+    heights = {text.text: float(text.get("y")) for text in root.iter(f"{SVG}text") if text.text in last}
+    assert set(heights) == set(last)
+    assert sorted(heights, key=heights.__getitem__) == sorted(last, key=last.__getitem__, reverse=True)
+    ordered = sorted(heights.values())
+    assert all(above + 16 <= below + 1e-6 for above, below in itertools.pairwise(ordered))

@@ -1,9 +1,7 @@
-from pathlib import Path
-
 from PIL import Image
 
 from lit_knn.report.command import report
-from lit_knn.report.figures.coverage import coverage_figure, coverage_path
+from lit_knn.report.figures.coverage import coverage_figure
 from lit_knn.report.rejection import Kept, kept
 from tests.report.test_rejection import make_rejecting
 
@@ -18,10 +16,6 @@ def test_a_panel_for_each_defense(tmp_path):
     with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
         assert two.width > one.width
     assert (tmp_path / "two.png").read_bytes() == (tmp_path / "again.png").read_bytes()
-
-
-def test_its_place_is_beside_the_accuracies():
-    assert coverage_path(Path("report/accuracy-run-1.svg")) == Path("report/coverage-run-1.png")
 
 
 def test_a_report_shows_it(tmp_path):

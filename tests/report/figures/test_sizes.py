@@ -26,23 +26,23 @@ def test_a_point_for_each_attacker_delta_and_size_of_the_headline_variant():
     points = size_points([run(100), run(None)])
     assert {(p.line, p.series) for p in points} == {("kNN layer1", "")}
     assert {p.panel for p in points} == {"gray box", "white box", "worst case"}
-    assert {p.rows for p in points} == {100, 50_000}
+    assert {p.x for p in points} == {100, 50_000}
     assert {p.size for p in points} == {("relative_l2", delta) for delta in (0.0, 0.02, 0.06)}
     assert len(points) == len(set(points)) == 3 * 2 * 3
     wanted = {"defense": "kNN", "k": 50, "weighting": "CBW-D", "combination": "soft", "delta": 0.06, "topk": 1}
     (row,) = (r for r in run(100).record.results if r["attack"] == "APGD" and wanted.items() <= r.items())
-    (point,) = (p for p in points if (p.panel, p.size, p.rows) == ("gray box", ("relative_l2", 0.06), 100))
-    assert point.accuracy == row["accuracy"]
+    (point,) = (p for p in points if (p.panel, p.size, p.x) == ("gray box", ("relative_l2", 0.06), 100))
+    assert (point.accuracy, point.low, point.high) == (row["accuracy"], row["low"], row["high"])
 
 
 def test_sizes_of_one_sweep_are_those_of_several_runs():
     sweep = run((100, 200, 300)).record.results
     for point in size_points([run((100, 200, 300)), run(50)]):
-        if point.rows > 50:
-            same = {"rows": point.rows, "delta": point.size[1], "k": 50, "weighting": "CBW-D", "combination": "soft"}
+        if point.x > 50:
+            same = {"rows": point.x, "delta": point.size[1], "k": 50, "weighting": "CBW-D", "combination": "soft"}
             found = [r["accuracy"] for r in sweep if same.items() <= r.items() and r["topk"] == 1]
             assert point.accuracy in found
-    assert {point.rows for point in size_points([run((100, 200, 300))])} == {100, 200, 300}
+    assert {point.x for point in size_points([run((100, 200, 300))])} == {100, 200, 300}
 
 
 def test_no_figure_without_two_sizes():
@@ -69,6 +69,18 @@ def test_sizes_that_have_a_database_of_their_own_are_one_line():
     assert {p.series for p in size_points([run(n, urls=f"part-{n}", path=f"db-{n}") for n in (100, 200)])} == {""}
 
 
+def test_runs_of_one_size_with_other_settings_are_left_out_where_others_have_several():
+    points = size_points([run(100), run(200), run(300, urls="other")])
+    assert {(p.series, p.x) for p in points} == {("urls all", 100), ("urls all", 200)}
+
+
+def test_series_whose_settings_are_long_are_told_apart_by_their_runs():
+    """Cut settings would be the same, and so their points those of one line."""
+    long = "x" * 60
+    points = size_points([run((100, 200), urls=f"{long}{name}") for name in "ab"])
+    assert {point.series for point in points} == {f"(100, 200)-0-{long}{name}" for name in "ab"}
+
+
 def test_draws_every_accuracy_and_the_same_bytes_twice(tmp_path):
     urls = ("all", "$targeted_$")
     points = size_points([run(rows, seed, url) for rows in (100, 1000) for seed in (0, 1) for url in urls])
@@ -83,12 +95,12 @@ def test_draws_every_accuracy_and_the_same_bytes_twice(tmp_path):
 
 def test_sizes_in_other_norms_are_other_lines(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("lit_knn.report.figures.sizes.save_figure", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr("lit_knn.report.figures.sweep.save_figure", lambda figure, *_, **__: drawn.append(figure))
     records = [
         make_record(CASES, taps=("layer1",), sizes=(100, 200), norm=norm, deltas=(0.0, 8 / 255))
         for norm in ("linf", "l2")
     ]
     runs = [Run(record.norm, Path(), dataclasses.replace(record, config={})) for record in records]
     size_figure(size_points(runs), tmp_path / "sizes.png")
-    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert labels == ["L2 = 0", "L2 = 0.0313725", "L∞ = 0", "L∞ = 8/255"]
+    labels = {text.get_text() for text in drawn[0].axes[-1].texts} - {""}
+    assert labels == {"L2 = 0", "L2 = 0.0313725", "L∞ = 0", "L∞ = 8/255"}

@@ -7,10 +7,13 @@ import pytest
 
 from lit_knn.errors import UserError
 from lit_knn.report.attackers import condensed
+from lit_knn.report.figures.attacker_databases import attacker_points
 from lit_knn.report.figures.chart import accuracy_chart
+from lit_knn.report.figures.neighbor_counts import neighbor_points
 from lit_knn.report.figures.sizes import size_points
 from lit_knn.report.page import page, speaking
 from lit_knn.report.paper_table import paper_comparison
+from lit_knn.report.rendering.document import Figure
 from lit_knn.report.results import Record, leading
 from lit_knn.report.results.record import COLUMNS
 from lit_knn.report.results.runs import find_runs
@@ -144,7 +147,10 @@ CONFIG = {
     "seed_everything": 0,
     "model": {
         "classifier": {"network": "torchvision/resnet50", "arguments": {"weights": "IMAGENET1K_V1"}},
-        "threats": [{"class_path": "BlackBox", "init_args": {"name": "black_box", "surrogates": [{"network": "a"}]}}],
+        "threats": [
+            {"class_path": "BlackBox", "init_args": {"name": "black_box", "surrogates": [{"network": "a"}]}},
+            {"class_path": "WhiteBox", "init_args": {"rows": 0.5, "overlap": 0.5}},
+        ],
         "database": {"path": "d", "taps": [{"layer": "layer4.0.add", "name": "layer1"}]},
         "topk": [1, 5],
     },
@@ -174,7 +180,9 @@ def test_a_record_of_another_shape_is_reported_or_refused_by_name(tmp_path, valu
         try:
             runs = find_runs([tmp_path / "run"])
             deltas = speaking(runs.finished, None)
-            page(runs, deltas, paper_comparison(runs.finished, deltas), [Path("a.png")], None)
+            page(runs, deltas, paper_comparison(runs.finished, deltas), [[Figure(Path("a.png"), "a")]], None)
+            neighbor_points(runs.finished[0].record)
+            attacker_points(runs.finished[0].record)
             accuracy_chart(condensed(runs.finished[0].record), tmp_path / "chart.svg")
             size_points(runs.finished)
             reported.append(place)

@@ -1,0 +1,39 @@
+"""The paper's Figure 3: accuracy against the number of neighbors that vote."""
+
+from __future__ import annotations
+
+from lit_knn.report.attackers import condensed
+from lit_knn.report.figures.sweep import Point, Sweep
+from lit_knn.report.headline import headline
+from lit_knn.report.results import WORST_CASE
+from lit_knn.report.results.record import Record
+from lit_knn.report.settings import database_sizes
+
+FEWEST = 3  # numbers of neighbors: two points are no curve
+NEIGHBORS = Sweep("neighbors K", text=lambda value: f"{value:g}")
+
+
+def neighbor_points(record: Record) -> list[Point]:
+    """Return the accuracies of all headline variants of a run by number of neighbors, where there are several.
+
+    Each attacker has a panel for each size of the database, with the strongest of their attacks.
+
+    Args:
+        record: Of a run with results.
+    """
+    results = condensed(record).results
+    counts = sorted({row["k"] for row in results if isinstance(row["k"], int)})
+    sizes = database_sizes(record)
+    points = []
+    for k in counts if len(counts) >= FEWEST else []:
+        for rows in sizes:
+            some = [row for row in results if row["k"] in ("", k) and row["rows"] in ("", rows)]
+            for panel in headline(some).panels:
+                attacker = WORST_CASE.attack if panel.case == WORST_CASE else panel.case.threat
+                title = f"{attacker}, {rows:,} rows" if len(sizes) > 1 else attacker
+                lines = [line for line in panel.lines if line.rows[0]["k"] == k]
+                points += [Point.of(row, line.label, title, "", k) for line in lines for row in line.rows]
+    found: dict[str, set[float]] = {}
+    for point in points:
+        found.setdefault(point.line, set()).add(point.x)
+    return [point for point in points if len(found[point.line]) >= FEWEST]
