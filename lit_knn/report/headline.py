@@ -66,20 +66,26 @@ def headline(results: Sequence[Row]) -> Headline:
         results: Rows of a record, at least one.
     """
     shown = leading(results)
-    variants = list(dict.fromkeys(map(variant, shown)))
+    found: dict[tuple[Case, Variant], list[Row]] = {}
+    for row in shown:
+        found.setdefault((Case.of(row), variant(row)), []).append(row)
+    variants = list(dict.fromkeys(line for _, line in found))
     chosen = preferred(variants)
     rows = ["rows"] if len(_values(variants, "rows")) > 1 else []
     told = ["k", "weighting", "combination", *rows, "keep", "rejected", "protocol"]
     varying = {field for field in told if len(_values(chosen, field)) > 1}
     shared = ", ".join(part for field in told if field not in varying for part in _values(chosen, field))
-    panels = []
-    for one in dict.fromkeys(map(Case.of, results)):
-        here = [row for row in shown if Case.of(row) == one]
-        lines = [
-            Line(_label(v, varying), sorted((r for r in here if variant(r) == v), key=lambda row: row["delta"]))
-            for v in chosen
-        ]
-        panels.append(Panel(one, [line for line in lines if line.rows]))
+    panels = [
+        Panel(
+            one,
+            [
+                Line(_label(v, varying), sorted(found[one, v], key=lambda row: row["delta"]))
+                for v in chosen
+                if (one, v) in found
+            ],
+        )
+        for one in dict.fromkeys(case for case, _ in found)
+    ]
     return Headline(panels, shown[0]["topk"], shared, len(variants) - len(chosen))
 
 

@@ -28,7 +28,7 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             ["--rows", "256", "--block", "64", "--dimensions", "32", "--components", "4", *_WIDE],
             [True, True, True, False],
         ),
-        ("bench_report", ["--runs", "2"], [True, True, True]),
+        ("bench_report", ["--runs", "2"], [True, True, True, True]),
         (
             "bench_autoattack",
             ["--queries", "6", "--batch", "4", "--steps", "2", "--squares", "3", "--radius", "0.6"],

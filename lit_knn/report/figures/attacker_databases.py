@@ -57,6 +57,8 @@ def _points(record: Record, boxes: Mapping[str, tuple[float, float]], sweep: Swe
     for name, (varied, fixed) in boxes.items():
         groups.setdefault(fixed, {})[name.replace("_", " ")] = varied
     groups = {fixed: group for fixed, group in groups.items() if len({*group.values()}) >= FEWEST}
+    if not groups:
+        return []
     results, points = condensed(record).results, []
     other = "overlap" if sweep is ROWS else "rows"
     for fixed, group in groups.items():

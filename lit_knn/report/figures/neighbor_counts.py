@@ -21,11 +21,11 @@ def neighbor_points(record: Record) -> list[Point]:
     Args:
         record: Of a run with results.
     """
-    results = condensed(record).results
-    counts = sorted({row["k"] for row in results if isinstance(row["k"], int)})
-    sizes = database_sizes(record)
-    points = []
-    for k in counts if len(counts) >= FEWEST else []:
+    counts = sorted({row["k"] for row in record.results if isinstance(row["k"], int)})
+    if len(counts) < FEWEST:
+        return []
+    results, sizes, points = condensed(record).results, database_sizes(record), []
+    for k in counts:
         for rows in sizes:
             some = [row for row in results if row["k"] in ("", k) and row["rows"] in ("", rows)]
             for panel in headline(some).panels:

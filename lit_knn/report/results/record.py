@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isclose, isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -69,6 +70,7 @@ class Passes(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
+FIELDS = itemgetter(*Variant._fields)
 COUNTS = ("k", "rows", "evaluations")
 COUNTED = ("protocol", "evaluations", "rejected", "delta", "correct", "n", "accuracy")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
@@ -98,7 +100,7 @@ def mapping(part: Any) -> dict[str, Any]:
 
 def variant(row: Row) -> Variant:
     """Return the line of the results table that a row belongs to."""
-    return Variant(*(row[name] for name in Variant._fields))  # type: ignore[literal-required]
+    return Variant._make(FIELDS(row))
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:
