@@ -19,8 +19,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-ROWS = Sweep("rows of the attacker's database, of as many as the defense has", text=percent)
-OVERLAP = Sweep("rows of the attacker's database that the defense has too", log=False, text=percent)
+ROWS = Sweep("attacker's rows / defense's rows", text=percent)
+OVERLAP = Sweep("attacker's rows that the defense has", log=False, text=percent)
 
 
 def attacker_points(record: Record) -> dict[Sweep, list[Point]]:
