@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isclose, isfinite
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -70,7 +69,6 @@ class Passes(TypedDict):
 
 
 COLUMNS = tuple(Row.__annotations__)
-FIELDS = itemgetter(*Variant._fields)
 COUNTS = ("k", "rows", "evaluations")
 COUNTED = ("protocol", "evaluations", "rejected", "delta", "correct", "n", "accuracy")
 NUMBERS = ("delta", *COLUMNS[COLUMNS.index("topk") :])
@@ -100,7 +98,7 @@ def mapping(part: Any) -> dict[str, Any]:
 
 def variant(row: Row) -> Variant:
     """Return the line of the results table that a row belongs to."""
-    return Variant._make(FIELDS(row))
+    return Variant._make(map(row.__getitem__, Variant._fields))
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:
