@@ -67,8 +67,8 @@ class Collection(Searcher):
 
             answer = self.server.ask(f"search collection {self.name}", search, REMEDY, self._load_again)
             for row, hits in enumerate(answer, start):
-                ids[row, : len(hits)] = torch.tensor([hit["id"] for hit in hits], dtype=torch.int64)
-                found[row, : len(hits)] = torch.tensor([hit["distance"] for hit in hits], dtype=torch.float32)
+                ids[row, : len(hits)] = torch.tensor(hits.ids, dtype=torch.int64)
+                found[row, : len(hits)] = torch.tensor(hits.distances, dtype=torch.float32)
         return Neighbors(ids, self.vectors.euclidean(found.double()).float())
 
     def _load_again(self, client: MilvusClient) -> None:

@@ -14,6 +14,12 @@ from tests.database.index.test_conformance import write
 pytestmark = pytest.mark.milvus
 
 
+class Hits(list):
+    def __init__(self, query, ids):
+        self.ids, self.distances = ids, [(row - float(query[0])) ** 2 for row in ids]
+        super().__init__({"id": row, "distance": distance} for row, distance in zip(ids, self.distances, strict=True))
+
+
 class Client:
     """A server whose rows are the numbers from 0, at as many places; what it is asked for is kept."""
 
@@ -22,8 +28,7 @@ class Client:
 
     def search(self, name, queries, **options):
         self.asked.append((name, len(queries), options))
-        hits = [{"id": row, "distance": (row - query[0]) ** 2} for query in queries for row in (3, 2, 1)]
-        return [hits[start : start + 3] for start in range(0, len(hits), 3)]
+        return [Hits(query, [3, 2, 1]) for query in queries]
 
 
 def collection(client):
