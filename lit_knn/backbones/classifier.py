@@ -15,7 +15,7 @@ from lit_knn.backbones.class_order import ClassOrder
 from lit_knn.backbones.frozen import FrozenNetwork
 from lit_knn.backbones.listing import Layer, layers
 from lit_knn.backbones.loading import load_weights
-from lit_knn.backbones.networks import build, require_values
+from lit_knn.backbones.networks import build, network_name, require_values
 from lit_knn.backbones.precision import at_least_float32, network_precision
 from lit_knn.backbones.preparation import cautions, normalization, own_preparation
 from lit_knn.backbones.resizing import Resizing
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
         fold: Compute each BatchNorm as part of the convolution before it, where a first batch shows that this is the
             network to half of the digits: faster, with other last digits.
         compile: Let PyTorch compile what attacks climb, for a GPU; the first batches take minutes.
-        name: What tables and figures call it; by default the last part of ``network``.
+        name: What tables and figures call it; by default the last part of ``network`` that says something.
 
     Attributes:
         precision: What the network computes in, as a Trainer calls it; see `set_precision`. What it gives is float32 in
@@ -85,7 +85,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.warnings: list[str] = []
-        self.name = name or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
+        self.name = name or network_name(network)
         arguments = arguments or {}
         self.network = build(network, arguments).float()  # what it reads, and is attacked with, is float32
         self._architecture = architecture(self.network)  # before a forward pass leaves anything in it

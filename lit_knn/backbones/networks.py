@@ -19,6 +19,17 @@ from lit_knn.errors import TracedError, UserError
 
 ACCEPTED = "accepted are torchvision/NAME, timm/NAME, package.module.function, and path/to/file.py:function"
 
+SAYS_NOTHING = {"build", "create", "get", "load", "main", "make", "model", "net", "network"}
+
+
+def network_name(network: str) -> str:
+    """Return what tables call a network: its function, or where that is called ``build`` or the like, its file."""
+    if network.startswith(("torchvision/", "timm/")):
+        return network.partition("/")[2]
+    *before, name = network.replace(".py:", "/").replace(":", "/").replace(".", "/").split("/")
+    says = {*name.lower().split("_")} - SAYS_NOTHING
+    return before[-1] if before and before[-1] and not says else name
+
 
 def build(network: str, arguments: dict[str, Any]) -> nn.Module:
     """Build a network.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
@@ -28,11 +28,15 @@ from lit_knn.data import ImageData, ImageSource
 from lit_knn.database.index import Index
 from lit_knn.defenses import Defense, Transformation, Weighting
 from lit_knn.distributed.slurm import check_request, check_tasks
+from lit_knn.doctor.examination import images
+from lit_knn.doctor.machine import machine
+from lit_knn.doctor.telling import tell
 from lit_knn.engine.chatter import silence
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation.checks import Check
 from lit_knn.evaluation.module import Evaluation
+from lit_knn.report.results import Finding
 from lit_knn.threat_models import Threat
 
 if TYPE_CHECKING:
@@ -143,7 +147,20 @@ class KNNCLI(LightningCLI):
                     cause = cause.__cause__
                 if cause is None:
                     raise
+                if self.subcommand == "doctor":
+                    self._tell_without_model(cause)
                 raise cause from error
+
+    def _tell_without_model(self, why: UserError) -> None:
+        """Let the doctor say what it can where the model cannot be built, as without a network's download.
+
+        Raises:
+            SystemExit: Once it has.
+        """
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(ImageData, "data")
+        built = parser.instantiate_classes(Namespace(data=self.config[self.subcommand].data))
+        tell([*machine(), *images(built.data), Finding("model", "fail", str(why))])
 
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
+from pathlib import PurePath
 from pkgutil import resolve_name
 from textwrap import dedent
 from typing import NamedTuple
@@ -127,13 +128,21 @@ def _unknown_option(complaint: Complaint) -> str | None:
 def _unknown_class(complaint: Complaint, contracts: Mapping[str, type]) -> str | None:
     """Answer ``Expected a dot import path string: PDG`` and ``... an instantiatable class, but Attack is abstract``."""
     found = re.search(
-        r"^ *(?:- )?Expected (?:(?:a )?dot import path string: (.+)|an instantiatable class, but (\w+) is abstract)$",
+        r"^ *(?:- )?(?:(?:Expected (?:a )?dot import path string|Unexpected import path format): (.+)"
+        r"|Expected an instantiatable class, but (\w+) is abstract)$",
         complaint.text,
         re.MULTILINE,
     )
     contract = contracts.get(complaint.where.rpartition(".")[2])
     if found is None or contract is None:
         return None
+    if found[1] and ".py:" in found[1]:  # as networks are named
+        file, _, name = found[1].partition(":")
+        path = PurePath(file)
+        return (
+            f"{complaint.where}: {found[1]!r} is a file, and classes are named by their import path: write "
+            f"{path.stem}.{name}, and PYTHONPATH={path.parent} before the command"
+        )
     known = ", ".join(sorted(cls.__name__ for cls in {*derived(contract)} if not inspect.isabstract(cls)))
     said = f"there is no class {found[1]!r}" if found[1] else f"{found[2]} is what others derive from"
     return f"{complaint.where}: {said}; known are {known}, and any other by its import path"

@@ -15,6 +15,7 @@ from lit_knn.doctor.rates import Measured, Speeds, measure, read_rate
 from lit_knn.errors import UserError
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.module import Evaluation
+from lit_knn.evaluation.readiness import examine_queries
 from lit_knn.report.results import Finding
 
 
@@ -29,7 +30,7 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
         device: Where it runs.
         runs: Where run folders go.
     """
-    found = [*machine(), *_images(data)]
+    found = [*machine(), *images(data)]
     if any(one.verdict == "fail" for one in found if one.check in ("queries", "database")):
         return found
     database, required = evaluation.database, evaluation.requirements
@@ -41,6 +42,7 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
         return [*found, Finding("network", "fail", str(error))]
     name, pooled = evaluation.classifier.name, ", ".join(f"{tap} {size}" for tap, size in rates.lengths.items())
     found.append(Finding("network", "pass", f"{name}, {rates.classes} classes" + (pooled and f"; taps {pooled}")))
+    found += _labels(evaluation, data, device)
     built = Health([], 0, [])
     if database is not None:
         built = health(database, evaluation.classifier, data, required)
@@ -55,7 +57,8 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
     return found
 
 
-def _images(data: ImageData) -> list[Finding]:
+def images(data: ImageData) -> list[Finding]:
+    """Return whether queries and database are there, and apart."""
     findings = []
     try:
         findings.append(Finding("queries", "pass", f"{data.num_queries_total:,} images of {_kind(data.queries)}"))
@@ -71,6 +74,16 @@ def _images(data: ImageData) -> list[Finding]:
         except UserError as error:
             findings.append(Finding("database", "fail", str(error)))
     return findings
+
+
+def _labels(evaluation: Evaluation, data: ImageData, device: torch.device) -> list[Finding]:
+    try:
+        problem = examine_queries(evaluation, data, device)
+    except UserError as error:
+        return [Finding("labels", "fail", str(error))]
+    if problem:
+        return [Finding("labels", "warn", f"the store will keep none of the database (answers need none): {problem}")]
+    return [Finding("labels", "pass", f"are classes of {evaluation.classifier.name}")]
 
 
 def _kind(source: object) -> str:

@@ -13,3 +13,4 @@ def silence() -> None:
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # who wants it writes it

@@ -26,7 +26,7 @@ from lit_knn.engine.callbacks import FixedThreads, PreemptionGuard, Progress, de
 from lit_knn.engine.examined import examine_run
 from lit_knn.engine.run_folder import RunTrainer
 from lit_knn.errors import ProcessError, UserError
-from lit_knn.evaluation import validation
+from lit_knn.evaluation import readiness, validation
 from lit_knn.evaluation.module import Evaluation
 from lit_knn.storage.atomic import remove_abandoned
 
@@ -186,6 +186,7 @@ class EvalTrainer(RunTrainer):
             validation.verify_sources(datamodule)
             database, required = validation.require_database(model.database), model.requirements
             if database.build_missing and not database.is_complete(required.resources, required.joined):
+                readiness.examine_queries(model, datamodule, self.strategy.root_device)
                 self.extract(model, datamodule, str(Partition()))  # an array of tests is not one of extractions
                 self._index(model, datamodule, "all", Partition(), replace=False)
         with self._command("test", model, timed=False):  # its record says how long it took

@@ -166,7 +166,7 @@ class Evaluation(pl.LightningModule):
         if self._default_topk:
             self.topk = [k for k in TOPK[: 1 if self.cascade else None] if k < num_classes]
         validation.verify_topk(self.topk, num_classes)
-        validation.verify_attackers(self.cases, self._surrogate_defenses, num_classes)
+        validation.verify_attackers(self.cases, self._surrogate_defenses)
         self.warnings = [*idle(self.threats, self.cases), *randomized(self.defenses, self.classifier, first)]
         cases = [(threat.name, attack.name) for threat, attack in self.cases]
         counted = Tally(cases, self.deltas, self.variants, self.topk, norm=self.norm, cascade=self.cascade)

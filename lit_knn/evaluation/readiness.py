@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lit_knn.database import Resource, StoredGallery
 from lit_knn.defenses import Requirements, most_needed
@@ -11,10 +11,13 @@ from lit_knn.errors import UserError
 from lit_knn.evaluation import validation
 
 if TYPE_CHECKING:
+    import torch
+
     from lit_knn.backbones import Classifier
     from lit_knn.data import ImageData
     from lit_knn.database import Database
     from lit_knn.defenses import Defense
+    from lit_knn.evaluation.module import Evaluation
     from lit_knn.threat_models import Threat
 
 TRIED = 100_000  # rows that are asked for a label
@@ -67,6 +70,33 @@ def open_database(
     for resource in required.resources:
         resource.open(database.resource_path(resource.name), views[-1])
     return views
+
+
+def examine_queries(evaluation: Evaluation, data: ImageData, device: torch.device) -> str:
+    """Hold labels to the network's classes by the first batch of queries, before anything is built for a test.
+
+    A mistake that is mended later, such as ``classes:``, would leave a database of another origin.
+
+    Args:
+        evaluation: Says whose classes they are, and whether a defense goes by labels of the database.
+        data: Its images.
+        device: Where the network is asked.
+
+    Returns:
+        What to know of the database's labels, in a sentence; "" if they are the network's classes.
+
+    Raises:
+        UserError: If labels of the queries cannot be classes of the network, or none of the database that are needed.
+    """
+    data.black_queries = not evaluation.budget.relative
+    batch, classifier = data.first_images(device), evaluation.classifier.to(device)
+    classifier.examine(batch["image"], preprocessing=data.preprocessing)
+    num_classes = cast(int, classifier.num_classes)
+    validation.verify_labels(batch, data.queries, num_classes)
+    problem = "" if data.database is None else data.database.label_problem(num_classes)
+    if problem and evaluation.requirements.labels:
+        raise UserError(f"a defense goes by the labels of rows, but data.database: {problem}")
+    return problem
 
 
 def has_labels(gallery: StoredGallery) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -77,8 +78,8 @@ def verify_parts(
         ("attacks", [attack.name for attack in attacks]),
         ("defense variants", [variant for defense in defenses for variant in defense.variants]),
     ):
-        if len(set(names)) < len(names):
-            raise UserError(f"two {kind} have the same name: {', '.join(map(str, names))}; set `name:`")
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise UserError(f"two {kind} have the same name: {', '.join(map(str, twice))}; set `name:`")
     if database is not None and len(database.rows) > 1 and any(threat.adaptive for threat in threats):
         raise UserError(
             f"a white-box attacker knows a database of one size, but model.database.rows is {database.rows}: run each "
@@ -142,18 +143,16 @@ def verify_topk(topk: Sequence[int], num_classes: int) -> None:
 
 
 def verify_attackers(
-    cases: Sequence[tuple[Threat, Attack]], surrogate_defenses: Mapping[str, SurrogateDefense | None], num_classes: int
+    cases: Sequence[tuple[Threat, Attack]], surrogate_defenses: Mapping[str, SurrogateDefense | None]
 ) -> None:
     """Refuse attackers who could not ask what their attacks ask for.
 
     Args:
         cases: Threats and attacks.
         surrogate_defenses: By name of the threat, the attacker's copy of the defense, if they hold one.
-        num_classes: C of the defended classifier.
 
     Raises:
-        UserError: If their database has fewer rows than the copy or the objective looks for, or an objective compares
-            more classes than there are.
+        UserError: If their database has fewer rows than the copy or the objective looks for.
     """
     for threat, attack in cases:
         surrogate_defense = surrogate_defenses[threat.name]
@@ -161,7 +160,7 @@ def verify_attackers(
             verify_neighbors(
                 surrogate_defense.defense.needed, [surrogate_defense.gallery], f"the copy that {threat.name} holds"
             )
-        attack.objective.verify(attack.name, surrogate_defense, num_classes)
+        attack.objective.verify(attack.name, surrogate_defense)
 
 
 def verify_networks(

@@ -35,7 +35,6 @@ def as_it_was(device: torch.device, seed: int) -> Iterator[None]:
     warned, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
     with RandomState(device), warnings.catch_warnings():
         silence()
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
         for name in [name for name in environment if name.startswith("SLURM_")]:
             del os.environ[name]
         seed_everything(seed)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_knn.backbones.networks import build, require_values, unwrapped
+from lit_knn.backbones.networks import build, network_name, require_values, unwrapped
 from lit_knn.errors import UserError
 
 FILE = """
@@ -71,3 +71,20 @@ def test_what_only_makes_a_network_faster_is_taken_off():
         assert found[1]._compiled_call_impl is None
     twice = nn.ModuleDict({"a": (layer := torch.compile(nn.ReLU())), "b": layer})
     assert isinstance(unwrapped(twice)["b"], nn.ReLU)
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ("folder/my_network.py:build", "my_network"),
+        ("my_network.py:get_model", "my_network"),
+        ("my_network.py:resnet20", "resnet20"),
+        ("my_package.nets.Net", "nets"),
+        ("my_package.nets.build_small", "build_small"),
+        ("torchvision/resnet50", "resnet50"),
+        ("timm/resnet50.a1_in1k", "resnet50.a1_in1k"),
+        ("build", "build"),
+    ],
+)
+def test_a_function_that_says_nothing_gives_its_file_the_word(network, name):
+    assert network_name(network) == name

@@ -43,10 +43,14 @@ def called(network):
         ("import sys\nsys.exit()\n", {}, r"cannot be imported: SystemExit \(.*mine\.py, line 2\)"),
         (None, {"build": "sys.exit(3)"}, r"cannot be built with {}: SystemExit: 3 \(.*mine\.py, line 11\)"),
         (None, {"build": "[][0]"}, r"cannot be built with {}: IndexError: list index out of range \(.*line 11\)"),
-        (None, {"line": "raise KeyError('a')"}, r"net failed on images \(2, 3, 8, 8\).*: KeyError: 'a' \(.*line 9\)"),
-        (None, {"line": "sys.exit(0)"}, r"net failed on images .*: SystemExit: 0 \(.*line 9\)"),
-        (None, {"channels": 1}, r"net failed on images \(2, 3, 8, 8\), RGB .*expected input.* 1 channels.*line 10"),
-        (None, {"line": "x = x.half()"}, r"net failed on images .*RuntimeError: .*line 10"),
+        (
+            None,
+            {"line": "raise KeyError('a')"},
+            r"network \w+ failed on images \(2, 3, 8.*: KeyError: 'a' \(.*line 9\)",
+        ),
+        (None, {"line": "sys.exit(0)"}, r"network \w+ failed on images .*: SystemExit: 0 \(.*line 9\)"),
+        (None, {"channels": 1}, r"network \w+ failed on images \(2, 3, 8, 8\), RGB .*expected.* 1 channels.*line 10"),
+        (None, {"line": "x = x.half()"}, r"network \w+ failed on images .*RuntimeError: .*line 10"),
     ],
 )
 def test_file_line_and_error_are_named(network, text, changes, sentence, tmp_path):
@@ -79,5 +83,5 @@ def test_being_asked_to_stop_is_no_mistake(network):
 
 
 def test_a_refusal_within_stays_one(network):
-    with pytest.raises(UserError, match=r"^network net: my own sentence$"):
+    with pytest.raises(UserError, match=r"^network \w+: my own sentence$"):
         called(network(line="from lit_knn.errors import UserError; raise UserError('my own sentence')"))

@@ -85,6 +85,10 @@ def pgd(**options: object) -> list[object]:
             {"attacks": ["PDG"]},
             "model.attacks: there is no class 'PDG'; known are Noise, PGD, Sized, and any other by its",
         ),
+        (
+            {"attacks": ["here/mine.py:PGD"]},
+            "by their import path: write mine.PGD, and PYTHONPATH=here before the command",
+        ),
         ({"attacks": pgd(objective="Nope")}, "model.attacks.objective: there is no class 'Nope'; known are Margin,"),
         ({"objective": "Nope"}, "model.objective: there is no class 'Nope'; known are Margin, and any other by"),
         (

@@ -11,6 +11,7 @@ def test_tips_are_silent_and_warnings_are_not():
             warnings.simplefilter("always")
             silence()
             warnings.warn("isinstance(treespec, LeafSpec) is deprecated", FutureWarning, stacklevel=1)
+            warnings.warn("The `srun` command is available on your system but is not used.", UserWarning, stacklevel=1)
             warnings.warn("something else", FutureWarning, stacklevel=1)
         assert [str(one.message) for one in seen] == ["something else"]
         for name in CHATTY:

@@ -29,8 +29,8 @@ RIGHT = {
     "logits in a dict": ({"output": "y"}, "logits = self.net(x); return {'x': -logits, 'y': logits}"),
 }
 REFUSED = {
-    "raises": ("raise ValueError('no such thing')", "net failed on images (50, 3, 8, 8)", "ValueError: no such thing"),
-    "leaves": ("import sys; sys.exit(0)", "net failed on images (50, 3, 8, 8)", "SystemExit: 0"),
+    "raises": ("raise ValueError('no such thing')", "failed on images (50, 3, 8, 8)", "ValueError: no such thing"),
+    "leaves": ("import sys; sys.exit(0)", "failed on images (50, 3, 8, 8)", "SystemExit: 0"),
     "a tuple": ("return self.net(x), x", "the network returns a tuple with 0:", "`output` names"),
     "features": ("return x", "the network returns a float32 tensor (50, 3, 8, 8)", "logits"),
 }

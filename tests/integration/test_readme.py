@@ -59,8 +59,9 @@ def test_the_first_command_gives_its_table_and_its_files(tmp_path):
         values, expected = ([v if v == "–" else float(v) for v in line[-7:]] for line in (found, row))
         assert values == pytest.approx(expected, abs=0.02)
     folder = tmp_path / "runs" / "quickstart" / "run-001"
-    for name in re.findall(r"^\| `([\w.-]+?)/?`", README.partition("\n## What is left")[0], re.MULTILINE):
-        assert (folder / name).exists(), name
+    for line in re.findall(r"^\| `.*", README.partition("\n## What is left")[0], re.MULTILINE):
+        for name in re.findall(r"`([\w-]+(?:/|\.(?:json|csv|png|yaml)))`", line):
+            assert (folder / name).exists(), name
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def follow(section):
     Path(file).write_text(text)
     with restored():
         main([*command.split(), "--data.num_queries", "50", "--model.deltas", "[0.1]", "--trainer.run", "followed"])
-    with Path("runs/quickstart/followed/results.csv").open() as results:
+    runs = re.search(r"default_root_dir: ([\w/]+)", text)
+    with Path(runs[1] if runs else "runs/quickstart", "followed", "results.csv").open() as results:
         rows = list(csv.DictReader(results))
     best = {"topk": "1", "threat": "gray_box"}
     return {

@@ -82,16 +82,15 @@ class Objective(ABC):
         del copy, gradient
         return True
 
-    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:  # noqa: B027
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None) -> None:  # noqa: B027
         """Refuse, before anything is attacked, what this could not be asked for; by default nothing is.
 
         Args:
             attack: What messages call the attack.
             surrogate_defense: The attacker's copy of the defense, if they hold one.
-            num_classes: C of the attacked network.
 
         Raises:
-            UserError: In a variant, if there are too few classes or rows.
+            UserError: In a variant, if there are too few rows.
         """
 
     def choice(self, attacked: AttackTarget) -> Score:

@@ -69,7 +69,7 @@ class StandIn(Objective):
         """Return how many rows are looked for around an image, where a retrieval asks for k neighbors; 0 for none."""
         return k
 
-    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None) -> None:
         """Refuse a database of fewer rows than are looked for, and a defense that looks for none."""
         if (
             surrogate_defense is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -11,9 +9,6 @@ from lit_knn.attacks.objectives.base import Objective, Score
 from lit_knn.attacks.objectives.classifier import Margin, without_true
 from lit_knn.errors import UserError
 from lit_knn.threat_models.attack_target import AttackTarget
-
-if TYPE_CHECKING:
-    from lit_knn.threat_models.surrogate_defense import SurrogateDefense
 
 
 class TargetedDLR(Objective):
@@ -29,6 +24,10 @@ class TargetedDLR(Objective):
 
     References:
         Croce and Hein 2020, Section 4, the targeted version of the DLR loss, and Section 5 for its 9 targets.
+
+    Differences from the paper:
+        Its ratio compares the four largest logits. Of three classes it is taken in units of the first over the third,
+        as in their DLR loss without target; of two there is no spread, and it is the gap of the two logits itself.
     """
 
     suffix = "DLR-T"
@@ -39,11 +38,6 @@ class TargetedDLR(Objective):
         if targets < 1:
             raise UserError(f"{type(self).__name__} has targets: {targets}; 1 or more are accepted")
         self.targets = targets
-
-    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
-        """Refuse fewer than four classes."""
-        if num_classes < 4:
-            raise UserError(f"{attack} compares the four largest logits, but the network has {num_classes} classes")
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the ratio of each image for one of its wrong classes."""
@@ -59,7 +53,6 @@ class TargetedDLR(Objective):
 
     def highest_wrong(self, attacked: AttackTarget, clean: Tensor) -> Tensor:
         """Return the wrong classes by logits ``(N, C)``: ``(N, C − 1)`` int64, the highest first."""
-        self.verify(type(self).__name__, attacked.surrogate_defense, clean.shape[1])
         return without_true(clean, attacked.label).argsort(dim=1, descending=True, stable=True)[:, :-1]
 
     def choice(self, attacked: AttackTarget) -> Score:
@@ -70,11 +63,15 @@ class TargetedDLR(Objective):
 def targeted_ratio(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
     """Return ``(z_t − z_y) / (z_π1 − (z_π3 + z_π4) / 2)``, ``(N,)``, π sorting the logits in falling order.
 
+    Of three classes it is ``(z_t − z_y) / (z_π1 − z_π3)``, of two ``z_t − z_y``.
+
     Args:
-        logits: ``(N, C)`` float, C ≥ 4.
+        logits: ``(N, C)`` float, C ≥ 2.
         label: ``(N,)`` int64, y.
         target: ``(N,)`` int64, t.
     """
-    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(dim=1)
+    first, _, *behind = logits.topk(min(4, logits.shape[1]), dim=1).values.unbind(dim=1)
     true, aimed = (logits.gather(1, index[:, None])[:, 0] for index in (label, target))
-    return (aimed - true) / (first - (third + fourth) / 2 + 1e-12)  # the authors' constant
+    if not behind:
+        return aimed - true
+    return (aimed - true) / (first - sum(behind) / len(behind) + 1e-12)  # the authors' constant

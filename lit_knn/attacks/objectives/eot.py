@@ -50,9 +50,9 @@ class EOT(Objective):
         """Return whether the averaged objective fits."""
         return self.objective.fits(copy, gradient)
 
-    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None, num_classes: int) -> None:
+    def verify(self, attack: str, surrogate_defense: SurrogateDefense | None) -> None:
         """Refuse what the averaged objective does."""
-        self.objective.verify(attack, surrogate_defense, num_classes)
+        self.objective.verify(attack, surrogate_defense)
 
     def bind(self, attacked: AttackTarget, target: int = 0) -> Score:
         """Return the mean over ``draws``."""

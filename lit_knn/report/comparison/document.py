@@ -102,8 +102,7 @@ def _differences(differences: Sequence[Difference], most: int) -> list[Block]:
     shared = {name: text for name, texts in common.items() if len(texts) == 1 for text in texts}
     rows = [
         [
-            BEYOND if one.beyond else "",
-            one.key.case.title if one.key.delta else "clean",
+            f"{BEYOND} " * one.beyond + (one.key.case.title if one.key.delta else "clean"),
             " ".join(text for name, text in one.key.line.words().items() if name not in shared),
             *(size_text(one.key.norm, one.key.delta), str(one.key.topk)),
             *(short(one.share_a), short(one.share_b), signed(one.size)),
@@ -111,6 +110,10 @@ def _differences(differences: Sequence[Difference], most: int) -> list[Block]:
         ]
         for one in shown
     ]
+    head = ["attack", "defense", "size", "top", "A", "B", "B − A", "95 % interval", "p"]
+    if all(one.key.topk == 1 for one in shown):  # which goes without saying
+        place = head.index("top")
+        head, rows = [*head[:place], *head[place + 1 :]], [[*row[:place], *row[place + 1 :]] for row in rows]
     tests = [TESTS[name] for name in dict.fromkeys(difference.test for difference in differences)]
     sentences = [
         f"{BEYOND}: beyond sampling error, so that other images would show it, too.",
@@ -120,8 +123,7 @@ def _differences(differences: Sequence[Difference], most: int) -> list[Block]:
         *([f"All retrieval: {', '.join(shared.values())}."] if shared else []),
         *([f"{len(differences) - len(shown):,} more are in --format csv."] if len(shown) < len(differences) else []),
     ]
-    head = ["", "attack", "defense", "size", "top", "A", "B", "B − A", "95 % interval", "p"]
-    return [Table(head, rows, 3, " ".join(sentences))]
+    return [Table(head, rows, 2, " ".join(sentences))]
 
 
 def _settings(found: Comparison) -> Block:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Links, Live, Paragraph, Table
 
+WORD = 16  # letters of a word that is not broken, such as layer3.8.add
 NUMBERS = 0.6  # of the width at most, so that words have the rest
 
 
@@ -28,8 +29,9 @@ def show(blocks: Sequence[Block], console: Console) -> None:
             case Table():
                 *parts, last = _columns(block, console.width)
                 for columns in parts:
-                    console.print(_table(replace(block, caption=""), columns))
-                console.print(_table(block, last))
+                    console.print(_table(replace(block, caption=""), columns, console.width))
+                console.print(_table(block, last, console.width))
+                console.print()
             case Figure():
                 console.print(Text(f"{block.text}: {block.path}"), soft_wrap=True)
             case Links():
@@ -56,13 +58,28 @@ def _stacked(parts: Sequence[str]) -> str:
     return "\n".join(" ".join(parts).split()) if len(parts) > 1 else "".join(parts)
 
 
-def _table(table: Table, columns: Sequence[int]) -> RichTable:
+def _table(table: Table, columns: Sequence[int], width: int) -> RichTable:
     caption = Text(table.caption, "dim") if table.caption else None
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
-    for column in columns:
-        words = column < table.words  # they may be broken into lines, numbers may not
-        head = Text(_stacked(table.heads[column]))
-        shown.add_column(head, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False, caption=caption)
+    shown.caption_justify = "left"
+    cells = [[_stacked(table.heads[column]), *(row[column] for row in table.rows)] for column in columns]
+    least = [_least(column, words=place < table.words) for column, place in zip(cells, columns, strict=True)]
+    fits = sum(least) + 2 * (len(least) - 1) <= width
+    for (head, *_), place, narrowest in zip(cells, columns, least, strict=True):
+        words = place < table.words  # they may be broken into lines, numbers may not
+        shown.add_column(
+            Text(head),
+            justify="left" if words else "right",
+            no_wrap=not words,
+            overflow="fold",
+            min_width=narrowest if fits else None,
+        )
     for row in table.rows:
         shown.add_row(*(Text(row[column]) for column in columns))
     return shown
+
+
+def _least(cells: Sequence[str], *, words: bool) -> int:
+    """Return the width in which no line of numbers is broken, and no word of text but one that is too long."""
+    parts = [part for cell in cells for part in (cell.split() if words else cell.splitlines())]
+    return max((len(part) for part in parts if not words or len(part) <= WORD), default=0)

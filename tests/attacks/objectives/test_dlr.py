@@ -82,9 +82,18 @@ def test_every_target_is_tried_and_the_worst_is_kept():
     assert APGD(objective=TargetedDLR()).name == "APGD-DLR-T"
 
 
-def test_fewer_than_four_classes_are_refused():
-    with pytest.raises(UserError, match="the network has 3 classes"):
-        TargetedDLR().bind(attack_target(torch.randn(2, 3), [0, 1]))
+def test_three_classes_have_the_units_of_the_ratio_without_target_and_two_the_gap_itself():
+    random = np.random.default_rng(0)
+    for classes in (3, 2):
+        logits, label = random.normal(size=(50, classes)), random.integers(classes, size=50)
+        target = (label + 1) % classes
+        gap = logits[np.arange(50), target] - logits[np.arange(50), label]
+        expected = gap / np.ptp(logits, axis=1) if classes == 3 else gap  # of three, the third is the smallest
+        found = targeted_ratio(*(torch.from_numpy(part) for part in (logits, label, target)))
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        batch = attack_target(torch.from_numpy(logits).float(), label.tolist())
+        aims = [TargetedDLR().bind(batch, number)(batch.image) for number in range(classes)]
+        assert torch.equal(aims[-1], aims[0])  # one less than classes are wrong
 
 
 def test_no_targets_are_refused():

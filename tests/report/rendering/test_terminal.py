@@ -50,3 +50,12 @@ def test_a_table_whose_numbers_are_too_wide_is_shown_part_by_part():
     assert first.split()[:3] == [".111", ".222", ".333"]
     assert second.split()[:3] == [".444", ".555", ".666"]
     assert all(len(line) <= 50 for line in narrow.splitlines())
+
+
+def test_eighty_columns_hold_a_comparison_without_breaking_a_head_a_layer_or_a_number():
+    head = ["attack", "defense", "size", "top", "A", "B", "B − A", "95 % interval", "p"]
+    row = ["✱ gray box, PGD", "kNN layer3.8.add", "0.02", "1", ".112", ".230", "+.118", "+.043 to +.211", "< .001"]
+    lines = shown(Table(head, [row], 2), width=80).splitlines()
+    assert lines[0].split() == " ".join(head).split()
+    assert {*" ".join(row).split()} <= {*" ".join(lines).split()}
+    assert all(len(line) <= 80 for line in lines)
