@@ -1,4 +1,4 @@
-"""A folder as img2dataset 1.47.0 writes it, shard by shard: tests/integration/test_crawl.py holds it to the tool."""
+"""A folder as img2dataset writes it, shard by shard, after one that version 1.47.0 wrote from a server on 127.0.0.1."""
 
 import io
 import json
