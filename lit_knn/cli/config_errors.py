@@ -50,6 +50,7 @@ def explain(message: str, keys: Iterable[str], contracts: Mapping[str, type]) ->
         or _unknown_key(complaint, keys)
         or _unknown_option(complaint)
         or _unknown_class(complaint, contracts)
+        or _not_importable(complaint)
         or _list_for_one(complaint)
         or _wrong_value(complaint)
     )
@@ -146,6 +147,16 @@ def _unknown_class(complaint: Complaint, contracts: Mapping[str, type]) -> str |
     known = ", ".join(sorted(cls.__name__ for cls in {*derived(contract)} if not inspect.isabstract(cls)))
     said = f"there is no class {found[1]!r}" if found[1] else f"{found[2]} is what others derive from"
     return f"{complaint.where}: {said}; known are {known}, and any other by its import path"
+
+
+def _not_importable(complaint: Complaint) -> str | None:
+    """Answer ``No module named 'mine'`` and ``module 'mine' has no attribute 'PGD'`` of a class of the user's own."""
+    found = re.fullmatch(r"No module named '([\w.]+)'|module '[\w.]+' has no attribute '\w+'", complaint.text)
+    if found is None or not complaint.built:
+        return None
+    said = f"{complaint.where}: {complaint.built!r} cannot be imported: {complaint.text}"
+    own = found[1] is not None and found[1] == complaint.built.partition(".")[0]  # not what it imports itself
+    return said + ("; where its file lies here, write PYTHONPATH=. before the command" if own else "")
 
 
 def _list_for_one(complaint: Complaint) -> str | None:
