@@ -1,7 +1,8 @@
 """What a database of so many images takes: bytes, machines and hours, from rates that benchmarks of ours have measured.
 
-    python tools/arithmetic.py            # the table of configs/README.md
-    python tools/arithmetic.py 5e6 2e9    # for other numbers of images
+    python tools/arithmetic.py                         # the first table of lit_knn/database/README.md
+    python tools/arithmetic.py 5e6 2e9                 # for other numbers of images
+    python tools/arithmetic.py 5e10 --machines 16 64   # its second table: a `Sharded` index over so many machines
 
 Rates are those of the records in tools/records: `bench_extract.py` (ResNet-50 on one core), `bench_pca.py` and
 `bench_index.py` (the scan of the store). Bytes are those of the store's columns and of `lit_knn.database.index.plan`.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,11 @@ IMAGES = (1_281_167, 10**8, 10**9, 5 * 10**10)
 QUERIES = 50_000
 PCA_ROWS = 3_000_000
 MEMORY = 512 * 2**30  # of one machine; half of it is for the index
+MACHINES = (4, 16, 64)
+BATCH, K = 64, 50  # queries that a machine asks at a time, and neighbors of each
+ANSWER_BYTES = 8 + 4  # an id and a distance
+HEADER_BYTES = 7 * 8  # what each machine tells every other one in a round
+LINE_RATE = 10e9 / 8  # bytes/s of a network of 10 Gbit/s
 
 
 class Rates(NamedTuple):
@@ -88,6 +95,45 @@ def line(images: int, speed: Rates) -> list[str]:
     ]
 
 
+def wire_bytes(machines: int, batch: int, dimension: int, rounds: int, k: int = K) -> int:
+    """Return the bytes that all machines together send in so many rounds, each of which asks one batch in each.
+
+    A question goes from the machine that has it to all others, and from each of them its k nearest rows come back. One
+    more round, in which nobody asks, ends it: ``P (P − 1) (R N (4 D + 12 k) + 56 (R + 1))``.
+    """
+    pairs = machines * (machines - 1)
+    return pairs * (rounds * batch * (4 * dimension + ANSWER_BYTES * k) + HEADER_BYTES * (rounds + 1))
+
+
+def shares(images: int, machines: int) -> list[str]:
+    """Return a line of the table of a `Sharded` index."""
+    rounds = math.ceil(QUERIES / BATCH / machines)
+    everything = wire_bytes(machines, BATCH, 256, rounds)
+    code = plan(images, 256, max(MEMORY, images * 64))
+    return [
+        f"{machines}",
+        f"{images / machines:,.0f}",
+        size(images * (256 // 8 + ID_BYTES) / machines),
+        f"`{code.factory}`, {size(code.total_bytes / machines)}",
+        f"{rounds:,}",
+        f"{machines * BATCH:,}",
+        size(everything / rounds / machines),
+        f"{1000 * everything / rounds / machines / LINE_RATE:,.1f} ms",
+        size(everything),
+    ]
+
+
+SHARES_HEAD = [
+    "machines",
+    "rows of each",
+    "bits of each",
+    "one-bit codes of each",
+    f"rounds for {QUERIES:,} queries",
+    "queries that each searches in a round",
+    "sent by each in a round",
+    "at 10 Gbit/s",
+    "sent in all",
+]
 HEAD = [
     "images",
     "store: four taps / bits",
@@ -103,15 +149,27 @@ HEAD = [
 def table(images: Iterable[int]) -> str:
     """Return the table for these numbers of images, in Markdown."""
     speed = rates()
-    rows = [HEAD, ["---"] * len(HEAD), *(line(number, speed) for number in images)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(HEAD, [line(number, speed) for number in images])
+
+
+def sharded(images: int, machines: Iterable[int]) -> str:
+    """Return the table of a `Sharded` index over so many machines, in Markdown."""
+    return markdown(SHARES_HEAD, [shares(images, number) for number in machines])
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def main(args: list[str] | None = None) -> None:
-    """Print the table."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=float, default=IMAGES)
-    print(table(map(int, parser.parse_args(args).images)))
+    parser.add_argument("--machines", nargs="+", type=int, help="that hold an equal part of the images each")
+    options = parser.parse_args(args)
+    images = [int(number) for number in options.images]
+    print("\n\n".join(sharded(number, options.machines) for number in images) if options.machines else table(images))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What an index saves beside exact search, what it takes, and what a search over two processes costs.
+"""What an index saves beside exact search, and what it takes.
 
     python tools/bench_index.py --only speed     # IVF / Flat at recall@50 ≥ 0.95, target ≥ 20 ×; bytes of a binary row
-    OMP_NUM_THREADS=1 python tools/bench_index.py --only sharded   # two processes / one with two threads, target ≤ 1.15
     python tools/bench_index.py --only resident  # Resident / Flat ≤ 0.45; half of the rows / all ≤ 0.6; memory ≤ 1.1
     python tools/bench_index.py --only codes     # recall of each code, where every list is read
 
@@ -12,23 +11,18 @@ Rows are synthetic: clusters with a power-law spectrum, so that recalls rank met
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
 from bench import Line, Target, in_turn, parser, report
 from numpy.typing import NDArray
 
-from lit_knn.database.index import Binary, Faiss, Index, OpenIndex, Resident, Scan, Selection, Sharded
+from lit_knn.database.index import Binary, Faiss, Index, OpenIndex, Resident, Scan, Selection
 from lit_knn.database.index.plan import CODES
 from lit_knn.database.index.recall import Truth
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
@@ -168,50 +162,9 @@ def codes(options: argparse.Namespace, folder: Path) -> list[Line]:
     return lines
 
 
-def sharded(options: argparse.Namespace, folder: Path) -> list[Line]:
-    """Compare the seconds of two processes with those of one that has twice the threads."""
-    rows = features(options.rows + options.queries, options.dimension)
-    store = store_of(folder / "floats", rows[: options.rows])
-    Sharded(index=Faiss(device="cpu"), parts=2).build(store, "tap", folder / "index")
-    np.save(folder / "queries.npy", rows[options.rows :])
-    del rows
-    taken: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(options.rounds + 1):
-        for processes in (1, 2)[:: 1 if turn % 2 else -1]:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
-            torch.multiprocessing.spawn(_search, (processes, port, folder, options.batch), nprocs=processes)
-            taken[processes].append(float((folder / "seconds").read_text()))
-    return [Line("two processes / one with two threads", "s", taken[2][1:], taken[1][1:], Target(high=1.15))]
-
-
-def _search(rank: int, processes: int, port: int, folder: Path, batch: int) -> None:
-    """Search this process's share of the batches, as a test does, with two threads in all."""
-    import faiss
-
-    faiss.omp_set_num_threads(2 // processes)
-    patience = timedelta(minutes=10)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes, timeout=patience
-    )
-    index = Sharded(index=Faiss(device="cpu"), parts=2).open(Store(folder / "floats"), "tap", folder / "index")
-    batches = torch.from_numpy(np.load(folder / "queries.npy")).split(batch)[rank::processes]
-    index.search(batches[0], K)  # the pages of the file
-    dist.barrier()
-    start = time.perf_counter()
-    for features in batches:
-        index.search(features, K)
-    index.finish()
-    dist.barrier()
-    if rank == 0:
-        (folder / "seconds").write_text(str(time.perf_counter() - start))
-    dist.destroy_process_group()
-
-
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], list[Line]]] = {
     "speed": speed,
     "resident": resident,
-    "sharded": sharded,
     "codes": codes,
 }
 
