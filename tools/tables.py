@@ -25,16 +25,22 @@ import arithmetic as web_scale
 from rich.console import Console
 
 from lit_knn.report.cost import cost_rows
+from lit_knn.report.paper_layout import paper_tables
+from lit_knn.report.rendering.markdown import markdown as rendered
 from lit_knn.report.results import WORST_CASE, Record
+from lit_knn.report.results.paper import beside
+from lit_knn.report.summary import speaking_delta
 from lit_knn.report.table import accuracy_table
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "tools" / "records"
-FILES = ("README.md", "configs/README.md", "tools/README.md", "tools/records/README.md", "lit_knn/attacks/README.md")
+FILES = ("README.md", "configs/README.md", "tools/README.md", "tools/records/README.md")
+FILES += ("lit_knn/attacks/README.md", "lit_knn/database/README.md", "tools/records/study/README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+)((?: [^ >]+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 Rows = list[dict[str, str]]
 SHOWN = {"k": "50", "weighting": "CBW-D", "combination": "soft"}  # the variant of a defense that tables show
+STUDIES = {"cifar10": "CIFAR-10", "imagenette": "photographs", "imagenette_swapped": "photographs, swapped"}
 LINE = ("defense", "tap", "k", "weighting", "combination", "rejected")  # what tells the lines of rivals apart
 THREATS = {"gray_box": "gray", "black_box": "black", WORST_CASE.threat: WORST_CASE.threat}
 BENCHMARKS = {  # record: command, how the names of its lines begin that the table shows
@@ -53,7 +59,7 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_pca": ("bench_pca.py --clock cpu", ""),
     "bench_index": ("bench_index.py", ""),
     "bench_index_resident": ("bench_index.py --only resident", ""),
-    "bench_index_sharded": ("bench_index.py --only sharded", ""),
+    "bench_sharded": ("bench_sharded.py", ""),
     "bench_cascade_cifar10": ("bench_cascade.py --config configs/cifar10.yaml --delta 0.02 --queries 100", ""),
     "bench_cascade": ("bench_cascade.py --queries 100", ""),
     "bench_autoattack": ("bench_autoattack.py --clock cpu --radius 0.1 …", ""),
@@ -188,6 +194,52 @@ def sizes(record: str, *deltas: str) -> str:
     return markdown(["rows of the database", *(f"{count:,}" for count in counts)], lines)
 
 
+def paper(number: str, *records: str) -> str:
+    """Return a table of the paper as it prints it, with what studies have measured below its rows.
+
+    Args:
+        number: Of the table.
+        records: Of runs that name it, each in the folder of its study.
+    """
+    runs = {STUDIES[record.split("/")[-2]]: _load(record) for record in records}
+    found = {name: beside(record, speaking_delta(record)) for name, record in runs.items()}
+    (table,) = (table for table in paper_tables(found) if table.name.endswith(number))
+    return rendered([table], ROOT).rstrip()
+
+
+def sweep(record: str, column: str, threat: str, *deltas: str) -> str:
+    """Return the accuracies of one threat, by what a study has varied, in its columns.
+
+    Args:
+        record: Of a run.
+        column: What they are by: ``k``, ``rows`` or ``tap``.
+        threat: Whose.
+        deltas: Sizes of the perturbation.
+    """
+    rows = [row for row in _leading(_rows(record)) if (row["threat"], row["combination"]) == (threat, "soft")]
+    rows = [row for row in rows if row["delta"] in ("0.0", *deltas)]
+    others = [name for name in ("tap", "rows", "k", "delta") if name != column and len({r[name] for r in rows}) > 1]
+    values = list(dict.fromkeys(row[column] for row in rows))
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        name = tuple("clean" if (key, row[key]) == ("delta", "0.0") else row[key] for key in others)
+        lines.setdefault(name, {})[row[column]] = _short(float(row["accuracy"]))
+    head = [*("Δ" if name == "delta" else name for name in others), *(f"{column} {value}" for value in values)]
+    return markdown(head, [[*name, *(cells.get(value, "") for value in values)] for name, cells in lines.items()])
+
+
+def attackers(record: str) -> str:
+    """Return what each attacker leaves of the one kNN of a run, by Δ."""
+    rows = [row for row in _leading(_rows(record)) if row["combination"] == "soft"]
+    deltas = list(dict.fromkeys(row["delta"] for row in rows))
+    lines = {}
+    for row in rows:
+        name = f"{row['threat'].removesuffix(' ' + row['tap']).replace('_', ' ')}: {row['attack']}"
+        lines.setdefault(name, []).append(_short(float(row["accuracy"])))
+    head = [f"{STUDIES[record.split('/')[-2]]}, {rows[0]['n']} images", "clean", *(f"Δ = {d}" for d in deltas[1:])]
+    return markdown(head, [[name, *cells] for name, cells in lines.items()])
+
+
 def benchmarks() -> str:
     """Return the ratios of all benchmarks beside their targets."""
     lines = []
@@ -204,6 +256,11 @@ def benchmarks() -> str:
 def arithmetic() -> str:
     """Return the table of `tools/arithmetic.py`."""
     return web_scale.table(web_scale.IMAGES)
+
+
+def sharded(images: str, *machines: str) -> str:
+    """Return the table of `tools/arithmetic.py` of a `Sharded` index over so many machines."""
+    return web_scale.sharded(int(images), map(int, machines))
 
 
 def parts(contract: str) -> str:
@@ -229,9 +286,13 @@ TABLES: dict[str, Callable[..., str]] = {
     "all-attacks": all_attacks,
     "rivals": rivals,
     "printed": printed,
+    "paper": paper,
+    "sweep": sweep,
+    "attackers": attackers,
     "sizes": sizes,
     "benchmarks": benchmarks,
     "arithmetic": arithmetic,
+    "sharded": sharded,
     "parts": parts,
 }
 
