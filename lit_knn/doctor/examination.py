@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lit_knn.data import ImageData
+from lit_knn.database.building.extraction import NO_LABELS
 from lit_knn.doctor.database_health import Health, health
 from lit_knn.doctor.forecast import hours, space
 from lit_knn.doctor.machine import machine
@@ -82,7 +83,7 @@ def _labels(evaluation: Evaluation, data: ImageData, device: torch.device) -> li
     except UserError as error:
         return [Finding("labels", "fail", str(error))]
     if problem:
-        return [Finding("labels", "warn", f"the store will keep none of the database (answers need none): {problem}")]
+        return [Finding("labels", "warn", f"the store will keep none of the database: {problem}; {NO_LABELS}")]
     return [Finding("labels", "pass", f"are classes of {evaluation.classifier.name}")]
 
 

@@ -16,7 +16,7 @@ from lit_knn.report.table import short, signed
 HEAD = ["run", "defense", "attacker", "printed in", "differs in", "paper", "measured (95 %)", "difference", "queries"]
 NO_NUMBERS = "of which the paper prints no numbers, so that none stands beside it: see its curves"
 NO_PLACE = (
-    "No run says where in the paper its numbers would stand, as `paper: {table: '2', row: IN-1.3M}` in its "
+    "No run says where in the paper its numbers would stand, as paper: {table: '2', row: IN-1.3M} in its "
     "configuration does, so none of the paper's numbers is shown."
 )
 CAPTION = (

@@ -77,7 +77,8 @@ def test_labels_of_the_database_alone_are_a_warning_unless_a_defense_goes_by_the
     config["model"]["database"]["build_missing"] = True
     code, said = ask(config)
     assert code == 0
-    assert "! labels the store will keep none of the database (answers need none): the folders of" in said
+    assert "! labels the store will keep none of the database: the folders of" in said
+    assert "a class without images here has no neighbors" in said
     config["model"]["defenses"] = [{"class_path": "DeepKNN", "init_args": {"taps": ["early"], "k": 2}}]
     assert "a defense goes by the labels of rows, but data.database: the folders of" in mistake("test", config)
     assert not (tmp_path / "database" / "projection").exists()

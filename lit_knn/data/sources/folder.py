@@ -79,7 +79,8 @@ class ImageFolder(ImageSource):
             UserError: If the root is no folder, or mixes sub-folders with images.
         """
         if not self.root.is_dir():
-            raise UserError(f"{self.root} is not a folder")
+            seen = "" if self.root.is_absolute() else f", seen from {Path.cwd()}"
+            raise UserError(f"{self.root} is not a folder{seen}")
         entries = sorted(entry for entry in self.root.iterdir() if not entry.name.startswith("."))
         folders = [entry.name for entry in entries if entry.is_dir()]
         loose = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]

@@ -26,6 +26,7 @@ from lit_knn.storage.atomic import unfinished_files, writing
 from lit_knn.storage.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
+NO_LABELS = "answers need none, but a class without images here has no neighbors that a query of it could find"
 
 
 class Extraction(DatabasePass):
@@ -135,7 +136,7 @@ class Extraction(DatabasePass):
         """Return labels ``(N,)`` that are classes of the network, −1 where they are not: answers do without."""
         if problem := self.data.database_source.label_problem(num_classes):
             if not self._told:
-                log.warning("the store keeps no labels of the database (answers need none): %s", problem)
+                log.warning("the store keeps no labels of the database: %s; %s", problem, NO_LABELS)
             self._told = True
             return torch.full_like(label, -1)
         return label.where(label < num_classes, -1)
