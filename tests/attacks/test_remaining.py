@@ -17,8 +17,8 @@ ATTACKS = [
     PGD(steps=3, enough=0, restarts=3),
     APGD(steps=8, enough=0),
     APGD(steps=6, enough=0, objective=TargetedDLR(targets=3)),
-    Square(queries=40, enough=0, objective=Margin()),
-    Square(queries=20, enough=0, objective=CrossEntropy(), restarts=2),
+    Square(queries=200, enough=0, objective=Margin()),
+    Square(queries=150, enough=0, objective=CrossEntropy(), restarts=2),
 ]
 DELTA = 0.08  # where some digits fall, some late, and some stand
 each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
