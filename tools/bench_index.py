@@ -44,30 +44,49 @@ def features(rows: int, dimension: int) -> NDArray[np.float32]:
     return found
 
 
-def store_of(folder: Path, rows: NDArray[np.float32], *, bits: bool = False) -> Store:
-    """Write a store that has them, or their signs, as tap "tap"."""
-    schema = Schema(
-        num_classes=2,
-        dimensions={"tap": rows.shape[1]},
-        weights=(),
-        packed=False,
-        key_width=1,
-        bits=("tap",) if bits else (),
-    )
-    with ShardWriter(folder / shard_name(0), capacity=len(rows), schema=schema, fingerprint={}) as writer:
-        for start in range(0, len(rows), BLOCK):
-            part = rows[start : start + BLOCK]
-            writer.append(
-                features={"tap": np.where(part > 0, 1, -1).astype(np.float32) if bits else part},
-                softmax=np.full((len(part), 2), 0.5, np.float32),
-                weights={},
-                ids=np.arange(start, start + len(part)),
-                label=np.zeros(len(part), np.int64),
-                key=[""] * len(part),
-            )
-        writer.seal()
-    write_manifest(folder, [0])
+def write_store(
+    folder: Path,
+    rows: int,
+    dimension: int,
+    block: Callable[[int, int], NDArray[np.float32]],
+    *,
+    shard_rows: int | None = None,
+    bits: bool = False,
+) -> Store:
+    """Write a store of one tap, "tap", and return it.
+
+    Args:
+        folder: To write into.
+        rows: How many.
+        dimension: Of each.
+        block: Returns the rows from one number up to another, or anything with their signs where it is of bits.
+        shard_rows: Of each shard; all of them by default.
+        bits: Store signs.
+    """
+    kept = ("tap",) if bits else ()
+    schema = Schema(num_classes=2, dimensions={"tap": dimension}, weights=(), packed=False, key_width=1, bits=kept)
+    starts = range(0, rows, shard_rows or rows)
+    for shard, start in enumerate(starts):
+        stop = min(rows, start + starts.step)
+        with ShardWriter(folder / shard_name(shard), capacity=stop - start, schema=schema, fingerprint={}) as writer:
+            for first in range(start, stop, BLOCK):
+                part = block(first, last := min(stop, first + BLOCK))
+                writer.append(
+                    features={"tap": np.where(part > 0, 1, -1).astype(np.float32) if bits else part},
+                    softmax=np.full((len(part), 2), 0.5, np.float32),
+                    weights={},
+                    ids=np.arange(first, last),
+                    label=np.zeros(len(part), np.int64),
+                    key=[""] * len(part),
+                )
+            writer.seal()
+    write_manifest(folder, range(len(starts)))
     return Store(folder)
+
+
+def store_of(folder: Path, rows: NDArray[np.float32], *, bits: bool = False) -> Store:
+    """Write a store that has these rows, or their signs, and return it."""
+    return write_store(folder, *rows.shape, lambda start, stop: rows[start:stop], bits=bits)
 
 
 def tuned(index: Index, store: Store, folder: Path, truth: Truth) -> tuple[Index, float]:

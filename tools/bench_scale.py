@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 from bench import Line, Target, parser, report
-from bench_index import BLOCK, K
+from bench_index import K, write_store
 from numpy.typing import NDArray
 
 from lit_knn.database.index import Binary, Faiss, Index
 from lit_knn.database.index.faiss_library import load_faiss
-from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
+from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 
 MIB = 2**20
@@ -43,29 +43,6 @@ def clusters(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
     centers = np.random.default_rng(0).standard_normal((1000, dimension), np.float32)
     rng = np.random.default_rng([seed, 1])
     return (centers[rng.integers(0, 1000, rows)] + rng.standard_normal((rows, dimension), np.float32)) * spectrum
-
-
-def write_store(folder: Path, options: argparse.Namespace) -> None:
-    """Write a store of synthetic rows, block by block, in shards of a million."""
-    bits = ("tap",) if options.bits else ()
-    dimensions = {"tap": options.dimension}
-    schema = Schema(num_classes=2, dimensions=dimensions, weights=(), packed=False, key_width=1, bits=bits)
-    shards = range(-(-options.rows // SHARD))
-    for shard in shards:
-        start, stop = shard * SHARD, min(options.rows, (shard + 1) * SHARD)
-        with ShardWriter(folder / shard_name(shard), capacity=stop - start, schema=schema, fingerprint={}) as writer:
-            for first in range(start, stop, BLOCK):
-                count = min(BLOCK, stop - first)
-                writer.append(
-                    features={"tap": clusters(count, options.dimension, first)},
-                    softmax=np.full((count, 2), 0.5, np.float32),
-                    weights={},
-                    ids=np.arange(first, first + count),
-                    label=np.zeros(count, np.int64),
-                    key=[""] * count,
-                )
-            writer.seal()
-    write_manifest(folder, list(shards))
 
 
 def index_of(options: argparse.Namespace) -> Index:
@@ -159,8 +136,13 @@ def launch(options: argparse.Namespace, name: str, part: int = 0, kill_after: fl
 
 def measured(options: argparse.Namespace) -> list[Line]:
     """Return all lines."""
+
+    def block(first: int, last: int) -> NDArray[np.float32]:
+        return clusters(last - first, options.dimension, first)
+
     start = time.perf_counter()
-    write_store(options.work / "store", options)
+    shape = options.rows, options.dimension
+    write_store(options.work / "store", *shape, block, shard_rows=SHARD, bits=options.bits)
     print(f"store: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     train, adds = launch(options, "train"), [launch(options, "add", 1)]
     if launch(options, "add", 2, kill_after=adds[0]["seconds"] / 2 + options.starting):

@@ -172,19 +172,19 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Line]:
         tries = [(f"{count}", count, 1, 0.0) for count in PROCESSES] + [("threads", 1, 2, 0.0)]
         for name, processes, threads, _ in tries[:: 1 if turn % 2 else -1]:
             told = run(processes, threads, folder, options.batch)
-            wall.setdefault(name, []).append(told[:, 0].max())
+            wall.setdefault(name, []).append(float(told[:, 0].max()))
             if threads == 1:
-                cpu.setdefault(processes, []).append(told[:, 1].sum())
-                wire.setdefault(processes, []).append(told[:, 2].sum())
+                cpu.setdefault(processes, []).append(float(told[:, 1].sum()))
+                wire.setdefault(processes, []).append(float(told[:, 2].sum()))
             if processes == threads == 1:
                 slowest.append(largest_of(MACHINES, told[0, 3:]))
-                mean.append(told[0, 3:].mean())
+                mean.append(float(told[0, 3:].mean()))
         each = wall["4"][-1] / told_rounds(options, 4)
         slowed = run(4, 1, folder, options.batch, slow=each)
-        wall.setdefault("slow", []).append(slowed[:, 0].max())
+        wall.setdefault("slow", []).append(float(slowed[:, 0].max()))
     lines = [Line("two processes / one with two threads", "s", wall["2"], wall["threads"], Target(high=1.15))]
     for count in PROCESSES[1:]:
-        lines.append(Line(f"{count} processes / one, CPU of all", "CPU s", cpu[count], cpu[1]))
+        lines.append(Line(f"{count} processes / one, CPU of all", "s", cpu[count], cpu[1]))
         expected = [float(wire_bytes(count, options.batch, options.dimension, told_rounds(options, count)))]
         expected *= options.rounds
         lines.append(Line(f"{count} processes, sent / arithmetic", "bytes", wire[count], expected, Target(1.0, 1.0)))

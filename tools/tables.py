@@ -15,13 +15,14 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where a test imports this file
 
 import arithmetic as web_scale
+from arithmetic import markdown
 from rich.console import Console
 
 from lit_knn.report.cost import cost_rows
@@ -66,11 +67,6 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_test": ("bench_test.py", ""),
     "bench_report": ("bench_report.py --clock cpu", ""),
 }
-
-
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
 
 
 def results(record: str) -> Rows:

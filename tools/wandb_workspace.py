@@ -18,7 +18,7 @@ import wandb_workspaces.workspaces as ws
 
 from lit_knn.report.dashboard import Curve, curve_names, size_name
 from lit_knn.report.headline import headline
-from lit_knn.report.results import WORST_CASE, Record
+from lit_knn.report.results import Record
 from lit_knn.report.results.budgets import UNITS
 
 MOST_RUNS = 100
@@ -38,8 +38,7 @@ def workspace(records: Sequence[Record], entity: str, project: str, name: str) -
         names, shown = curve_names(record), headline(record.results)
         for panel in shown.panels:
             lines = [names[Curve.of(line.rows[0])] for line in panel.lines]
-            title = "worst case" if panel.case == WORST_CASE else panel.case.threat.replace("_", " ")
-            threat = charts.setdefault(title, {})
+            threat = charts.setdefault(panel.case.attacker, {})
             threat.setdefault((panel.case.attack, record.norm, shown.topk), []).extend(lines)
     sections = [
         ws.Section(name=threat, is_open=True, panels=[_chart(*key, lines) for key, lines in panels.items()])

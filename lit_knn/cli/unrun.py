@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from lit_knn.backbones.networks import network_name
 from lit_knn.cli.command_line import KNNCLI, start
 from lit_knn.storage.description import describe
 
@@ -55,7 +56,7 @@ def unload(part: Any) -> None:
     settings = vars(part) if isinstance(part, Namespace) else part
     if all(key in settings for key in OF_A_NETWORK):
         network, arguments, *weights = (settings[key] for key in OF_A_NETWORK)
-        settings["name"] = settings.get("name") or network.replace(":", "/").replace(".", "/").rsplit("/", 1)[-1]
+        settings["name"] = settings.get("name") or network_name(network)
         arguments = {"network": network, "arguments": dict(arguments or {}), "weights": repr(describe(weights))}
         settings.update(network=STAND_IN, arguments=arguments, weights=None, weights_key=None)
         return

@@ -19,9 +19,9 @@ from lit_knn.data import Failure
 from lit_knn.data.base import ShardedImages
 from lit_knn.data.taken_shards import TakenShards
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import conform, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import from_text, to_text
-from lit_knn.storage.first import write_first
+from lit_knn.storage.reading import conform, undamaged
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Arrivals:
         came = self._places[1]
         if identities is not None and came:
             text = to_text({"shards": [[names[shard], identities[shard]] for shard in came]})
-            write_first(_file(self.folder, len(self.groups)), text)
+            with atomic_write(_file(self.folder, len(self.groups)), first=True) as unfinished:
+                unfinished.write_text(text)
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int]]:
@@ -100,8 +101,8 @@ class Arrivals:
             if not places.get(identity):
                 what = "is not what it was (its file, or `classes:`)" if name in names else "is gone"
                 raise UserError(
-                    f"shard {name} of data.database {what}, but {self.folder.parent} has rows of it: put it back, or "
-                    "name another model.database.path"
+                    f"shard {name} of data.database {what}, but {self.folder.parent} was begun with it: put it back, "
+                    "or name another model.database.path"
                 )
             order.append(places[identity].pop(0))
         return order, sorted(shard for left in places.values() for shard in left)

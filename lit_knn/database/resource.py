@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import remove_abandoned, undamaged, unfinished_name, writing
+from lit_knn.storage.atomic import remove_abandoned, unfinished_name, writing
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 if TYPE_CHECKING:
     from lit_knn.backbones import Classifier

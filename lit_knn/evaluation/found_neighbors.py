@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from lit_knn.database.index import Neighbors, nearest
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.reading import undamaged
 
 REMEDY = "delete it, and the same test searches its part of the database again"
 CHUNK = 1024  # queries whose neighbors have one checksum

@@ -33,7 +33,8 @@ from lit_knn.evaluation.found_neighbors import FoundNeighbors
 from lit_knn.evaluation.observation import Observation, Observer
 from lit_knn.evaluation.run_context import RunContext
 from lit_knn.evaluation.sample_results import batch_name
-from lit_knn.storage.atomic import load_arrays, remove_abandoned, write_arrays, writing
+from lit_knn.storage.atomic import remove_abandoned, write_arrays, writing
+from lit_knn.storage.reading import load_arrays
 
 UNIT = 1 << 20  # rows of the database after which what has been found is kept
 LEAST_UNITS = 16  # so that a small database is shared out as well

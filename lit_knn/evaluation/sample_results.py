@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from lit_knn.report.results.samples import FORM, REMEDY
-from lit_knn.storage.atomic import load_arrays, remove_abandoned, undamaged, write_arrays
+from lit_knn.storage.atomic import remove_abandoned, write_arrays
+from lit_knn.storage.reading import load_arrays, undamaged
 
 
 class SampleResults(NamedTuple):

@@ -22,11 +22,11 @@ from lit_knn.report.rendering.terminal import show
 from lit_knn.report.rendering.web_page import web_page
 from lit_knn.report.results.budgets import parse_size, sized
 from lit_knn.report.results.record import RESULTS_FILE
-from lit_knn.report.results.runs import Run, find_runs
+from lit_knn.report.results.runs import PAGE_FILE, Run, find_runs
 from lit_knn.storage.atomic import atomic_write, writing
 
 MANY = 10  # runs whose figures are drawn with care, which takes nearly a second each
-PAGE, TEXT, LATEX, TABLES = "report.html", "report.md", "report.tex", "tables"
+TEXT, LATEX, TABLES = "report.md", "report.tex", "tables"
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def report(arguments: Sequence[str]) -> None:
     files[output / LATEX] = latex(tables)
     write_combined(runs.finished, output / RESULTS_FILE)
     blocks.append(Links("The same for other programs:", [output / RESULTS_FILE, *files]))
-    files |= {output / TEXT: markdown(blocks, output), output / PAGE: web_page(blocks, output)}
+    files |= {output / TEXT: markdown(blocks, output), output / PAGE_FILE: web_page(blocks, output)}
     for path, text in files.items():
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(text.encode())
@@ -67,7 +67,7 @@ def report(arguments: Sequence[str]) -> None:
         show([*printed, *(block for block in paper[-1:] if isinstance(block, Paragraph))], Console())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")
     print(
-        f"Runs: {count}. Report, text, tables and figures: {output / PAGE}, {TEXT}, {LATEX}, {RESULTS_FILE}, "
+        f"Runs: {count}. Report, text, tables and figures: {output / PAGE_FILE}, {TEXT}, {LATEX}, {RESULTS_FILE}, "
         f"{TABLES}/*.csv, {'' if many else '*.png, '}*.svg"
     )
 

@@ -20,7 +20,7 @@ from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import database_sizes
 from lit_knn.report.summary import summary
 from lit_knn.report.table import WORDS, short
-from lit_knn.storage.atomic import load_json, undamaged
+from lit_knn.storage.reading import load_json, undamaged
 
 
 def section(run: Run, delta: float, figures: Sequence[Figure]) -> list[Block]:

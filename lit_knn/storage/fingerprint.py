@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lit_knn.storage.atomic import parse_json
+from lit_knn.storage.reading import parse_json
 
 Fingerprint = dict[str, Any]  # by name, values as JSON has them
 CHECKSUM = "checksum of the above"

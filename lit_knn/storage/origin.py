@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 ORIGIN_FILE = "origin.json"
 

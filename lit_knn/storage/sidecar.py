@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 REMEDY = "run `lit-knn index`"
 CHANGED = f"index {{}} has changed since it was sealed; {REMEDY} again"

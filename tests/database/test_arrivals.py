@@ -61,7 +61,7 @@ def test_shards_that_are_gone_or_changed_are_refused(now, crawl):
     with pytest.raises(UserError, match=r"shard 00001 of data\.database is not what it was .* put it back, or name"):
         now()
     (crawl / "00001.tar").unlink()
-    with pytest.raises(UserError, match=r"shard 00001 of data\.database is gone, but .*database has rows of it"):
+    with pytest.raises(UserError, match=r"shard 00001 of data\.database is gone, but .*database was begun with it"):
         now()
     (crawl / "00001.tar").write_bytes(kept)
     assert now().new == []

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lit_knn.backbones.features.symmetric_sum import Triangle
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, digest, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 GRID_BITS = 7  # a column's standard deviation becomes 2⁶ to 2⁷ steps, so that float32 holds 512 rows or more at once
 PENDING = 1024  # rows that wait until the sums are read and written once for all of them

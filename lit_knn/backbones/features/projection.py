@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lit_knn.backbones.features.moments import Moments
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 FULL_DECOMPOSITION = 4096  # dimensions up to which `eigh` takes seconds
 

@@ -16,9 +16,10 @@ import torch
 from lit_knn.backbones import Moments
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError, WriteError
-from lit_knn.storage.atomic import atomic_write, remove_abandoned, undamaged
+from lit_knn.storage.atomic import atomic_write, remove_abandoned
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.reading import undamaged
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from lit_knn.database.index.float_search import FloatFile, FloatFileOnGPU, set_p
 from lit_knn.database.index.plan import default_budget, plan
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import undamaged
 from lit_knn.storage.fingerprint import Fingerprint, from_text
+from lit_knn.storage.reading import undamaged
 from lit_knn.storage.sidecar import REMEDY
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from lit_knn.database.index.neighbors import Neighbors
 from lit_knn.database.index.plan import default_budget, plan
 from lit_knn.database.index.second_look import measured
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import parse_json
+from lit_knn.storage.reading import parse_json
 
 log = logging.getLogger(__name__)
 FILE, MEASURED = "patches.faiss", "search.json"

@@ -9,8 +9,9 @@ from typing import Any
 
 from lit_knn.database.store.schema import SCHEMA_FORM, SCHEMA_VERSION, Schema, read_header, shard_name
 from lit_knn.errors import DamageError, UserError
-from lit_knn.storage.atomic import atomic_write, parse_json, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import digest, fingerprint_difference
+from lit_knn.storage.reading import parse_json, undamaged
 
 FORM = {
     "schema": SCHEMA_FORM,

@@ -25,8 +25,8 @@ import numpy as np
 
 from lit_knn.database.store.softmax import packed_dtype, vote_dtype
 from lit_knn.errors import DamageError, UserError
-from lit_knn.storage.atomic import parse_json, undamaged
 from lit_knn.storage.fingerprint import Fingerprint, from_text
+from lit_knn.storage.reading import parse_json, undamaged
 
 SCHEMA_VERSION = 5
 """Of the form of a shard; files of another one are refused."""

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.description import describe
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
+from lit_knn.storage.reading import undamaged
 
 PERTURBATION = "perturbation"
 SCORES = "scores "  # begins the name of a column of a defense

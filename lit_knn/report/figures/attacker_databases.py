@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lit_knn.report.attackers import condensed
-from lit_knn.report.figures.sweep import Point, Sweep
+from lit_knn.report.figures.sweep import FEWEST, Point, Sweep
 from lit_knn.report.headline import headline
 from lit_knn.report.results.record import Record
 from lit_knn.report.results.threats import threats
 from lit_knn.report.settings import database_sizes
-
-FEWEST = 3  # attackers: two points are no curve
 
 
 def percent(share: float) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from lit_knn.report.attackers import condensed
-from lit_knn.report.figures.sweep import Point, Sweep
+from lit_knn.report.figures.sweep import FEWEST, Point, Sweep
 from lit_knn.report.headline import headline
-from lit_knn.report.results import WORST_CASE
 from lit_knn.report.results.record import Record
 from lit_knn.report.settings import database_sizes
 
-FEWEST = 3  # numbers of neighbors: two points are no curve
 NEIGHBORS = Sweep("neighbors K", text=lambda value: f"{value:g}")
 
 
@@ -29,8 +27,7 @@ def neighbor_points(record: Record) -> list[Point]:
         for rows in sizes:
             some = [row for row in results if row["k"] in ("", k) and row["rows"] in ("", rows)]
             for panel in headline(some).panels:
-                attacker = WORST_CASE.attack if panel.case == WORST_CASE else panel.case.threat
-                title = f"{attacker}, {rows:,} rows" if len(sizes) > 1 else attacker
+                title = f"{panel.case.attacker}, {rows:,} rows" if len(sizes) > 1 else panel.case.attacker
                 lines = [line for line in panel.lines if line.rows[0]["k"] == k]
                 points += [Point.of(row, line.label, title, "", k) for line in lines for row in line.rows]
     found: dict[str, set[float]] = {}

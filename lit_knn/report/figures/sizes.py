@@ -8,7 +8,6 @@ from pathlib import Path
 from lit_knn.report.attackers import condensed
 from lit_knn.report.figures.sweep import Point, Sweep, sweep_figure
 from lit_knn.report.headline import headline
-from lit_knn.report.results import WORST_CASE
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import Value, database_sizes, differing
 
@@ -40,7 +39,7 @@ def size_points(runs: Sequence[Run]) -> list[Point]:
 def _points(run: Run, series: str) -> list[Point]:
     results = condensed(run.record).results
     return [
-        Point.of(row, line.label, WORST_CASE.attack if panel.case == WORST_CASE else panel.case.threat, series, rows)
+        Point.of(row, line.label, panel.case.attacker, series, rows)
         for rows in database_sizes(run.record)
         for panel in headline([row for row in results if row["rows"] in ("", rows)]).panels
         for line in panel.lines

@@ -18,6 +18,8 @@ from lit_knn.report.figures.saving import save_figure
 from lit_knn.report.results.budgets import sized
 from lit_knn.report.results.record import Row
 
+FEWEST = 3  # values that make a curve: two points are none
+
 
 class Point(NamedTuple):
     """One accuracy of a defense.

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_knn.report.results.variant import Variant
-from lit_knn.storage.atomic import atomic_write, undamaged
+from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.reading import undamaged
 
 BREAKS_FILE = "broken_by.csv"
 HEAD = ("id", "norm", "delta")  # before the variants

@@ -28,6 +28,11 @@ class Case(NamedTuple):
         """What both are called together."""
         return f"{self.threat.replace('_', ' ')}, {self.attack}"
 
+    @property
+    def attacker(self) -> str:
+        """What the threat alone is called where each has one attack: ``worst case`` for `WORST_CASE`."""
+        return (self.attack if self == WORST_CASE else self.threat).replace("_", " ")
+
 
 WORST_CASE = Case("all", "worst case")
 """For each image and variant, the attack of the run that breaks it."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_knn.report.results.runs import Run
-from lit_knn.storage.atomic import load_json, undamaged
 from lit_knn.storage.fingerprint import digest
+from lit_knn.storage.reading import load_json, undamaged
 
 INSPECTED_FOLDER, INSPECTED_FILE = "neighbors", "neighbors.json"
 COLUMNS = 16  # pictures in a row of a sheet

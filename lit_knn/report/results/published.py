@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import load_json
+from lit_knn.storage.reading import load_json
 
 PUBLISHED_FILE = Path(__file__).with_name("published.json")
 LINE = {"row": str, "kind": str, "accuracies": [float | None]}

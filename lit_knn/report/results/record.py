@@ -17,8 +17,9 @@ from lit_knn.report.results.budgets import DEFAULT, UNITS
 from lit_knn.report.results.costs import COST_FORM, Cost
 from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
 from lit_knn.report.results.variant import PROTOCOLS, REJECTED, Variant
-from lit_knn.storage.atomic import atomic_write, conform, load_json, undamaged
+from lit_knn.storage.atomic import atomic_write
 from lit_knn.storage.fingerprint import Fingerprint
+from lit_knn.storage.reading import conform, load_json, undamaged
 
 RECORD_FILE = "record.json"
 RESULTS_FILE = "results.csv"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lit_knn.errors import UserError
 from lit_knn.report.results.record import RECORD_FILE, Record
-from lit_knn.storage.atomic import undamaged
+from lit_knn.storage.reading import undamaged
 
 PAGE_FILE = "report.html"  # of a report
 STARTED = ("config.yaml", "origin.json")  # what a test writes into its folder before it has a record

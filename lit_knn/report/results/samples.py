@@ -12,8 +12,8 @@ from lit_knn.report.results.case import Case
 from lit_knn.report.results.record import Record, Row, variant
 from lit_knn.report.results.runs import Run
 from lit_knn.report.results.variant import answers_of
-from lit_knn.storage.atomic import load_arrays, undamaged
 from lit_knn.storage.fingerprint import digest
+from lit_knn.storage.reading import load_arrays, undamaged
 
 SAMPLES_FOLDER = "sample_results"
 REMEDY = "run the same test again, which scores its batch again"

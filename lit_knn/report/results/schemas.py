@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lit_knn.report.results.budgets import DEFAULT
-from lit_knn.storage.atomic import conform, parse_json
+from lit_knn.storage.reading import conform, parse_json
 
 SCHEMA = 9
 ADDED: dict[int, dict[str, Any]] = {  # what records of each readable schema lack

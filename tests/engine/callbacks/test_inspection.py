@@ -5,8 +5,8 @@ from PIL import Image
 from lit_knn.attacks import PGD
 from lit_knn.engine.callbacks import NeighborPictures
 from lit_knn.report.results.inspected import FORM, INSPECTED_FILE, INSPECTED_FOLDER
-from lit_knn.storage.atomic import load_json
 from lit_knn.storage.fingerprint import digest
+from lit_knn.storage.reading import load_json
 from lit_knn.threat_models.budget import RELATIVE_L2
 from tests.engine.callbacks.test_neighbor_pictures import evaluated
 
