@@ -19,7 +19,7 @@ from lit_knn.data import Failure
 from lit_knn.data.base import ShardedImages
 from lit_knn.data.taken_shards import TakenShards
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.fingerprint import from_text, to_text
 from lit_knn.storage.reading import conform, undamaged
 
@@ -87,8 +87,7 @@ class Arrivals:
         came = self._places[1]
         if identities is not None and came:
             text = to_text({"shards": [[names[shard], identities[shard]] for shard in came]})
-            with atomic_write(_file(self.folder, len(self.groups)), first=True) as unfinished:
-                unfinished.write_text(text)
+            write_text(_file(self.folder, len(self.groups)), text, first=True)
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
 
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 
 ID_FILE = "wandb-id"
 VARIABLES = {
@@ -53,6 +53,5 @@ def forget(folder: Path) -> None:
 def _kept_id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.is_file():
-        with atomic_write(path) as unfinished:
-            unfinished.write_text(secrets.token_hex(4))
+        write_text(path, secrets.token_hex(4))
     return path.read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 from lit_knn.report.results.record import COLUMNS
 from lit_knn.report.results.runs import Run
 from lit_knn.report.settings import differing
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 
 
 def write_combined(runs: Sequence[Run], path: Path) -> None:
@@ -21,5 +21,4 @@ def write_combined(runs: Sequence[Run], path: Path) -> None:
     table.writeheader()
     for run, different in zip(runs, differences, strict=True):
         table.writerows({"run": run.label, **different, **row} for row in run.record.results)
-    with atomic_write(path) as unfinished:
-        unfinished.write_bytes(text.getvalue().encode())
+    write_text(path, text.getvalue())

@@ -23,7 +23,7 @@ from lit_knn.report.rendering.web_page import web_page
 from lit_knn.report.results.budgets import parse_size, sized
 from lit_knn.report.results.record import RESULTS_FILE
 from lit_knn.report.results.runs import PAGE_FILE, Run, find_runs
-from lit_knn.storage.atomic import atomic_write, writing
+from lit_knn.storage.atomic import write_text, writing
 
 MANY = 10  # runs whose figures are drawn with care, which takes nearly a second each
 TEXT, LATEX, TABLES = "report.md", "report.tex", "tables"
@@ -61,8 +61,7 @@ def report(arguments: Sequence[str]) -> None:
     blocks.append(Links("The same for other programs:", [output / RESULTS_FILE, *files]))
     files |= {output / TEXT: markdown(blocks, output), output / PAGE_FILE: web_page(blocks, output)}
     for path, text in files.items():
-        with atomic_write(path) as unfinished:
-            unfinished.write_bytes(text.encode())
+        write_text(path, text)
     if printed := [block for block in paper if isinstance(block, Table)]:
         show([*printed, *(block for block in paper[-1:] if isinstance(block, Paragraph))], Console())
     count = f"{len(runs.finished)} finished" + (f", {len(runs.unfinished)} unfinished" if runs.unfinished else "")

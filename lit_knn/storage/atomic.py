@@ -63,6 +63,17 @@ def atomic_write(path: Path, *, first: bool = False) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str, *, first: bool = False) -> Path:
+    """Write a file in UTF-8, all of it or nothing, and return its path; see `atomic_write`.
+
+    Raises:
+        WriteError: If the system does not let it be written.
+    """
+    with atomic_write(path, first=first) as unfinished:
+        unfinished.write_bytes(text.encode())
+    return path
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write named arrays as one ``.npz``, all of it or nothing; a file that holds just these is left as it is.
 

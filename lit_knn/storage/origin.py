@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
 from lit_knn.storage.reading import undamaged
 
@@ -27,8 +27,7 @@ def claim(folder: Path, origin: Fingerprint, *, other: str, remedy: str, damage:
     """
     path = folder / ORIGIN_FILE
     if not path.exists():
-        with atomic_write(path) as unfinished:
-            unfinished.write_text(to_text(origin))
+        write_text(path, to_text(origin))
     with undamaged(path, damage):
         found = from_text(path.read_bytes())
     if difference := fingerprint_difference(origin, found):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import atomic_write, write_text
 from lit_knn.storage.fingerprint import Fingerprint, fingerprint_difference, from_text, to_text
 from lit_knn.storage.reading import undamaged
 
@@ -43,8 +43,7 @@ def described(path: Path, description: Callable[[], Fingerprint]) -> Iterator[Pa
         entries = {"lists": {}, **description(), **identity(unfinished)}
         text = to_text(entries)
         sidecar.unlink(missing_ok=True)  # never beside a file that it does not describe
-    with atomic_write(sidecar) as unfinished:
-        unfinished.write_text(text)
+    write_text(sidecar, text)
 
 
 def is_described(path: Path, expected: Fingerprint) -> bool:

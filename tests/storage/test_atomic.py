@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write, remove_abandoned, unfinished_files, unfinished_name, write_arrays
+from lit_knn.storage.atomic import (
+    atomic_write,
+    remove_abandoned,
+    unfinished_files,
+    unfinished_name,
+    write_arrays,
+    write_text,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -45,8 +52,7 @@ def test_two_writers_do_not_share_a_name(tmp_path):
 
 
 def write_mine(path, number):
-    with atomic_write(path, first=True) as unfinished:
-        unfinished.write_text(str(number) * 100_000)
+    write_text(path, str(number) * 100_000, first=True)
 
 
 def test_one_of_many_writes_all_of_it_and_leaves_nothing_else(tmp_path):

@@ -18,7 +18,7 @@ from lit_knn.database.index.floats import TUNED, Floats
 from lit_knn.database.index.opened import OpenIndex
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.fingerprint import to_text
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,5 @@ class Faiss(FileIndex):
             if recall(opened) >= self.recall or nprobe == lists:
                 break
             nprobe = min(2 * nprobe, lists)
-        with atomic_write(folder / TUNED) as unfinished:
-            unfinished.write_text(to_text({"training": opened.built["training"], "nprobe": nprobe}))
+        write_text(folder / TUNED, to_text({"training": opened.built["training"], "nprobe": nprobe}))
         log.info("index of %s: reads %d of %d lists", tap, nprobe, lists)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lit_knn.database.store.schema import SCHEMA_FORM, SCHEMA_VERSION, Schema, read_header, shard_name
 from lit_knn.errors import DamageError, UserError
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.fingerprint import digest, fingerprint_difference
 from lit_knn.storage.reading import parse_json, undamaged
 
@@ -74,8 +74,7 @@ def write_manifest(folder: Path, shards: Sequence[int]) -> None:
         "rows": first_row,
         "shards": entries,
     }
-    with atomic_write(folder / "manifest.json") as unfinished:
-        unfinished.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
 def prefixes(manifest: dict[str, Any]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from lit_knn.database.index import Neighbors
 from lit_knn.engine.callbacks.picture_sheet import PictureSheet
 from lit_knn.report.figures.neighbor_pictures import Picture, PictureRow
 from lit_knn.report.results.inspected import COLUMNS, INSPECTED_FILE
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,7 @@ def write_inspected(folder: Path, given: Inspection) -> None:
         "sheets": names,
         "queries": queries,
     }
-    with atomic_write(folder / INSPECTED_FILE) as unfinished:
-        unfinished.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    write_text(folder / INSPECTED_FILE, json.dumps(content, ensure_ascii=False, allow_nan=False))
     for path in folder.iterdir():
         if path.suffix in (".png", ".jpg") and path.name not in names:
             path.unlink()

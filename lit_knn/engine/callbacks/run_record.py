@@ -28,7 +28,7 @@ from lit_knn.report.results.breaks import BREAKS_FILE, write_breaks
 from lit_knn.report.results.record import RECORD_FILE, RESULTS_FILE
 from lit_knn.report.results.runs import Run
 from lit_knn.report.run_view import print_run
-from lit_knn.storage.atomic import atomic_write, remove_abandoned
+from lit_knn.storage.atomic import remove_abandoned, write_text
 
 if TYPE_CHECKING:
     from lit_knn.evaluation.module import Evaluation
@@ -58,8 +58,7 @@ class RunRecord(Callback):
             remove_abandoned(folder)
             require_replaceable(*(folder / name for name in WRITTEN))
             _require_as_many(folder, evaluation)
-            with atomic_write(folder / CONFIG_FILE) as unfinished:
-                unfinished.write_text(yaml.safe_dump(trainer.run_config, sort_keys=False))
+            write_text(folder / CONFIG_FILE, yaml.safe_dump(trainer.run_config, sort_keys=False))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print, once for all processes."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_knn.report.results.variant import Variant
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.reading import undamaged
 
 BREAKS_FILE = "broken_by.csv"
@@ -58,8 +58,7 @@ def write_breaks(
             for delta, line in zip(deltas, cells[:, n], strict=True):
                 if delta > 0:
                     table.writerow([query, norm, delta, *line])
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(text.getvalue(), encoding="utf-8")
+    write_text(path, text.getvalue())
 
 
 def read_breaks(path: Path, delta: float) -> dict[str, Counter[str]]:

@@ -17,7 +17,7 @@ from lit_knn.report.results.budgets import DEFAULT, UNITS
 from lit_knn.report.results.costs import COST_FORM, Cost
 from lit_knn.report.results.schemas import ADDED, SCHEMA, convert
 from lit_knn.report.results.variant import PROTOCOLS, REJECTED, Variant
-from lit_knn.storage.atomic import atomic_write
+from lit_knn.storage.atomic import write_text
 from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.storage.reading import conform, load_json, undamaged
 
@@ -156,7 +156,7 @@ class Record:
         """Write ``record.json`` into the folder, whole or not at all, and return its path."""
         content = asdict(self)
         rows = ",\n".join(_json(row) for row in content.pop("results"))  # a line each: a diff of two runs can be read
-        return _write(folder / RECORD_FILE, f'{_json(content, indent=1)[:-2]},\n "results": [\n{rows}\n]\n}}\n')
+        return write_text(folder / RECORD_FILE, f'{_json(content, indent=1)[:-2]},\n "results": [\n{rows}\n]\n}}\n')
 
     def write_csv(self, path: Path) -> Path:
         """Write the results as long-form CSV: equal numbers, equal bytes."""
@@ -164,7 +164,7 @@ class Record:
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")  # floats by repr: the shortest that reads back
         table.writeheader()
         table.writerows(self.results)
-        return _write(path, text.getvalue())
+        return write_text(path, text.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Record:
@@ -243,9 +243,3 @@ def _is_possible(row: Row) -> bool:
 
 def _json(content: object, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def _write(path: Path, text: str) -> Path:
-    with atomic_write(path) as unfinished:
-        unfinished.write_bytes(text.encode())
-    return path
