@@ -69,14 +69,26 @@ COMMANDS = ("doctor", "taps", "fit", "extract", "index", "test", "verify")
 
 
 class KNNCLI(LightningCLI):
-    """The commands are the methods of `EvalTrainer`; all take the same configuration."""
+    """The commands are the methods of `EvalTrainer`; all take the same configuration.
+
+    Args:
+        args: As of `lit_knn.cli.main.main`.
+        parser_kwargs: Of all parsers.
+        **settings: Of `LightningCLI`.
+    """
 
     trainer: EvalTrainer
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    def __init__(self, *, args: ArgsType, parser_kwargs: dict[str, Any], **settings: Any) -> None:
+        self._given = sys.argv[1:] if args is None else args if isinstance(args, list) else []
+        # a parser takes half a second: only those that may be asked
+        self._commands = [name for name in self._given[:1] if name in COMMANDS] or COMMANDS
+        each = {name: {"exit_on_error": parser_kwargs["exit_on_error"]} for name in self._commands}
+        super().__init__(args=args, parser_kwargs={**parser_kwargs, **each}, **settings)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return commands, and the parameters that are no options."""
-        return {command: {"model", "datamodule"} for command in COMMANDS}
+        return {command: {"model", "datamodule"} for command in self._commands}
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Leave out of the Trainer's options what concerns training only."""
@@ -98,14 +110,15 @@ class KNNCLI(LightningCLI):
         Raises:
             UserError: If a key, class or value is wrong.
         """
-        given = sys.argv[1:] if args is None else args
-        command = str(given[0]).upper() if isinstance(given, list) and given else ""
-        check_files(given if isinstance(given, list) else [], os.environ.get(f"{PREFIX}_{command}__CONFIG"))
+        command = "".join(self._given[:1]).upper()
+        check_files(self._given, os.environ.get(f"{PREFIX}_{command}__CONFIG"))
         names = [f"{PREFIX}_{action.dest}" for action in parser._actions]
         for name, inner in self._subcommand_parsers.items():
             names += [f"{PREFIX}_{name}__{action.dest}" for action in inner._actions]
         known = [name.replace(".", "__").upper() for name in names]
-        check_environment(os.environ, f"{PREFIX}_", known)
+        others = tuple(f"{PREFIX}_{name}__".upper() for name in COMMANDS if name not in self._commands)
+        read = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        check_environment(read, f"{PREFIX}_", known)
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
@@ -206,12 +219,7 @@ def start(cli: type[Line], args: ArgsType) -> Line:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         save_config_callback=None,
-        parser_kwargs={
-            **{command: {"exit_on_error": False} for command in COMMANDS},
-            "default_env": True,
-            "env_prefix": PREFIX,
-            "exit_on_error": False,
-        },
+        parser_kwargs={"default_env": True, "env_prefix": PREFIX, "exit_on_error": False},
         trainer_defaults={
             "default_root_dir": "runs",
             "logger": False,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from lit_knn.errors import UserError
@@ -17,6 +18,8 @@ from lit_knn.report.figures.saving import save_figure
 
 RIGHT, WRONG = "#009E73", "#D55E00"  # Okabe and Ito's green and red, which color-blind readers can tell apart
 LONGEST = 16  # characters of a class name that fit under an image
+SIDE, STEP, GAP = 1.2, 1.35, 0.16  # inches: of an image, from one to the next, and between query and neighbors
+TITLE, HEAD, LINE = 1.15, 0.3, 1.72  # inches: left of the images, above them, and from one row to the next
 SMALL = 64  # pixels: below, an image is shown as the squares it is made of
 
 
@@ -66,33 +69,48 @@ def neighbor_picture(rows: Sequence[PictureRow], path: Path) -> Path:
     if not rows:
         raise UserError("a neighbor picture needs at least one row")
     neighbors = max(len(row.neighbors) for row in rows)
-    widths = [0.75, 1.0, 0.12, *[1.0] * neighbors]  # title, query, gap, neighbors
-    figure = Figure(figsize=(1.35 * sum(widths), 1.72 * len(rows) + 0.3), layout="constrained")
-    grid = figure.subplots(len(rows), len(widths), squeeze=False, gridspec_kw={"width_ratios": widths})
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for cells, row in zip(grid, rows, strict=True):
-        title = textwrap.fill(row.title.replace(" = ", "\u00a0=\u00a0"), 12)  # never between Δ and its value
-        cells[0].text(0.5, 0.5, title, ha="center", va="center", transform=cells[0].transAxes, parse_math=False)
-        _show(cells[1], row)
-        for axes, neighbor in zip(cells[3:], row.neighbors, strict=False):
-            _show(axes, neighbor)
-    grid[0][1].set_title("query", fontsize="medium")
+    width, height = TITLE + STEP * (1 + neighbors) + GAP * (neighbors > 0), HEAD + LINE * len(rows)  # inches
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # one: each takes time to be arranged
+    axes.set_axis_off()
+    axes.text(TITLE + SIDE / 2, HEAD - 0.08, "query", ha="center")
     if neighbors:
-        grid[0][3].set_title("nearest neighbors →", fontsize="medium", loc="left")
+        axes.text(TITLE + STEP + GAP, HEAD - 0.08, "nearest neighbors →")
+    for top, row in zip(np.arange(len(rows)) * LINE + HEAD, rows, strict=True):
+        title = textwrap.fill(row.title.replace(" = ", "\u00a0=\u00a0"), 12)  # never between Δ and its value
+        axes.text(TITLE / 2, top + SIDE / 2, title, ha="center", va="center", parse_math=False)
+        _show(axes, TITLE, top, row)
+        for place, neighbor in enumerate(row.neighbors, 1):
+            _show(axes, TITLE + place * STEP + GAP, top, neighbor)
     save_figure(figure, path, dpi=160)
     return path
 
 
-def _show(axes: Axes, picture: Picture) -> None:
-    axes.set_axis_on()
-    axes.set(xticks=[], yticks=[])
-    side = min(picture.image.shape[1:])
-    axes.imshow(picture.image.transpose(1, 2, 0), interpolation="nearest" if side < SMALL else "antialiased")
+def _show(axes: Axes, left: float, top: float, picture: Picture) -> None:
+    """Draw an image in a frame, and its prediction below."""
+    height, width = picture.image.shape[1:]
+    across, down = SIDE * min(1, width / height), SIDE * min(1, height / width)
+    left += (SIDE - across) / 2
+    top += (SIDE - down) / 2
+    axes.imshow(
+        picture.image.transpose(1, 2, 0),
+        extent=(left, left + across, top + down, top),
+        interpolation="nearest" if min(height, width) < SMALL else "antialiased",
+        aspect="auto",
+    )
     color = RIGHT if picture.correct else WRONG
-    for spine in axes.spines.values():
-        spine.set(edgecolor=color, linewidth=3)
+    axes.add_patch(Rectangle((left, top), across, down, fill=False, edgecolor=color, linewidth=3))
     name = picture.predicted
     name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
     mark = "✓" if picture.correct else "✗"
-    axes.set_xlabel(f"{mark} {name}\n{picture.confidence:.2f}", fontsize="small", color=color, parse_math=False)
+    below = f"{mark} {name}\n{picture.confidence:.2f}"
+    axes.text(
+        left + across / 2,
+        top + down + 0.06,
+        below,
+        ha="center",
+        va="top",
+        fontsize="small",
+        color=color,
+        parse_math=False,
+    )

@@ -127,9 +127,12 @@ def test_classes_are_called_by_their_names(kind, monkeypatch, tmp_path, classifi
     order = (answers != batch["label"]).long().argsort(stable=True)[:4]
     short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
     for figure in shown:
-        titles = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.texts]
-        assert titles[::3] == [f"{names[label]}, clean" for label in batch["label"][order]]
-        below = [axes.get_xlabel().splitlines()[0] for axes in figure.axes if axes.get_xlabel()]  # a query, a neighbor
+        (axes,) = figure.axes
+        texts = [text.get_text() for text in axes.texts][2:]  # below the heads: a title, a query, a neighbor
+        titles, below = texts[::3], [text.splitlines()[0] for n, text in enumerate(texts) if n % 3]
+        assert [" ".join(title.split()) for title in titles[::3]] == [
+            f"{names[label]}, clean" for label in batch["label"][order]
+        ]
         assert [text[2:] for text in below[::6]] == [short[answer] for answer in answers[order]]
         assert {text[2:] for text in below} <= {*short}
 
