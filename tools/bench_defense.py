@@ -70,7 +70,7 @@ def compare(folder: Path, classes: int, options: argparse.Namespace) -> list[Lin
     database = Database(path=folder, taps=[Tap("tap")], index=index)
     gallery = build(database, rows=options.rows, dimension=options.dimension, classes=classes)
     faiss = load_faiss()
-    bare = faiss.read_index(str(database.index_path("tap") / "merged.faiss"))
+    bare = faiss.read_index(str(database.index_path("tap") / "merged-000001.faiss"))
     if cuda and faiss.get_num_gpus():
         bare = to_gpu(bare, float16=False, temp_memory_mb=None, mode="replicate")
     defense = KNN(taps=["tap"], k=options.k, combinations=["soft", "hard"])

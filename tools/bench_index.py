@@ -125,7 +125,7 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
     bits = store_of(folder / "bits", rows[: options.rows], bits=True)
     for factory in options.binary:
         Binary(factory=factory).build(bits, "tap", folder / factory)
-        size = (folder / factory / "merged.faiss").stat().st_size / options.rows
+        size = (folder / factory / "merged-000001.faiss").stat().st_size / options.rows
         lines.append(
             Line(f"{factory} / code and id", "bytes/row", [size], [options.dimension / 8 + 8], Target(high=1.0))
         )

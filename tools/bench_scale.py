@@ -151,7 +151,7 @@ def measured(options: argparse.Namespace) -> list[Line]:
     folder = options.work / "index"
     sizes = [float(path.stat().st_size) for path in sorted(folder.glob("part-*.faiss"))]
     merge = launch(options, "merge")
-    whole = float(sum(path.stat().st_size for path in folder.glob("merged.*") if path.suffix != ".json"))
+    whole = float(sum(path.stat().st_size for path in folder.glob("merged-*") if path.suffix != ".json"))
     search = launch(options, "search")
     if (lost := 1 - search["itself"]) > options.lost:
         sys.exit(f"{lost:.1%} of the rows do not find themselves: rows were lost")

@@ -147,7 +147,7 @@ class EvalTrainer(RunTrainer):
     def index(self, model: Evaluation, datamodule: ImageData, part: str = "", stage: Stage = "all") -> None:
         """Build the search index of each tap from the store, and then what else the defenses need.
 
-        What was made from something else than the configuration names gives way.
+        What was made from something else than the configuration names gives way; what lacks new shards gets them.
 
         Args:
             model: Its database says which index.

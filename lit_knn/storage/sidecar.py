@@ -46,6 +46,14 @@ def described(path: Path, description: Callable[[], Fingerprint]) -> Iterator[Pa
     write_text(sidecar, text)
 
 
+def recorded(path: Path) -> Fingerprint:
+    """Return what a file's sidecar says, which need not be true of it; nothing, if there is none or it is damaged."""
+    try:
+        return from_text(describe_file(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
 def is_described(path: Path, expected: Fingerprint) -> bool:
     """Read a file, and return whether it is there, has the expected entries, and is what was sealed."""
     try:

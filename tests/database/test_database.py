@@ -242,8 +242,8 @@ def test_without_an_index_the_store_itself_is_searched(database, classifier, dat
         ("projection/early.h5", "extract"),
         ("store/manifest.json", "extract"),
         ("store/shard-000000.h5", "extract"),
-        ("index/late/merged.faiss", "index"),
-        ("index/late/merged.faiss.json", "index"),
+        ("index/late/merged-000001.faiss", "index"),
+        ("index/late/merged-000001.faiss.json", "index"),
     ],
 )
 def test_whatever_is_missing_the_sentence_names_the_command(tmp_path, database, classifier, data, missing, command):

@@ -31,7 +31,7 @@ def test_bytes_are_those_that_a_store_and_an_index_take(sharded):
     assert 1297 * store_bytes(database, RATES) == pytest.approx(there, rel=0.35)  # HDF5's own are 8 kB a shard
     assert 1297 * store_bytes(database, RATES) < there
     assert projection_bytes(database, RATES) == pytest.approx(written(folder / "projection"), rel=0.15)
-    index = folder / "index" / "early" / "merged.faiss"
+    index = folder / "index" / "early" / "merged-000004.faiss"
     assert index.stat().st_size <= 1297 * index_bytes(database, "early", RATES)
     assert index.stat().st_size == pytest.approx(1297 * index_bytes(database, "early", RATES), rel=0.1)
 

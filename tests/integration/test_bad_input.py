@@ -202,7 +202,7 @@ def test_what_is_damaged_is_named_and_the_command_that_is_recommended_mends_it(c
 
 
 def test_an_index_that_was_cut(copied, mistake):
-    index = Path(copied["model"]["database"]["path"]) / "index" / "late" / "merged.faiss"
+    index = Path(copied["model"]["database"]["path"]) / "index" / "late" / "merged-000001.faiss"
     index.write_bytes(index.read_bytes()[:-100])
     sentence = mistake("test", copied)
     assert str(index) in sentence

@@ -1,7 +1,9 @@
 """The contract of an index: what YAML names, how it is built, and how it is opened.
 
 It is built in three steps, any of which may have nothing to do: `train` on a sample, `add` the rows part by part (in as
-many jobs as there are parts), `merge` the parts. Then it is opened, whole or a share of it, and searched.
+many jobs as there are parts), `merge` the parts. Then it is opened, whole or a share of it, and searched. Over a store
+that has got shards since, the same steps make it that of all rows, at what cost is said by the index; until then it is
+not opened.
 """
 
 from __future__ import annotations

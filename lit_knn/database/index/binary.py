@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Binary(FileIndex):
     """FAISS over the bits of a tap with ``bits: true``, by Hamming distance, on the CPU.
 
-    Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance.
+    Distances are Euclidean between features of −1 and 1: the square root of four times the Hamming distance. Rows that
+    the store has got since are added, as those of `Faiss` are.
 
     Args:
         factory: FAISS's name for the index: ``BFlat`` (exact: what `Scan` finds, to the bit), ``BIVF4096`` or

@@ -28,6 +28,11 @@ class Faiss(FileIndex):
     """FAISS, Euclidean distance.
 
     The same seed gives the same file, except for HNSW, whose threads race (``OMP_NUM_THREADS=1`` stops that).
+    To a store that has grown, the rows of new shards are added, by the training there is: the index is that of all rows
+    added at once. So the first shards have to be like the others; to train anew, delete the folder of the index. It is
+    also trained anew where ``auto`` chooses another factory, for four times as many rows. What FAISS cannot merge
+    (HNSW, NSG, ``PQ…fs``) gets all rows again.
+
     Product quantizers are trained without polysemous order, so that FAISS's search parameter ``ht`` is of no use.
 
     Args:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_knn.database.index.faiss_library import load_faiss, read_index, reason, write_index
+from lit_knn.database.index.file_format import LISTS, FileFormat
 from lit_knn.database.index.file_search import FileSearcher
-from lit_knn.database.index.files import LISTS, FileFormat
 from lit_knn.database.index.growing_lists import growing_lists
-from lit_knn.database.index.merging import merge
+from lit_knn.database.index.merging import merge, require_mergeable
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
 from lit_knn.storage.fingerprint import Fingerprint
@@ -125,7 +125,7 @@ class FaissFormat(FileFormat):
             ) from error
         write_index(index, path)
 
-    def merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path) -> None:
+    def merge(self, trained: Path, parts: Sequence[tuple[Path, range]], path: Path, lists: Path, final: Path) -> None:
         """Merge parts, the inverted lists from file to file.
 
         Raises:
@@ -136,18 +136,31 @@ class FaissFormat(FileFormat):
         if free < needed:  # a mapped file that the disk has no room for ends the process
             raise WriteError(f"merging takes {needed:,} bytes, and {path.parent} has {free:,} left")
         try:
-            merge(trained, parts, path, lists, binary=self.vectors.binary)
+            merge(trained, parts, path, lists, final, binary=self.vectors.binary)
         except RuntimeError as error:
             raise UserError(
                 f"index {self.vectors.factory!r} cannot be merged ({reason(error)}); build it without --part, or "
                 "search its parts with Sharded"
             ) from error
 
+    def can_merge(self, trained: Path) -> bool:
+        """Return whether FAISS can merge it: not graphs (HNSW, NSG), nor lists for fast scan."""
+        try:
+            require_mergeable(read_index(trained, binary=self.vectors.binary))
+        except RuntimeError:
+            return False
+        return True
+
+    def suits(self, store: Store, tap: str, chosen: Fingerprint) -> bool:
+        """Return whether the same index would be chosen: ``auto`` takes another one for four times as many rows."""
+        return self.vectors.empty(store, tap).chosen == chosen
+
     def read_back(self, path: Path, final: Path, rows: int) -> None:
         """Read what was written, mapped."""
         faiss = load_faiss()
-        flags = faiss.IO_FLAG_ONDISK_SAME_DIR if (path.parent / LISTS).exists() else faiss.IO_FLAG_MMAP_IFC
+        beside = final.with_suffix(LISTS).exists()
         try:
+            flags = faiss.IO_FLAG_ONDISK_SAME_DIR if beside else faiss.IO_FLAG_MMAP_IFC
             found = read_index(path, binary=self.vectors.binary, flags=flags).ntotal
             problem = "" if found == rows else f"it has {found:,} of {rows:,} rows"
         except RuntimeError as error:

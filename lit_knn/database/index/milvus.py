@@ -1,7 +1,8 @@
 """An index on a Milvus server, for teams that keep their vectors on one; softmax rows stay in the store.
 
 A tap has a collection whose name ends in a hash of all that it depends on. So a changed store or setting gets another
-collection, no two are ever mixed, and none is removed: whoever operates the server drops those that nobody needs.
+collection, no two are ever mixed, and none is removed: whoever operates the server drops those that nobody needs. A
+store that has grown is sent anew, whole: each of its rows has another place in the random order.
 
     lit_knn_layer3_0_add_5f0c1f6e2b9d4a37    id INT64, the row of the store; rank INT64, its place in the random order
                                              that views take rows in; vector FLOAT_VECTOR or BINARY_VECTOR
@@ -145,7 +146,7 @@ class Milvus(Index):
             return
         with self._connect() as server:
             server.require(name)
-            for ids, vectors in self._format.messages(store, tap, part_rows(len(store), part), self.insert_rows):
+            for ids, vectors in self._format.messages(store, tap, part_rows(range(len(store)), part), self.insert_rows):
                 ranks = order.positions(np.array(ids)).tolist()
                 rows = [
                     {"id": row, "rank": rank, "vector": vector}

@@ -13,10 +13,10 @@ from lit_knn.storage.fingerprint import Fingerprint
 from lit_knn.storage.sidecar import REMEDY
 
 
-def part_rows(rows: int, part: Partition) -> range:
-    """Return the rows of a store that make a part of its index: all parts in order are all rows."""
-    eighth = cast(range, part.of(range(-(-rows // 8))))  # parts start between the bytes of a `Selection`
-    return range(8 * eighth.start, min(8 * eighth.stop, rows))
+def part_rows(rows: range, part: Partition) -> range:
+    """Return which of some rows of a store make a part of its index: all parts in order are all of them."""
+    eighth = cast(range, part.of(range(-(-len(rows) // 8))))  # parts start between the bytes of a `Selection`
+    return rows[8 * eighth.start : 8 * eighth.stop]
 
 
 def part_path(folder: Path, part: Partition) -> Path:
@@ -35,20 +35,21 @@ def named_parts(folder: Path) -> list[tuple[Path, Partition]]:
 
 
 def sealed_parts(
-    folder: Path, expected: Fingerprint, rows: int, check: Callable[[Path, Fingerprint], object]
+    folder: Path, expected: Fingerprint, rows: range, check: Callable[[Path, Fingerprint], object]
 ) -> list[tuple[Path, range]]:
     """Return the files of all parts in order, and the rows of each.
 
     Args:
         folder: Of the files.
         expected: What is the same in all of them.
-        rows: M.
+        rows: Of all parts together.
         check: Raises a UserError unless a file has the expected entries.
 
     Raises:
         UserError: If one is missing or not as expected, or there are parts of several cuttings.
     """
-    parts = named_parts(folder)
+    if not (parts := named_parts(folder)):
+        raise UserError(f"index {folder} is missing or was never finished; {REMEDY}")
     if len(counts := sorted({part.count for _, part in parts})) > 1:
         cuttings = " and of ".join(f"{count:05d}" for count in counts)
         raise UserError(f"{folder} has parts of several cuttings, of {cuttings}: delete one")
@@ -57,7 +58,7 @@ def sealed_parts(
         mine = part_rows(rows, part)
         check(path, {**expected, "rows": [mine.start, mine.stop]})
         found.append((path, mine))
-    if not parts or len(parts) < counts[0]:
-        names = ", ".join(path.stem for path, _ in parts) or "none"
+    if len(parts) < counts[0]:
+        names = ", ".join(path.stem for path, _ in parts)
         raise UserError(f"{folder} has not all parts of the index, but {names}; {REMEDY} for the others")
     return found

@@ -26,7 +26,8 @@ class Sharded(Index):
     """Another index, each process of the run searching its share of it for all of them.
 
     Its parts are kept as they are and never merged, so that each process opens, maps or copies to its GPU only its own.
-    The answers are those of one index over all rows, to the bit if it is exact.
+    The answers are those of one index over all rows, to the bit if it is exact. In a store that has grown, rows go to
+    other parts: all are added again, by the training there is.
 
     Args:
         index: What searches each part.

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from lit_knn.attacks import FGSM
 from lit_knn.backbones import Tap
@@ -13,6 +14,7 @@ from lit_knn.database import Database
 from lit_knn.database.building import findings, verify
 from lit_knn.database.building.taking import listed_shards, some
 from lit_knn.database.building.verification import news
+from lit_knn.database.index import Faiss
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.engine.trainer import EvalTrainer
@@ -27,9 +29,10 @@ SIZES = {0: 5, 1: 9, 2: 0, 3: 7, 4: 3}  # images of each shard; the crawl is of 
 class Crawl:
     """A folder that img2dataset writes to, and a database of it."""
 
-    def __init__(self, folder, classifier, *shards):
+    def __init__(self, folder, classifier, *shards, **options):
         self.folder, self.classifier = folder, classifier
-        self.database = Database(path=folder / "database", taps=[Tap("layer3.1.add", dimension=8, name="late")])
+        taps = [Tap("layer3.1.add", dimension=8, name="late")]
+        self.database = Database(path=folder / "database", taps=taps, **options)
         self.write(*shards)
 
     def write(self, *shards):
@@ -55,7 +58,7 @@ class Crawl:
 
 @pytest.fixture
 def crawl(classifier, tmp_path):
-    return lambda name, *shards: Crawl(tmp_path / name, classifier, *shards)
+    return lambda name, *shards, **options: Crawl(tmp_path / name, classifier, *shards, **options)
 
 
 @pytest.fixture
@@ -190,6 +193,29 @@ def test_a_store_that_was_deleted_comes_back_in_the_same_order(crawl):
     shutil.rmtree(grown.database.store_path)
     grown.run("extract")
     assert grown.store == before
+
+
+def test_its_index_is_added_to_and_finds_what_the_store_finds(crawl):
+    """In all rows and in parts of them."""
+    index = Faiss(factory="IVF2,Flat", search_parameters={"nprobe": 2}, device="cpu")
+    grown = crawl("grown", 0, 1, index=index, rows=[8, None])
+    grown.run("extract")
+    grown.run("index")
+    grown.write(3, 4)
+    grown.run("extract")
+    (finding,) = findings(grown.database, grown.classifier, grown.data, Partition())
+    assert finding.endswith("late lacks the rows of 2 shards that the store has got since: run `lit-knn index`")
+    grown.run("index", stage="train")
+    for part in ("2/2", "1/2"):
+        grown.run("index", stage="add", part=part)
+    grown.run("index", stage="merge")
+    assert list(findings(grown.database, grown.classifier, grown.data, Partition())) == []
+    scanned = Database(path=grown.database.path, taps=[*grown.database.taps.values()], rows=[8, None])
+    store = Store(grown.database.store_path)
+    queries = torch.from_numpy(store.features("late", np.arange(len(store))) + np.float32(0.01))
+    views = [database.open(grown.classifier, grown.data) for database in (grown.database, scanned)]
+    for found, expected in zip(*views, strict=True):
+        assert torch.equal(found.search("late", queries, 8).ids, expected.search("late", queries, 8).ids)
 
 
 def test_three_names_stand_for_all():

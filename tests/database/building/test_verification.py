@@ -67,14 +67,14 @@ def test_every_finding_is_a_line_and_nothing_is_changed(database, classifier, da
     flip(database.store_path / SHARD, header.offsets["softmax"])
     flip(database.store_path / SHARD, header.offsets["label"])
     database.projection_path("early").write_text("no HDF5")
-    flip(database.index_path("late") / "merged.faiss", 5000)
+    flip(database.index_path("late") / "merged-000001.faiss", 5000)
     (database.store_path / f".{SHARD}.0-0-0.tmp").write_text("half")
     before = contents(database.path)
     with pytest.raises(UserError, match="5 findings"):
         verify(database, classifier, data, Partition())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    for words in ("early.h5 is damaged", "softmax", "label", "late/merged.faiss has changed", "was left by a process"):
+    for words in ("early.h5 is damaged", "softmax", "label", "000001.faiss has changed", "was left by a process"):
         assert sum(words in line for line in lines) == 1
     assert contents(database.path) == before
 

@@ -11,16 +11,20 @@ from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write
 from tests.database.index.milvus_server import MilvusServer
 
 
-def write_features(folder, features):
-    """Write rows ``(M, D)`` as tap "late" and their negatives as tap "early"; all else is as simple as it gets."""
+def write_features(folder, features, shards=3, *, bits=False):
+    """Write rows ``(M, D)`` as tap "late" and their negatives as tap "early"; all else is as simple as it gets.
+
+    Shards are so many, as long as each other, or cut at these rows.
+    """
     schema = Schema(
         num_classes=2,
         dimensions={"early": features.shape[1], "late": features.shape[1]},
         weights=(),
         packed=False,
         key_width=1,
+        bits=("early", "late") if bits else (),
     )
-    parts = np.array_split(features, 3)
+    parts = np.array_split(features, shards)
     for shard, part in enumerate(parts):
         ids = np.arange(len(part))
         path = folder / shard_name(shard)

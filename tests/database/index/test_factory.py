@@ -107,7 +107,7 @@ def test_the_seed_decides_the_file(factory, store, tmp_path, built):
     def content(seed, name):
         folder = tmp_path / name
         Faiss(factory=factory, seed=seed, training_rows=9984).build(store, "late", folder)
-        return (folder / "merged.faiss").read_bytes()
+        return (folder / "merged-000003.faiss").read_bytes()
 
     first = content(0, "first")
     assert content(0, "again") == first

@@ -33,7 +33,7 @@ class Numbers(FileFormat):
         with path.open("wb") as file:
             np.save(file, store.features(tap, np.arange(rows.start, rows.stop)))
 
-    def merge(self, trained, parts, path, lists):
+    def merge(self, trained, parts, path, lists, final):
         with path.open("wb") as file:
             np.save(file, np.concatenate([np.load(part) for part, _ in parts]))
 
@@ -71,6 +71,9 @@ def numpy(**options):
     return Numpy(Numbers(**options))
 
 
+BUILT = ["merged-000003.faiss", "merged-000003.faiss.json", "trained.faiss", "trained.faiss.json"]
+
+
 def in_parts(index, store, folder, count):
     index.train(store, "late", folder)
     for number in reversed(range(1, count + 1)):  # in any order
@@ -92,15 +95,15 @@ def test_what_is_common_is_none_that_yaml_can_name():
 
 
 def test_what_is_left_of_a_build(folder, small):
-    assert names(folder) == ["merged.faiss", "merged.faiss.json"]
-    sidecar = from_text((folder / "merged.faiss.json").read_text())
+    assert names(folder) == BUILT
+    sidecar = from_text((folder / "merged-000003.faiss.json").read_text())
     assert [len(sidecar.pop(name)) for name in ("sha256", "sample", "training")] == [64] * 3
     assert sidecar == {
         "store": small.checksum,
         "tap": "late",
         "dimension": 8,
         "settings": {"exponent": 2},
-        "size": (folder / "merged.faiss").stat().st_size,
+        "size": (folder / "merged-000003.faiss").stat().st_size,
         "chosen": {},
         "lists": {},
     }
@@ -113,7 +116,7 @@ def test_parts_merged_are_the_whole(count, folder, small, tmp_path):
     in_parts(numpy(), small, tmp_path / "parts", count)
     numpy().merge(small, "late", tmp_path / "parts")
     assert names(tmp_path / "parts") == names(folder)
-    assert (tmp_path / "parts" / "merged.faiss").read_bytes() == (folder / "merged.faiss").read_bytes()
+    assert (tmp_path / "parts" / "merged-000003.faiss").read_bytes() == (folder / "merged-000003.faiss").read_bytes()
 
 
 def test_a_step_that_is_done_is_not_done_again(small, tmp_path, monkeypatch):
@@ -125,7 +128,7 @@ def test_a_step_that_is_done_is_not_done_again(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Numbers, "merge", None)
     in_parts(numpy(), small, tmp_path, 3)
     numpy().merge(small, "late", tmp_path)
-    assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
+    assert names(tmp_path) == BUILT
 
 
 @pytest.mark.parametrize("moment", range(9))
@@ -155,7 +158,7 @@ def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again
     for path in tmp_path.glob(".*.tmp"):  # as if by a process that has ended
         path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", "-4194305-")))
     numpy().build(small, "late", tmp_path)
-    assert names(tmp_path) == ["merged.faiss", "merged.faiss.json"]
+    assert names(tmp_path) == BUILT
     numpy().open(small, "late", tmp_path)
 
 
@@ -175,7 +178,7 @@ def test_a_failed_build_leaves_the_old_index(folder, small):
     with pytest.raises(RuntimeError, match="out of memory"):
         Numpy(Broken(exponent=3)).build(small, "late", folder)
     numpy().open(small, "late", folder)
-    assert names(folder) == ["merged.faiss", "merged.faiss.json", "trained.faiss", "trained.faiss.json"]
+    assert names(folder) == BUILT
 
 
 def test_a_missing_part(small, tmp_path):
@@ -217,16 +220,16 @@ def test_a_part_before_training(small, tmp_path):
 
 
 def test_missing_files(folder, small):
-    (folder / "merged.faiss.json").write_text("{")
+    (folder / "merged-000003.faiss.json").write_text("{")
     with pytest.raises(UserError, match="json is damaged"):
         numpy().open(small, "late", folder)
-    (folder / "merged.faiss.json").unlink()
+    (folder / "merged-000003.faiss.json").unlink()
     with pytest.raises(UserError, match="missing or was never finished; run `lit-knn index`"):
         numpy().open(small, "late", folder)
 
 
 def test_cut_short(folder, small):
-    path = folder / "merged.faiss"
+    path = folder / "merged-000003.faiss"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"has \d+ of \d+ bytes"):
         numpy().open(small, "late", folder)
@@ -241,10 +244,10 @@ def test_lists_that_are_cut_are_refused_before_anything_maps_them(small, tmp_pat
     index = Faiss(factory="IVF4,Flat")
     in_parts(index, small, tmp_path, 2)
     index.merge(small, "late", tmp_path)
-    path = tmp_path / "merged.ivfdata"
+    path = tmp_path / "merged-000003.ivfdata"
     index.open(small, "late", tmp_path)
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(UserError, match=r"merged\.ivfdata has \d+ of \d+ bytes; run"):
+    with pytest.raises(UserError, match=r"merged-000003\.ivfdata has \d+ of \d+ bytes; run"):
         index.open(small, "late", tmp_path)
     index.build(small, "late", tmp_path)  # which is what the sentence asks for
     index.open(small, "late", tmp_path)

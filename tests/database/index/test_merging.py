@@ -38,7 +38,7 @@ def test_merged_parts_answer_like_an_index_made_at_once(factory, store, queries,
         assert same.all() or factory.startswith("PCA")  # whose rounding depends on the size of blocks
         assert same.double().mean() > 0.99
         np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-4)
-    assert (tmp_path / "parts" / "merged.ivfdata").exists() == ("IVF" in factory)
+    assert (tmp_path / "parts" / "merged-000003.ivfdata").exists() == ("IVF" in factory)
 
 
 @pytest.mark.parametrize(("factory", "why"), [("HNSW8", "not implemented"), ("IVF16,PQ8x4fs", "fast scan")])

@@ -7,7 +7,7 @@ from lit_knn.errors import UserError
 
 @pytest.mark.parametrize(("rows", "count"), [(300, 1), (300, 7), (5, 3), (64, 8), (65, 8)])
 def test_parts_are_all_rows_in_order_and_start_at_bytes(rows, count):
-    parts = [part_rows(rows, Partition(number, count)) for number in range(1, count + 1)]
+    parts = [part_rows(range(rows), Partition(number, count)) for number in range(1, count + 1)]
     assert [row for part in parts for row in part] == list(range(rows))
     assert all(part.start % 8 == 0 for part in parts if part)
 
@@ -23,10 +23,10 @@ def test_only_names_of_parts_are_parts(tmp_path):
     with pytest.raises(
         UserError, match="but part-00001-of-00003, part-00003-of-00003; run `lit-knn index` for the others"
     ):
-        sealed_parts(tmp_path, {"tap": "a"}, 48, lambda path, expected: checked.append(expected))
+        sealed_parts(tmp_path, {"tap": "a"}, range(48), lambda path, expected: checked.append(expected))
     assert checked == [{"tap": "a", "rows": [0, 16]}, {"tap": "a", "rows": [32, 48]}]
     part_path(tmp_path, Partition(2, 3)).touch()
-    assert [rows for _, rows in sealed_parts(tmp_path, {}, 48, lambda *_: None)] == [
+    assert [rows for _, rows in sealed_parts(tmp_path, {}, range(48), lambda *_: None)] == [
         range(16),
         range(16, 32),
         range(32, 48),
