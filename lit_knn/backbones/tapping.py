@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lit_knn.backbones.examination import Examination, examine
@@ -148,3 +149,20 @@ class Tapping:
                 "the second is a module that it does not show; tap modules only"
             )
         return None
+
+
+def require_layers(network: nn.Module, taps: Sequence[Tap]) -> None:
+    """Refuse taps at layers that a network does not have, without an image.
+
+    Cost:
+        One recording of its graph, below a second.
+
+    Args:
+        network: In evaluation mode.
+        taps: What will be read.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
+    with RandomState(next((weight.device for weight in network.parameters()), torch.device("cpu"))):
+        Tapping(network)._source(taps)

@@ -88,7 +88,7 @@ class EvalTrainer(RunTrainer):
 
     def _fit(self, model: Evaluation, datamodule: ImageData, part: Partition) -> None:
         self._forbid_limits("fit")
-        database = validation.require_database(model.database)
+        database = readiness.tapped_database(model.database, model.classifier)
         if not database.unfitted():
             return
         building.take_shards(database, datamodule, later=False)
@@ -124,7 +124,7 @@ class EvalTrainer(RunTrainer):
 
     def _extract(self, model: Evaluation, datamodule: ImageData, part: Partition) -> None:
         self._forbid_limits("extract")
-        database = validation.require_database(model.database)
+        database = readiness.tapped_database(model.database, model.classifier)
         if part.is_whole:
             self._fit(model, datamodule, part)
         elif unfitted := database.unfitted():
@@ -164,7 +164,7 @@ class EvalTrainer(RunTrainer):
     def _index(self, model: Evaluation, data: ImageData, stage: Stage, part: Partition, *, replace: bool) -> None:
         with self._command("index", model):
             if self.is_global_zero:
-                database, required = validation.require_database(model.database), model.requirements
+                database, required = readiness.tapped_database(model.database, model.classifier), model.requirements
                 builder = IndexBuilder(database, model.classifier, data, replace=replace)
                 builder.build(stage, part, required.neighbors, required.resources, required.joined)
 
@@ -184,7 +184,7 @@ class EvalTrainer(RunTrainer):
         self.command = "test"
         if model.requirements.database:
             validation.verify_sources(datamodule)
-            database, required = validation.require_database(model.database), model.requirements
+            database, required = readiness.tapped_database(model.database, model.classifier), model.requirements
             if database.build_missing and not database.is_complete(required.resources, required.joined):
                 readiness.examine_queries(model, datamodule, self.strategy.root_device)
                 self.extract(model, datamodule, str(Partition()))  # an array of tests is not one of extractions
@@ -203,7 +203,10 @@ class EvalTrainer(RunTrainer):
         with self._command("verify", model):
             if self.is_global_zero:
                 building.verify(
-                    validation.require_database(model.database), model.classifier, datamodule, Partition.parse(part)
+                    readiness.tapped_database(model.database, model.classifier),
+                    model.classifier,
+                    datamodule,
+                    Partition.parse(part),
                 )
 
     def taps(self, model: Evaluation, datamodule: ImageData) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from lit_knn.backbones.tapping import require_layers
 from lit_knn.database import Resource, StoredGallery
 from lit_knn.defenses import Requirements, most_needed
 from lit_knn.errors import UserError
@@ -48,6 +49,19 @@ def joint_requirements(defenses: Sequence[Defense], threats: Sequence[Threat]) -
     )
 
 
+def tapped_database(database: Database | None, classifier: Classifier) -> Database:
+    """Return the database of a configuration, once the network is known to have the layers that its taps name.
+
+    Before anything is made, or compared with what is there: a layer that does not exist is no other origin.
+
+    Raises:
+        UserError: If there is no database, or no such layer.
+    """
+    database = validation.require_database(database)
+    require_layers((database.network or classifier).network, list(database.taps.values()))
+    return database
+
+
 def open_database(
     database: Database | None, required: Requirements, classifier: Classifier, data: ImageData
 ) -> list[StoredGallery]:
@@ -59,7 +73,7 @@ def open_database(
     """
     if not required.database:
         return []
-    database = validation.require_database(database)
+    database = tapped_database(database, classifier)
     views = database.open(classifier, data, required.joined)
     validation.verify_neighbors(required.neighbors, views)
     if required.labels and not has_labels(views[0]):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lit_knn.backbones import Tap
+from lit_knn.backbones.tapping import require_layers
 from lit_knn.data import ImageData
 from lit_knn.data.datamodule import LARGEST_SEED
 from lit_knn.database import Database
@@ -122,6 +123,7 @@ def evaluate(
     climbing = attacks_of(attacks, knowing)
     with as_it_was(where, seed):
         taps = [] if rows is None else chosen_taps or [middle_tap(classifier, data.first_images(where)["image"])]
+        require_layers(classifier.network, taps)  # before a folder is made for them
         if chosen_defenses is None:
             k = min(K, data.about_database_rows) if rows is not None else K
             chosen_defenses = [NoDefense(), *([KNN(taps=[one.name for one in taps], k=[k])] if taps else [])]

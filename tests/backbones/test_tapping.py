@@ -1,10 +1,11 @@
+import copy
 import random
 
 import pytest
 import torch
 
 from lit_knn.backbones.features.pooling import pool
-from lit_knn.backbones.tapping import Tapping
+from lit_knn.backbones.tapping import Tapping, require_layers
 from lit_knn.backbones.taps import Tap
 from lit_knn.errors import UserError
 from tests.backbones import own_networks as own
@@ -247,3 +248,14 @@ def test_layers_are_tried_with_the_first_batch():
     found = Tapping(build(own.Isinstance))
     assert found.examine(IMAGE, [], ["conv"]).objection == "its logits are not those of the network"
     assert found.objection
+
+
+@pytest.mark.parametrize("kind", [own.Small, own.ValueFlow])
+def test_a_layer_that_does_not_exist_is_known_without_an_image(kind):
+    network = build(kind)
+    before, drawn = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    require_layers(network, [Tap("conv", pool=2)])
+    with pytest.raises(UserError, match=r"the network has no layer 'conv7'.*near it are conv"):
+        require_layers(network, [Tap("conv"), Tap("conv7")])
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,11 +1,14 @@
 import pytest
 import torch
 
-from lit_knn.database import Resource, StoredGallery
+from lit_knn.backbones import Classifier, Tap
+from lit_knn.database import Database, Resource, StoredGallery
+from lit_knn.database.index import Faiss
 from lit_knn.defenses import KNN, NoDefense, Requirements
 from lit_knn.errors import UserError
-from lit_knn.evaluation.readiness import joint_requirements, open_database
+from lit_knn.evaluation.readiness import joint_requirements, open_database, tapped_database
 from lit_knn.threat_models import GrayBox, WhiteBox
+from tests.conftest import SURROGATE
 
 
 class Number(Resource):
@@ -54,6 +57,17 @@ def test_without_a_database_there_is_nowhere_to_look(classifier, data):
     with pytest.raises(UserError, match=r"no model\.database"):
         open_database(None, Requirements(resources=[Number(1)]), classifier, data)
     assert open_database(None, Requirements(), classifier, data) == []
+
+
+def test_a_layer_that_does_not_exist_is_no_other_origin(classifier, data, database):
+    assert tapped_database(database, classifier) is database
+    taps = [Tap(layer="layer7", name="early"), database.taps["late"]]
+    other = Database(path=database.path, taps=taps, index=Faiss())
+    with pytest.raises(UserError, match="the network has no layer 'layer7'"):
+        open_database(other, Requirements(neighbors={"early": 1}), classifier, data)
+    encoder = Database(path=database.path, taps=taps[:1], network=Classifier(**SURROGATE))
+    with pytest.raises(UserError, match="the network has no layer 'layer7'"):
+        tapped_database(encoder, classifier)
 
 
 def test_what_is_needed_together():

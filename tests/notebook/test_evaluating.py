@@ -226,6 +226,12 @@ def test_a_mistake_is_one_sentence(digits, tmp_path, changed, sentence):
         evaluate(digits, None, **{"folder": tmp_path / "run", **changed})
 
 
+def test_a_layer_that_the_network_does_not_have_leaves_no_folder(digits, rows, tmp_path):
+    with pytest.raises(UserError, match="the network has no layer 'layer7'; near it are layer"):
+        evaluate(digits, rows, tmp_path / "run", tap="layer7")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_label_that_the_network_does_not_have(digits, tmp_path):
     with pytest.raises(UserError, match="has label 10, but the network's classes are 0 to 9"):
         evaluate((digits[0], digits[1] + 1), None, tmp_path / "run")
