@@ -30,13 +30,12 @@ from lit_knn.defenses import Defense, Transformation, Weighting
 from lit_knn.distributed.slurm import check_request, check_tasks
 from lit_knn.doctor.examination import images
 from lit_knn.doctor.machine import machine
-from lit_knn.doctor.telling import tell
+from lit_knn.doctor.telling import failure, tell
 from lit_knn.engine.chatter import silence
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import TracedError, UserError
 from lit_knn.evaluation.checks import Check
 from lit_knn.evaluation.module import Evaluation
-from lit_knn.report.results import Finding
 from lit_knn.threat_models import Threat
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ class KNNCLI(LightningCLI):
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(ImageData, "data")
         built = parser.instantiate_classes(Namespace(data=self.config[self.subcommand].data))
-        tell([*machine(), *images(built.data), Finding("model", "fail", str(why))])
+        tell([*machine(), *images(built.data), failure("model", why)])
 
     def after_instantiate_classes(self) -> None:
         """Hand the configuration to the record, and refuse a job whose tasks would each run everything."""

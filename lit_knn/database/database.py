@@ -240,9 +240,10 @@ class Database:
             )
 
     def is_complete(self, resources: Iterable[Resource] = (), joined: Iterable[str] = ()) -> bool:
-        """Return whether store, indexes (of taps side by side, too) and resources have been built, from whatever."""
+        """Return whether projections, store, indexes (of joined taps, too) and resources are there, from whatever."""
         return (
-            (self.store_path / "manifest.json").exists()
+            not self.unfitted()
+            and (self.store_path / "manifest.json").exists()
             and all(self.index.is_built(self.index_path(tap)) for tap in [*self.taps, *joined])
             and all(resource.is_sealed(self.resource_path(resource.name)) for resource in resources)
         )

@@ -13,6 +13,7 @@ from lit_knn.doctor.forecast import hours, space
 from lit_knn.doctor.machine import machine
 from lit_knn.doctor.planning import plan
 from lit_knn.doctor.rates import Measured, Speeds, measure, read_rate
+from lit_knn.doctor.telling import failure
 from lit_knn.errors import UserError
 from lit_knn.evaluation import validation
 from lit_knn.evaluation.module import Evaluation
@@ -40,7 +41,7 @@ def examine(evaluation: Evaluation, data: ImageData, device: torch.device, runs:
         image = data.first_images(device)["image"]
         rates = measure(image, evaluation.classifier, encoder, taps, data)
     except UserError as error:
-        return [*found, Finding("network", "fail", str(error))]
+        return [*found, failure("network", error)]
     name, pooled = evaluation.classifier.name, ", ".join(f"{tap} {size}" for tap, size in rates.lengths.items())
     found.append(Finding("network", "pass", f"{name}, {rates.classes} classes" + (pooled and f"; taps {pooled}")))
     found += _labels(evaluation, data, device)
@@ -64,7 +65,7 @@ def images(data: ImageData) -> list[Finding]:
     try:
         findings.append(Finding("queries", "pass", f"{data.num_queries_total:,} images of {_kind(data.queries)}"))
     except UserError as error:
-        findings.append(Finding("queries", "fail", str(error)))
+        findings.append(failure("queries", error))
     if data.database is not None:
         try:
             about, shards = data.about_database_rows, len(data.database.shard_names())
@@ -73,7 +74,7 @@ def images(data: ImageData) -> list[Finding]:
             validation.verify_sources(data)
             findings.append(Finding("database", "pass", told))
         except UserError as error:
-            findings.append(Finding("database", "fail", str(error)))
+            findings.append(failure("database", error))
     return findings
 
 
@@ -81,7 +82,7 @@ def _labels(evaluation: Evaluation, data: ImageData, device: torch.device) -> li
     try:
         problem = examine_queries(evaluation, data, device)
     except UserError as error:
-        return [Finding("labels", "fail", str(error))]
+        return [failure("labels", error)]
     if problem:
         return [Finding("labels", "warn", f"the store will keep none of the database: {problem}; {NO_LABELS}")]
     return [Finding("labels", "pass", f"are classes of {evaluation.classifier.name}")]

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from lit_knn.errors import UserError
 from lit_knn.report.findings import findings_table
 from lit_knn.report.results import Finding
+
+
+def failure(check: str, error: UserError) -> Finding:
+    """Return that a check fails, and why: in the words of an error, which do not say once more what is checked."""
+    return Finding(check, "fail", str(error).removeprefix(f"{check} "))
 
 
 def tell(findings: Sequence[Finding]) -> None:

@@ -1,3 +1,5 @@
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,35 @@ def test_a_database_that_nobody_has_begun(copied, ask):
     code, said = ask(copied)
     assert code == 0  # nothing fails: it is only to be built
     assert "! projections no projection of early, late in" in said
-    assert "`lit-knn extract` fits it" in said
+    assert "yet: `lit-knn extract` adds what is missing" in said
     assert "for 1,297 images to come" in said
     assert not store(copied).parent.exists()
+
+
+def remove_projection(folder):
+    (folder / "projection" / "early.h5").unlink()
+
+
+def cut_projection(folder):
+    (folder / "projection" / "early.h5").write_bytes(b"cut")
+
+
+@pytest.mark.parametrize(
+    ("lose", "check"),
+    [
+        (remove_projection, "projections"),
+        (cut_projection, "projections"),
+        (lambda folder: (folder / "store" / "manifest.json").unlink(), "store"),
+        (lambda folder: shutil.rmtree(folder / "index" / "late"), "index late"),
+    ],
+)
+def test_what_a_test_makes_by_itself_is_nothing_to_mind(copied, ask, lose, check):
+    lose(store(copied).parent)
+    for build_missing, mark, command in ((False, "!", "extract|index"), (True, "✓", "test")):
+        copied["model"]["database"]["build_missing"] = build_missing
+        code, said = ask(copied)
+        assert code == 0
+        assert re.search(rf"{mark} {check} [^✓✗!]*: `lit-knn ({command})` adds what is missing", said)
 
 
 def test_a_store_that_is_half_built(copied, ask):
@@ -35,7 +63,7 @@ def test_a_store_that_is_half_built(copied, ask):
     code, said = ask(copied)
     assert code == 0
     assert "! store 2 of 4 shards are sealed in" in said
-    assert "about 648 images are missing: `lit-knn extract` goes on" in said
+    assert "about 648 images are missing: `lit-knn extract` adds" in said
     assert "for 648 images to come" in said
     assert "index early" not in said  # of what store nobody knows
 
@@ -44,7 +72,7 @@ def test_a_store_that_is_not_listed(copied, ask):
     (store(copied) / "manifest.json").unlink()
     code, said = ask(copied)
     assert code == 0
-    assert "and not listed yet: `lit-knn extract` does it" in said
+    assert "and not listed yet: `lit-knn extract` adds" in said
 
 
 def test_an_index_that_is_missing_and_one_that_is_cut(copied, ask):
@@ -56,8 +84,8 @@ def test_an_index_that_is_missing_and_one_that_is_cut(copied, ask):
     code, said = ask(copied)
     assert code == 1
     assert "! index early Faiss is not in" in said
-    assert "`lit-knn index` builds it" in said
-    assert "✗ index late index" in said
+    assert "yet: `lit-knn index` adds what is missing" in said
+    assert "✗ index late " in said
     assert "has 100 of" in said
 
 

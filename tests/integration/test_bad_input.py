@@ -218,6 +218,25 @@ def test_a_store_of_another_model_is_not_used_and_not_overwritten(copied, mistak
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("command", ["extract", "index", "test", "verify"])
+def test_a_layer_that_does_not_exist_is_told_as_such_beside_a_database(copied, mistake, command):
+    folder = Path(copied["model"]["database"]["path"])
+    before = contents(folder)
+    copied["model"]["database"]["taps"][0]["layer"] = "layer7"
+    assert "the network has no layer 'layer7'; near it are layer" in mistake(command, copied)
+    assert contents(folder) == before
+
+
+def test_a_test_makes_a_lost_projection_again_where_it_may(copied):
+    lost = Path(copied["model"]["database"]["path"]) / "projection" / "early.h5"
+    before = lost.read_bytes()
+    lost.unlink()
+    copied["model"]["database"]["build_missing"] = True
+    copied["model"]["deltas"], copied["data"]["num_queries"] = [0.1], 4
+    assert (run("test", copied) / "record.json").exists()
+    assert lost.read_bytes() == before
+
+
 def test_a_store_of_another_tap_preprocessing_or_dataset(copied, mistake):
     copied["data"]["allow_overlap"] = True
     for options, difference in (
