@@ -11,19 +11,22 @@ from lit_knn.report.results.budgets import UNITS, size_text
 from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.record import Row, variant
 from lit_knn.report.results.runs import Run, Runs
-from lit_knn.report.results.variant import UNDEFENDED
 from lit_knn.report.section import section
 from lit_knn.report.settings import database_sizes, differing
 from lit_knn.report.summary import speaking_delta
 from lit_knn.report.table import cut, short
 
 COLUMNS = 6  # more settings than this that differ are folded, and listed downwards
-LONGEST = 60  # characters of a setting
+LONGEST = 240  # characters of a setting
 WHO = (
     "A gray box attacks the classifier and knows no defense, a black box attacks other networks in its place, and a "
     "white box attacks the defense itself."
 )
-NOT_TRIED = "not tried"
+ABSENT = "–"
+WHY_ABSENT = (
+    f"{ABSENT}: no result of this attacker alone: not tried, left to the worst case by a cascade, or a white box where "
+    "nothing is defended."
+)
 ATTACKERS = "attackers"  # name of their table
 
 
@@ -108,7 +111,6 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float], name: str) -> l
     found = {run.label: attackers(run.record) for run in runs}
     adaptive = dict.fromkeys(a.title for run in runs for a in found[run.label] if a.adaptive)
     knowing = [run.label for run in runs if knows_defense(run.record)]
-    cascades = [label for label in knowing if not any(a.adaptive for a in found[label])]  # tell of all together
     if not adaptive and len(knowing) < len(runs):
         adaptive = {"white box": None}
     unaware = dict.fromkeys(a.title for run in runs for a in found[run.label] if not (a.adaptive or a.worst_case))
@@ -120,15 +122,13 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float], name: str) -> l
         delta = deltas[run.label]
         for number, line in enumerate(headline(run.record.results).panels[0].lines):
             clean = line.rows[0]
-            cells = [short(clean["accuracy"]) if clean["delta"] == 0 else "–"]
+            cells = [short(clean["accuracy"]) if clean["delta"] == 0 else ABSENT]
             for title in titles:
                 known = next((a for a in found[run.label] if a.title == title), None)
-                tried = title not in adaptive or known is not None or clean["defense"] == UNDEFENDED
-                missing = "–" if tried or run.label in cascades else NOT_TRIED
                 rows_there = [] if known is None else known.rows
                 match = [r for r in rows_there if _same(r, clean) and r["delta"] == delta]
                 several_attacks = known is not None and len(known.attacks) > 1
-                cells.append(_cell(match[0], several_attacks) if match else missing)
+                cells.append(_cell(match[0], several_attacks) if match else ABSENT)
             rows.append(["" if number else run.label, line.label, size_text(run.record.norm, delta), *cells])
     shown = [headline(run.record.results) for run in runs]
     half = max(part.half for part in shown)
@@ -140,6 +140,8 @@ def _attackers(runs: Sequence[Run], deltas: Mapping[str, float], name: str) -> l
         + (f"{WORST_CASE.attack.capitalize()}: of each image over all attacks of the run." if several else "")
         + next((f" {part.protocol[:1].upper()}{part.protocol[1:]}." for part in shown if part.protocol), "")
     )
+    if any(ABSENT in row for row in rows):
+        caption = f"{caption.strip()} {WHY_ABSENT}"
     blocks: list[Block] = [
         Table(["run", "defense", unit.symbol, "clean", *titles], rows, 2, caption.strip(), name=name)
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_knn.report.page import page, speaking
+from lit_knn.report.page import WHY_ABSENT, page, speaking
 from lit_knn.report.rendering.document import Figure, Folded, Heading, Live, Paragraph, Table
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.table import accuracy_table
@@ -39,7 +39,8 @@ def test_gray_and_black_box_never_stand_alone():
     attackers = tables(run("a"))[1]
     assert attackers.head == ["run", "defense", "Δ", "clean", "gray box", "black box", "white box"]
     assert attackers.name == "attackers"
-    assert [row[-1] for row in attackers.rows] == ["–", "not tried"]
+    assert [row[-1] for row in attackers.rows] == ["–", "–"]
+    assert WHY_ABSENT in attackers.caption
     assert any("No attacker of this run knows the defense" in text for text in warnings(run("a")))
 
 
@@ -60,7 +61,9 @@ def test_a_cascade_with_a_white_box_tells_of_all_together():
     assert alone.head[4:] == ["worst case"]
     assert warnings(cascade) == []
     white = beside.head.index("white box")
-    assert [row[white] for row in beside.rows] == ["–", "not tried", "–", "–", "–", ".511 PGD-FS"]
+    assert [row[white] for row in beside.rows] == ["–", "–", "–", "–", "–", ".511 PGD-FS"]
+    assert WHY_ABSENT in beside.caption
+    assert WHY_ABSENT not in alone.caption  # nothing is absent
 
 
 def test_runs_in_different_norms_have_tables_of_their_own():
@@ -81,7 +84,7 @@ def test_runs_in_different_norms_have_tables_of_their_own():
 def test_runs_with_and_without_attackers_who_know():
     attackers = tables(run("a", AWARE), run("b"))[1]
     assert [row[0] for row in attackers.rows] == ["a", "", "b", ""]
-    assert attackers.rows[3][-2:] == ["not tried", "–"]
+    assert attackers.rows[3][-2:] == ["–", "–"]
     (text,) = warnings(run("a", AWARE), run("b"))
     assert text.startswith("No attacker of b knows")
     assert warnings(run("a"), run("b"))[0].startswith("No attacker of any run here knows")
@@ -133,14 +136,14 @@ def test_settings_that_differ_are_shown_across_or_folded():
         "Settings are shown where they differ between the runs.",
     )
     many = [
-        run(name, config={"model": {f"key{n}": value * 99 for n in range(7)}})
+        run(name, config={"model": {f"key{n}": value * 300 for n in range(7)}})
         for name, value in (("a", "x"), ("b", "y"))
     ]
     assert tables(*many)[0].rows == [[name, "1,000", "50,000"] for name in "ab"]
     (fold,) = (block for block in blocks(*many) if isinstance(block, Folded) and "settings" in block.title)
     assert fold.title.startswith("The 7 settings")
     assert fold.blocks[0].head == ["setting", "a", "b"]
-    assert fold.blocks[0].rows[0] == ["model.key0", "x" * 59 + "…", "y" * 59 + "…"]
+    assert fold.blocks[0].rows[0] == ["model.key0", "x" * 239 + "…", "y" * 239 + "…"]
 
 
 @pytest.mark.parametrize("sizes", [None, Figure(Path("sizes.png"), "sizes")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
@@ -19,6 +20,8 @@ from lit_knn.report.rendering.document import Block, Figure, Folded, Heading, Li
 
 LARGEST = 5_000_000  # bytes of a page: pictures are in it as far as there is room, and others are linked
 ADDRESS = 32  # bytes of an embedded picture besides its content, rounded up
+FEW = 8  # sections of a chapter up to which the contents have them in sight
+NAME_GOES_ON = re.compile(r"(?<=\w[./_])(?=[a-zA-Z])")
 SCRIPTS = ("page.js", "curves.js", "inspector.js")
 
 
@@ -101,16 +104,24 @@ def _body(blocks: Sequence[Block], pictures: _Pictures) -> str:
 
 
 def _contents(blocks: Sequence[Block]) -> str:
-    """Return links to the headings, those of the third level folded."""
-    chapters, sections = (
-        [block.text for block in blocks if isinstance(block, Heading) and block.level == level] for level in (2, 3)
-    )
+    """Return links to the headings; those of the third level below the name of their chapter, many of them folded."""
+    chapters: dict[str, list[str]] = {}
+    for block in blocks:
+        if isinstance(block, Heading) and block.level == 2:
+            chapters[block.text] = []
+        elif isinstance(block, Heading) and block.level == 3 and chapters:
+            chapters[next(reversed(chapters))].append(block.text)
     if not chapters:
         return ""
-    fold = ""
-    if len(sections) > 1:
-        fold = f"<details><summary>{len(sections)} sections</summary>\n{''.join(map(_link, sections))}</details>\n"
-    return f'<nav aria-label="Contents">\n{"".join(map(_link, chapters))}{fold}</nav>\n'
+    folds = [_fold(chapter, sections) for chapter, sections in chapters.items() if len(sections) > 1]
+    return f'<nav aria-label="Contents">\n{"".join(map(_link, chapters))}{"".join(folds)}</nav>\n'
+
+
+def _fold(chapter: str, sections: Sequence[str]) -> str:
+    """Return links to the sections of a chapter, which are in sight where they are few."""
+    seen = " open" if len(sections) <= FEW else ""
+    links = "".join(map(_link, sections))
+    return f"<details{seen}><summary>{escape(chapter)}: {len(sections)} sections</summary>\n{links}</details>\n"
 
 
 def _link(text: str) -> str:
@@ -180,5 +191,11 @@ def _over(part: tuple[str, int]) -> str:
 
 
 def _cells(tag: str, cells: Sequence[str], words: int) -> str:
+    texts = [_breakable(cell) if position < words else escape(cell) for position, cell in enumerate(cells)]
     kinds = [' class="word"' if position < words else "" for position in range(len(cells))]
-    return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+    return "".join(f"<{tag}{kind}>{text}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
+
+
+def _breakable(text: str) -> str:
+    """Return an escaped text whose long names, as of settings and files, may go on in the next line."""
+    return NAME_GOES_ON.sub("<wbr/>", escape(text))

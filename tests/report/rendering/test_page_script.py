@@ -127,3 +127,14 @@ def test_what_is_folded_is_printed_and_controls_are_not(chromium, page):
             assert chromium.run("document.querySelector('details').open")
             chromium.run("dispatchEvent(new Event('afterprint'))")
             assert not chromium.run("document.querySelector('details').open")
+
+
+def test_settings_wrap_where_they_would_not_fit(chromium, tmp_path):
+    names = ["model.attacks", "model.deltas", "model.threats", "model.cascade", "model.evaluations", "data.num_queries"]
+    attacks = ", ".join(f"PGD({name})" for name in ("FeatureSpace", "NeighborPrediction", "EOT(DefenseMargin)"))
+    row = [attacks, "[0.02, 0.05, 0.1]", "gray_box, black_box, white_box", "false", "10", "500"]
+    settings = Table(["run", *names, "queries"], [[f"{run}/run-001", *row, "500"] for run in ("adaptive", "b")], 7)
+    (path := tmp_path / "page.html").write_text(web_page([settings], tmp_path))
+    chromium.open(path, width=1100)
+    hidden = "(() => { const box = document.querySelector('.wide'); return box.scrollWidth - box.clientWidth; })()"
+    assert chromium.run(hidden) == 0

@@ -70,6 +70,14 @@ def test_words_are_told_from_numbers(tmp_path):
     assert '<td class="word">x</td><td>1</td>' in page
 
 
+def test_long_names_may_go_on_in_the_next_line_and_numbers_may_not(tmp_path):
+    table = Table(["model.attacks", "a.b"], [["PGD(SoftKNN), runs/white_box, 0.05", "a.b"], ["<a/b>", "1"]])
+    page = web_page([table], tmp_path)
+    assert '<th class="word">model.<wbr/>attacks</th><th>a.b</th>' in page
+    assert '<td class="word">PGD(SoftKNN), runs/<wbr/>white_<wbr/>box, 0.05</td><td>a.b</td>' in page
+    assert '<td class="word">&lt;a/<wbr/>b&gt;</td>' in page
+
+
 def sources(page):
     return [value for name, value in Reader(page).attributes if name == "src"]
 
@@ -96,11 +104,20 @@ def test_many_pictures_stay_where_they_lie_and_drawings_do_not(tmp_path, monkeyp
 
 
 def test_headings_are_linked_below_the_title(tmp_path):
-    blocks = [Heading("a", 1), Heading("b & c"), Heading("run 1", 3), Heading("run 2", 3)]
+    chapters = {"b & c": ["run 1", "run 2"], "d": [], "e": [f"part {n}" for n in range(9)]}
+    blocks = [Heading("a", 1)]
+    for chapter, sections in chapters.items():
+        blocks += [Heading(chapter), *(Heading(section, 3) for section in sections)]
     page = web_page(blocks, tmp_path)
     links = [unquote(value)[1:] for name, value in Reader(page).attributes if name == "href"]
     anchors = [value for name, value in Reader(page).attributes if name == "id"]
-    assert links == ["b-&-c", "run-1", "run-2"] == anchors[1:]
+    assert links[:3] == ["b-&-c", "d", "e"]
+    assert sorted(links) == sorted(anchors[1:])
+    nav = page[page.index("<nav") : page.index("</nav>")]
+    few, many = nav.split("<details")[1:]
+    assert few.startswith(" open><summary>b &amp; c: 2 sections</summary>")
+    assert many.startswith("><summary>e: 9 sections</summary>")
+    assert (few.count("<a "), many.count("<a ")) == (2, 9)
     assert page.index("</h1>") < page.index("<nav") < page.index("<h2")
 
 
