@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from lit_knn.report.results.record import Record, mapping
+from lit_knn.report.results.threats import NAMES
 from lit_knn.storage.kinds import named_kind
 
 Value = str | int | float
@@ -73,7 +75,7 @@ def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
         return [leaf for key, inner in config.items() for leaf in _leaves(inner, f"{name}.{key}".lstrip("."))]
     if isinstance(config, list) and any(isinstance(part, dict) for part in config):
         below = [leaf for number, part in enumerate(config) for leaf in _leaves(part, f"{name}.{number}")]
-        return [(name, ", ".join(map(_part_name, config))), *below]
+        return [(name, _names(config)), *below]
     if isinstance(config, list | bool):
         return [(name, json.dumps(config, ensure_ascii=False))]
     if isinstance(config, float) and config.is_integer():
@@ -83,13 +85,23 @@ def _leaves(config: Any, name: str = "") -> list[tuple[str, Value]]:
     return [(name, "" if config is None else config)]
 
 
+def _names(parts: list[Any]) -> str:
+    """Return the names of parts, each once and how often, such as ``PGD, PGD(SoftKNN) ×2``."""
+    counts = Counter(map(_part_name, parts))
+    return ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in counts.items())
+
+
 def _part_name(part: Any) -> str:
+    """Return the name that a part has in results, or its class with those of the parts that it is made of."""
     if not isinstance(part, dict):
         return str(part)
     own = {**part, **mapping(part.get("init_args"))}
-    keys = ("name", "network", "class_path") if "class_path" in part else ("name", "layer", "network")
-    named = next((str(own[key]) for key in keys if own.get(key)), "?")
-    return named.rpartition(".")[2] if named == own.get("class_path") else named
+    for key in ("name", "network") if "class_path" in part else ("name", "layer", "network"):
+        if own.get(key):
+            return str(own[key])
+    kind = named_kind(str(own.get("class_path") or "?")).rpartition(".")[2]
+    inner = [_part_name(value) for value in own.values() if isinstance(value, dict) and "class_path" in value]
+    return NAMES.get(kind, kind) + (f"({', '.join(inner)})" if inner else "")
 
 
 def _under(key: str, prefixes: Sequence[str]) -> bool:

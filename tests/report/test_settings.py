@@ -57,6 +57,27 @@ def test_other_parts_are_named_and_the_same_parts_compared():
     assert same == [{"model.attacks.0.init_args.steps": 10}, {"model.attacks.0.init_args.steps": 3}]
 
 
+def test_parts_are_told_apart_and_named_once_each():
+    def attack(*objectives, **settings):
+        inner = None
+        for name in reversed(objectives):
+            inner = {"class_path": name, "init_args": {"objective": inner, "draws": 3}}
+        return {"class_path": "PGD", "init_args": {"objective": inner, "name": "", **settings}}
+
+    attacks = [attack(), attack("SoftKNN"), attack("EOT", "DLR"), attack(steps=3), attack("DLR", name="mine"), "FMN"]
+    made = settings(record({"model": {"attacks": attacks}}))
+    assert made["model.attacks"] == "PGD ×2, PGD(SoftKNN), PGD(EOT(DLR)), mine, FMN"
+
+
+def test_a_threat_is_spelled_the_same_with_settings_and_without():
+    white = {"class_path": "lit_knn.threat_models.WhiteBox", "init_args": {"rows": 5, "name": "white_box"}}
+    for threats in (
+        [{"class_path": "lit_knn.threat_models.GrayBox"}, white],
+        [{"class_path": "GrayBox"}, {"class_path": "WhiteBox"}],
+    ):
+        assert settings(record({"model": {"threats": threats}}))["model.threats"] == "gray_box, white_box"
+
+
 def test_a_part_goes_by_its_name_or_its_layer():
     taps = {"model": {"taps": [{"layer": "a.add", "name": ""}, {"layer": "b.add", "name": "late"}, {}, 3]}}
     assert settings(record(taps))["model.taps"] == "a.add, late, ?, 3"

@@ -15,7 +15,7 @@ from lit_knn.report.results.variant import Variant
 from lit_knn.report.table import cut, short, signed
 
 NAMED = 6  # things of one kind that only one of the runs has
-LONGEST = 60  # characters of a setting
+LONGEST = 240  # characters of a setting
 BEYOND = "✱"
 TESTS = {
     "McNemar": "McNemar's exact test of the images that only one of the runs has right",
