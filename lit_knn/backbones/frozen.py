@@ -83,8 +83,8 @@ class FrozenNetwork:
                 log.info("network %s is not folded: %s", self._name, why)
                 self._use({})
             if self._pairs and self._pairs != pairs:
-                norms = counted(len(self._pairs), "BatchNorm", "BatchNorms")
-                log.info("network %s computes %s as part of the layers before", self._name, norms)
+                norms = counted(len(self._pairs), "BatchNorm is", "BatchNorms are")
+                log.info("network %s is made faster: %s computed within the layers before", self._name, norms)
             if self._compile and (why := difference(self._network, self._answering(), image, [], self.output)):
                 raise UserError(f"network {self._name} cannot be compiled ({why}): set its compile to false")
         return found

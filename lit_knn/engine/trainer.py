@@ -202,12 +202,8 @@ class EvalTrainer(RunTrainer):
         """
         with self._command("verify", model):
             if self.is_global_zero:
-                building.verify(
-                    readiness.tapped_database(model.database, model.classifier),
-                    model.classifier,
-                    datamodule,
-                    Partition.parse(part),
-                )
+                database = readiness.tapped_database(model.database, model.classifier)
+                building.verify(database, model.classifier, datamodule, Partition.parse(part))
 
     def taps(self, model: Evaluation, datamodule: ImageData) -> None:
         """Print each layer that a tap may name, as the first queries show it; writes nothing, and needs no database."""

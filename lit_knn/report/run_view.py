@@ -14,6 +14,7 @@ from lit_knn.report.figures.curves import DPI, accuracy_figure
 from lit_knn.report.rendering.document import Block, Paragraph
 from lit_knn.report.rendering.markdown import markdown
 from lit_knn.report.rendering.web_page import fragment
+from lit_knn.report.results.breaks import BREAKS_FILE
 from lit_knn.report.results.record import Record, Row
 from lit_knn.report.section import every_attack
 from lit_knn.report.summary import summary
@@ -119,6 +120,8 @@ def print_run(record: Record, folder: Path, console: Console) -> None:
     for sentence in record.warnings:
         console.print(f"Warning: {sentence}.", style="yellow", highlight=False, markup=False)
     console.print(f"Record, results, figures and configuration: {folder}", highlight=False, soft_wrap=True)
+    if (folder / BREAKS_FILE).exists():
+        console.print(f"Which attack broke each image: {folder / BREAKS_FILE}", highlight=False, soft_wrap=True)
 
 
 def _plain(text: io.StringIO) -> Console:

@@ -128,6 +128,12 @@ def test_a_folded_network_that_is_another_one_is_not_asked(kind, caplog):
     assert torch.equal(found.logits(IMAGE), network(IMAGE))
 
 
+def test_that_a_network_is_folded_is_told_as_what_it_is(caplog):
+    with caplog.at_level("INFO"):
+        frozen(trained(own.Small()), name="mine")
+    assert caplog.messages == ["network mine is made faster: 1 BatchNorm is computed within the layers before"]
+
+
 def test_nothing_is_folded_before_a_batch_or_where_it_is_not_wanted(norms):
     network = trained(own.Small())
     for found in (FrozenNetwork(network), frozen(network, fold=False)):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lit_knn.errors import UserError
+from lit_knn.report.results.breaks import BREAKS_FILE
 from lit_knn.report.run_view import RunView
 from tests.report.conftest import make_record
 
@@ -21,6 +22,12 @@ def test_a_run_is_shown_as_its_record_says(view, record):
     assert none.split() == ["none", "1.000", ".301", ".027"]
     assert "gray box, PGD: at Δ = 0.02 the accuracy is none .301" in repr(view)
     assert "\x1b" not in repr(view)
+
+
+def test_what_broke_each_image_is_named_where_it_is_known(view):
+    assert BREAKS_FILE not in repr(view)
+    (view.folder / BREAKS_FILE).touch()
+    assert repr(view).splitlines()[-1] == f"Which attack broke each image: {view.folder / BREAKS_FILE}"
 
 
 def test_the_table_is_all_rows_and_looks_like_the_table(view):

@@ -47,8 +47,8 @@ class Arrays(ImageSource):
 
     def __init__(
         self,
-        *,
         images: str | Path,
+        *,
         labels: str | Path | None = None,
         images_key: str | None = None,
         labels_key: str | None = None,

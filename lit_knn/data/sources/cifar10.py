@@ -28,7 +28,7 @@ class CIFAR10(ImageSource):
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
-    def __init__(self, *, root: str | Path, split: Literal["train", "test"]) -> None:
+    def __init__(self, root: str | Path, *, split: Literal["train", "test"]) -> None:
         if split not in ("train", "test"):
             raise UserError(f"CIFAR10 has no split {split!r}: accepted are train and test")
         self.root, self.split = Path(root), split

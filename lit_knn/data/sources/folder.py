@@ -38,8 +38,8 @@ class ImageFolder(ImageSource):
 
     def __init__(
         self,
-        *,
         root: str | Path,
+        *,
         classes: Given | None = None,
         labels: str | Path | None = None,
         shard_size: int = 10_000,

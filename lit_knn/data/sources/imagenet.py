@@ -46,8 +46,8 @@ class ImageNet(ImageFolder):
 
     def __init__(
         self,
-        *,
         root: str | Path,
+        *,
         split: Literal["train", "val"],
         classes: Given | None = None,
         labels: str | Path | None = None,

@@ -53,7 +53,7 @@ class TarShards(ImageSource):
 
     labels_from = "put a class into KEY.cls or into `label` of KEY.json, or name the keys' folders in `classes:`"
 
-    def __init__(self, *, urls: list[str] | str, classes: Given | None = None) -> None:
+    def __init__(self, urls: list[str] | str, *, classes: Given | None = None) -> None:
         self.urls = [urls] if isinstance(urls, str) else urls
         self.classes = classes
         self._named_by_wordnet = False

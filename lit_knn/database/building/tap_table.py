@@ -8,6 +8,8 @@ from rich.table import Table
 from lit_knn.backbones import Classifier
 from lit_knn.data import ImageData
 
+READ = "read: traced, in the network's graph; hooked, at a module. Either may be a tap."
+
 
 def print_taps(classifier: Classifier, data: ImageData) -> None:
     """Print each name that a tap may have, as two queries show it.
@@ -21,7 +23,10 @@ def print_taps(classifier: Classifier, data: ImageData) -> None:
     size = "×".join(map(str, image.shape[2:]))
     source = f"hooked at its modules and not in its graph: {objection}" if objection else "traced"
     table = Table(
-        title=f"{classifier.name}: {len(found)} layers for images of {size} pixels, {source}", title_justify="left"
+        title=f"{classifier.name}: {len(found)} layers for images of {size} pixels, {source}",
+        title_justify="left",
+        caption=READ,
+        caption_justify="left",
     )
     table.add_column("layer", no_wrap=True)
     table.add_column("activation of an image", justify="right")

@@ -57,13 +57,13 @@ def arrays(root: Path) -> Path:
     return root
 
 
-BUILD = {
-    "Arrays": lambda root: Arrays(images=arrays(root) / "images.npy", labels=root / "labels.npy", shard_size=2),
-    "CIFAR10": lambda root: CIFAR10(root=root, split="test"),
+BUILD = {  # where its images are comes first, as in torchvision
+    "Arrays": lambda root: Arrays(arrays(root) / "images.npy", labels=root / "labels.npy", shard_size=2),
+    "CIFAR10": lambda root: CIFAR10(root, split="test"),
     "Digits": lambda root: Digits(split="test"),
-    "ImageFolder": lambda root: ImageFolder(root=folders(root / "f", ["cat", "dog"]), shard_size=4),
-    "ImageNet": lambda root: ImageNet(root=folders(root / "val", ["n01440764", "n01443537"]).parent, split="val"),
-    "TarShards": lambda root: TarShards(urls=str(shards(root) / "*.tar")),
+    "ImageFolder": lambda root: ImageFolder(folders(root / "f", ["cat", "dog"]), shard_size=4),
+    "ImageNet": lambda root: ImageNet(folders(root / "val", ["n01440764", "n01443537"]).parent, split="val"),
+    "TarShards": lambda root: TarShards(str(shards(root) / "*.tar")),
     "YFCC100M": lambda root: YFCC100M(metadata=str(mirror(root) / "*.bz2"), root=root, shard_size=3),
 }
 

@@ -1,13 +1,14 @@
 import pytest
 
 from lit_knn.backbones import Classifier
-from lit_knn.database.building.tap_table import print_taps
+from lit_knn.database.building.tap_table import READ, print_taps
 from tests.conftest import run
 
 
 def test_layers_are_printed_with_shape_and_pooled_length(data, capsys):
     print_taps(Classifier(network="tests.backbones.own_networks.Small"), data)
     lines = capsys.readouterr().out.splitlines()
+    assert READ in " ".join(" ".join(lines).split())
     assert lines[0].split() == ["Small:", "7", "layers", "for", "images", "of", "8×8", "pixels,", "traced"]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert ["conv", "4 × 6 × 6", "4", "traced"] in rows
