@@ -93,11 +93,12 @@ def in_turn(options: argparse.Namespace, *runs: Callable[[], object]) -> list[li
     taken: list[list[float]] = [[] for _ in runs]
     for turn in range(options.rounds + 1):
         for run, seconds in list(zip(runs, taken, strict=True))[:: 1 if turn % 2 else -1]:
-            seconds.append(_seconds(run, CLOCKS[options.clock]))
+            seconds.append(timed(run, CLOCKS[options.clock]))
     return [seconds[1:] for seconds in taken]
 
 
-def _seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
+def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Return how many seconds of a clock something takes, the GPU included."""
     start = clock()
     run()
     if torch.cuda.is_available():

@@ -38,6 +38,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
         pytest.param("bench_test", ["--counts", "8", "16"], [True, True], marks=pytest.mark.slow),
         ("bench_store", ["--rows", "500", "--classes", "30", "--shards", "2"], [True, False]),
         (
+            "bench_grow",
+            ["--shards", "2", "--shard-size", "9", "--side", "8", "--taps", "layer3.1.add", "--index", "IVF2,Flat"],
+            [True, False, False],
+        ),
+        (
             "bench_defense",
             ["--rows", "500", "--dimension", "8", "--classes", "10", "100", "--batch", "3"],
             [True, True, True, True],
