@@ -5,7 +5,8 @@
 
 All tests of a folder run twice, in the order of its ``chains.txt``: those that name a cache share one, and then each
 has one of its own. Counted is each image that any network is given, up to a tap or the logits: by attacks, defenses,
-and what a run measures and draws at its end. The database of the configuration has to be there.
+and what a run measures and draws at its end. The database of the configuration has to be there; how many rows it has
+changes nothing. A share is also one of the queries that are drawn, at least one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lit_knn.backbones import Classifier
 from lit_knn.cli.main import main as lit_knn
+from lit_knn.engine.callbacks import NeighborPictures
 
 ROOT = Path(__file__).parents[1]
 SCALED = ("num_queries", "batch_size")
@@ -100,6 +102,9 @@ def _changes(command: list[str], share: float, cache: str) -> list[str]:
     if lacking := [key for key, size in sizes.items() if size is None]:
         sys.exit(f"bench_paper: {files[-1]} and those under it name no data.{lacking[0]} to take a share of")
     scaled = [f"--data.{key}={max(1, round(share * size))}" for key, size in sizes.items()]
+    if last("trainer", "callbacks") is None:
+        drawn = max(1, round(share * NeighborPictures().inspected))
+        scaled += ["--trainer.callbacks+=NeighborPictures", f"--trainer.callbacks.inspected={drawn}"]
     return [*scaled, *([f"--model.cache.path={cache}"] if last("model", "cache", "path") else [])]
 
 

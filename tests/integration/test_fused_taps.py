@@ -36,7 +36,12 @@ def test_a_scan_and_an_index_of_their_own_find_the_same(fused, mistake):
 
 
 @pytest.mark.ddp
-def test_two_processes_find_the_same(fused, tmp_path):
+def test_two_processes_find_the_same_and_reject_the_same(fused, tmp_path):
     del fused["model"]["database"]["index"]
+    _, knn, part = fused["model"]["defenses"]
+    rejecting = {"defense": knn, "confidence": "distance", "keep": [0.9, 0.6], "rows": 200}
+    fused["model"]["defenses"] = [knn, part, {"class_path": "Rejecting", "init_args": rejecting}]
+    run("index", fused)  # the thresholds
     alone = (run("test", fused) / "results.csv").read_bytes()
+    assert b"white_box rejecting" in alone
     assert (run_test_in_two(fused, tmp_path / "two") / "results.csv").read_bytes() == alone

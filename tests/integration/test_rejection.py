@@ -7,7 +7,6 @@ import pytest
 
 from lit_knn.report.command import report
 from tests.conftest import run
-from tests.integration.test_processes import run_test_in_two
 
 
 @pytest.fixture
@@ -50,10 +49,3 @@ def test_thresholds_are_built_counted_and_reported(rejecting, tmp_path, mistake)
             assert delta != "0.0" or 30 - both["right"] <= 30 - plain[delta]
     report([str(folder), "--output", str(tmp_path / "report")])
     assert (tmp_path / "report" / f"coverage-{folder.name}.png").exists()
-
-
-@pytest.mark.ddp
-def test_two_processes_find_the_same(rejecting, tmp_path):
-    run("index", rejecting)
-    alone = (run("test", rejecting) / "results.csv").read_bytes()
-    assert (run_test_in_two(rejecting, tmp_path / "two") / "results.csv").read_bytes() == alone
