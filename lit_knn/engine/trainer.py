@@ -22,7 +22,7 @@ from lit_knn.distributed.collectives import meet, together
 from lit_knn.distributed.partition import Partition
 from lit_knn.distributed.preemption import Preempted, leave
 from lit_knn.doctor.telling import tell
-from lit_knn.engine.callbacks import FixedThreads, PreemptionGuard, Progress, default_callbacks, place
+from lit_knn.engine.callbacks import FixedThreads, KeptMemory, PreemptionGuard, Progress, default_callbacks, place
 from lit_knn.engine.examined import examine_run
 from lit_knn.engine.run_folder import RunTrainer
 from lit_knn.errors import ProcessError, UserError
@@ -64,7 +64,7 @@ class EvalTrainer(RunTrainer):
         usual = [callback for callback in default_callbacks() if type(callback) not in kept]
         super().__init__(
             *args,
-            callbacks=[FixedThreads(threads), *sorted([*usual, *others, self.preemption], key=place)],
+            callbacks=[FixedThreads(threads), KeptMemory(), *sorted([*usual, *others, self.preemption], key=place)],
             inference_mode=False,
             use_distributed_sampler=False,
             enable_checkpointing=False,

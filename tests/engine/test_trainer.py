@@ -9,7 +9,15 @@ from lit_knn.attacks import PGD
 from lit_knn.data import Digits
 from lit_knn.database.store import Store
 from lit_knn.defenses import KNN
-from lit_knn.engine.callbacks import FixedThreads, NeighborPictures, PreemptionGuard, Progress, RunRecord, WandbResults
+from lit_knn.engine.callbacks import (
+    FixedThreads,
+    KeptMemory,
+    NeighborPictures,
+    PreemptionGuard,
+    Progress,
+    RunRecord,
+    WandbResults,
+)
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
@@ -39,13 +47,21 @@ def test_it_fixes_what_evaluation_under_attack_needs(tmp_path):
 def test_every_run_has_the_same_callbacks_unless_one_is_given(tmp_path):
     assert kinds(trainer(tmp_path, enable_progress_bar=True)) == [
         FixedThreads,
+        KeptMemory,
         Progress,
         RunRecord,
         NeighborPictures,
         PreemptionGuard,
         WandbResults,
     ]
-    assert kinds(trainer(tmp_path)) == [FixedThreads, RunRecord, NeighborPictures, PreemptionGuard, WandbResults]
+    assert kinds(trainer(tmp_path)) == [
+        FixedThreads,
+        KeptMemory,
+        RunRecord,
+        NeighborPictures,
+        PreemptionGuard,
+        WandbResults,
+    ]
     mine = NeighborPictures(queries=3)
     given = trainer(tmp_path, callbacks=mine)
     assert sorted(map(str, kinds(given))) == sorted(map(str, kinds(trainer(tmp_path))))

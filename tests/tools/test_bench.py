@@ -74,12 +74,6 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             [True, True, True, True],
             marks=pytest.mark.milvus,
         ),
-        pytest.param(
-            "bench_sharded",
-            ["--rows", "2000", "--dimension", "16", "--queries", "32", "--batch", "4"],
-            [True, False, True, False, True, False, False, True],
-            marks=pytest.mark.slow,
-        ),
         ("bench_gpu", [*_GPU, "--only", "attack", "--matrix", "64"], [True, True]),
         ("bench_gpu", [*_GPU, "--only", "search", "--rows", "3000", "--queries", "20", "--batch", "10"], [False]),
         pytest.param(

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lit_knn.allocation import memory_returned
 from lit_knn.database.index.faiss_library import load_faiss, read_index, reason, write_index
 from lit_knn.database.index.file_format import LISTS, FileFormat
 from lit_knn.database.index.file_search import FileSearcher
-from lit_knn.database.index.growing_lists import growing_lists
 from lit_knn.database.index.merging import merge, require_mergeable
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
@@ -115,7 +115,7 @@ class FaissFormat(FileFormat):
         """
         index = read_index(trained, binary=self.vectors.binary)
         try:
-            with growing_lists():
+            with memory_returned():
                 for _, block in self.vectors.blocks(store, tap, rows):
                     index.add(np.ascontiguousarray(block))
         except RuntimeError as error:

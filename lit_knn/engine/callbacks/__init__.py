@@ -4,6 +4,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ProgressBar
 
 from .evaluation_checks import EvaluationChecks
+from .kept_memory import KeptMemory
 from .neighbor_pictures import NeighborPictures
 from .preemption_guard import PreemptionGuard
 from .progress import Progress
@@ -14,6 +15,7 @@ from .wandb_results import WandbResults
 __all__ = [
     "EvaluationChecks",
     "FixedThreads",
+    "KeptMemory",
     "NeighborPictures",
     "PreemptionGuard",
     "Progress",
