@@ -54,6 +54,17 @@ def accuracy(run, delta, **key):
                 for who in ("5 % of the rows", "all rows")
             ],
         ),
+        (
+            "it matters less, {} against {} of 25 images",
+            [
+                ("imagenette_swapped/figure6b", 0.08, {"threat": f"{who} last", "tap": "last"})
+                for who in ("5 % of the rows", "all rows")
+            ],
+        ),
+        (
+            "do nearly as well, {} against {} at Δ = 0.08, two of",
+            [("imagenette/figure6c", 0.08, {"threat": f"{share} % overlap last", "tap": "last"}) for share in (0, 100)],
+        ),
         ("{} against {}, and sooner", [("cifar10/figure3", 0, GRAY | MIDDLE | {"k": k}) for k in (10, 50)]),
         ("in the gray box**, {} at Δ = 0.06 against", [("cifar10/table1", 0.06, GRAY | LATE)]),
         (
