@@ -124,7 +124,9 @@ class Tapping:
         if self._trace is None and not self.objection:
             try:
                 self._trace = Trace(self.network)
-            except Exception as error:  # noqa: BLE001 - Python control flow on tensors may fail with anything
+            except (Exception, SystemExit) as error:  # Python control flow on tensors may fail with anything
+                if isinstance(error, SystemExit) and type(error) is not SystemExit:
+                    raise  # a signal has asked this process to stop
                 self.objection = f"it cannot be traced ({first_line(error)})"
         return self._trace
 

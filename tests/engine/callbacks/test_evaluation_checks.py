@@ -92,8 +92,8 @@ def test_the_record_is_written_first_whatever_a_check_does(tmp_path):
     quiet = {"accelerator": "cpu", "devices": 1, "logger": False, "default_root_dir": tmp_path}
     trainer = EvalTrainer(callbacks=[EvaluationChecks(), bar := Progress()], **quiet)
     kinds = [type(callback) for callback in trainer.callbacks]
-    assert kinds[1:] == [Progress, RunRecord, NeighborPictures, EvaluationChecks, PreemptionGuard, WandbResults]
-    assert trainer.callbacks[1] is bar
+    assert kinds[2:] == [Progress, RunRecord, NeighborPictures, EvaluationChecks, PreemptionGuard, WandbResults]
+    assert trainer.callbacks[2] is bar
 
 
 def test_only_the_first_process_checks(tmp_path):
