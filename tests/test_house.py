@@ -9,7 +9,6 @@ ROOT = Path(__file__).parents[1]
 MODULES = [path for path in sorted((ROOT / "lit_knn").rglob("*.py")) if path.name != "__init__.py"]
 LAYERS = (  # lowest first: an import may only go down
     "errors",
-    "allocation",
     "storage",
     "randomness",
     "distributed",
@@ -27,7 +26,7 @@ LAYERS = (  # lowest first: an import may only go down
     "cli",
     "__main__",
 )
-ROOT_MODULES = {"__init__.py", "__main__.py", "allocation.py", "errors.py", "randomness.py"}
+ROOT_MODULES = {"__init__.py", "__main__.py", "errors.py", "randomness.py"}
 ENTRY_POINTS = {"__main__.py", "command_line.py"}  # run by test_cli.py
 
 

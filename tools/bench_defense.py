@@ -23,6 +23,7 @@ from lit_knn.backbones import Tap
 from lit_knn.data import Digits, ImageData
 from lit_knn.database import Database, StoredGallery
 from lit_knn.database.index import Faiss
+from lit_knn.database.index.earlier import merged_path
 from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.database.index.gpu import to_gpu
 from lit_knn.database.store import Schema, ShardWriter, Store, stored_weights, write_manifest
@@ -70,7 +71,7 @@ def compare(folder: Path, classes: int, options: argparse.Namespace) -> list[Lin
     database = Database(path=folder, taps=[Tap("tap")], index=index)
     gallery = build(database, rows=options.rows, dimension=options.dimension, classes=classes)
     faiss = load_faiss()
-    bare = faiss.read_index(str(database.index_path("tap") / "merged-000001.faiss"))
+    bare = faiss.read_index(str(merged_path(database.index_path("tap"), 1)))
     if cuda and faiss.get_num_gpus():
         bare = to_gpu(bare, float16=False, temp_memory_mb=None, mode="replicate")
     defense = KNN(taps=["tap"], k=options.k, combinations=["soft", "hard"])

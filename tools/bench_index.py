@@ -23,6 +23,7 @@ from bench import Line, Target, in_turn, parser, report
 from numpy.typing import NDArray
 
 from lit_knn.database.index import Binary, Faiss, Index, OpenIndex, Resident, Scan, Selection
+from lit_knn.database.index.earlier import merged_path
 from lit_knn.database.index.plan import CODES
 from lit_knn.database.index.recall import Truth
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
@@ -125,7 +126,7 @@ def speed(options: argparse.Namespace, folder: Path) -> list[Line]:
     bits = store_of(folder / "bits", rows[: options.rows], bits=True)
     for factory in options.binary:
         Binary(factory=factory).build(bits, "tap", folder / factory)
-        size = (folder / factory / "merged-000001.faiss").stat().st_size / options.rows
+        size = merged_path(folder / factory, 1).stat().st_size / options.rows
         lines.append(
             Line(f"{factory} / code and id", "bytes/row", [size], [options.dimension / 8 + 8], Target(high=1.0))
         )

@@ -12,6 +12,7 @@ from lit_knn.backbones.hooking import hooked, modules_by_tap, resumed
 from lit_knn.backbones.random_state import RandomState
 from lit_knn.backbones.taps import Change, ResumedNetwork, Tap, TappedNetwork, unknown_layer
 from lit_knn.backbones.tracing import Trace
+from lit_knn.backbones.user_code import asks_to_stop
 from lit_knn.errors import UserError, first_line
 
 
@@ -125,8 +126,8 @@ class Tapping:
             try:
                 self._trace = Trace(self.network)
             except (Exception, SystemExit) as error:  # Python control flow on tensors may fail with anything
-                if isinstance(error, SystemExit) and type(error) is not SystemExit:
-                    raise  # a signal has asked this process to stop
+                if asks_to_stop(error):
+                    raise
                 self.objection = f"it cannot be traced ({first_line(error)})"
         return self._trace
 

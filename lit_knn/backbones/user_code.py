@@ -35,12 +35,17 @@ def user_code(doing: str, whose: str = "") -> Iterator[None]:
             raise
         raise UserError(f"{whose}: {error}") from error
     except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and type(error) is not SystemExit:
-            raise  # a signal has asked this process to stop
+        if asks_to_stop(error):
+            raise
         if str(error).startswith("DataLoader worker"):
             raise  # a signal has ended a process that reads images
         said = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) else first_line(error)
         raise TracedError(f"{doing}: {said}{_place(error)}", error) from error
+
+
+def asks_to_stop(error: BaseException) -> bool:
+    """Return whether a signal has asked this process to stop, other than ``sys.exit`` in somebody's code."""
+    return isinstance(error, SystemExit) and type(error) is not SystemExit
 
 
 def _place(error: BaseException) -> str:

@@ -12,12 +12,11 @@ from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.record import Row, variant
 from lit_knn.report.results.runs import Run, Runs
 from lit_knn.report.section import section
-from lit_knn.report.settings import database_sizes, differing
+from lit_knn.report.settings import LONGEST, database_sizes, differing
 from lit_knn.report.summary import speaking_delta
 from lit_knn.report.table import cut, short
 
 COLUMNS = 6  # more settings than this that differ are folded, and listed downwards
-LONGEST = 240  # characters of a setting
 WHO = (
     "A gray box attacks the classifier and knows no defense, a black box attacks other networks in its place, and a "
     "white box attacks the defense itself."

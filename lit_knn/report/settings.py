@@ -12,6 +12,7 @@ from lit_knn.report.results.threats import NAMES
 from lit_knn.storage.kinds import named_kind
 
 Value = str | int | float
+LONGEST = 240  # characters of a setting in a table
 DECISIVE = ("model", "data", "seed_everything", "trainer.precision", "trainer.limit_test_batches")
 # decide how fast a run is, and nothing else
 INDIFFERENT = ("model.cache", "model.database.build_missing", "data.batch_size", "data.num_workers")

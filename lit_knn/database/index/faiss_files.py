@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lit_knn.allocation import memory_returned
 from lit_knn.database.index.faiss_library import load_faiss, read_index, reason, write_index
 from lit_knn.database.index.file_format import LISTS, FileFormat
 from lit_knn.database.index.file_search import FileSearcher
 from lit_knn.database.index.merging import merge, require_mergeable
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
+from lit_knn.storage.allocation import memory_returned
 from lit_knn.storage.fingerprint import Fingerprint
 
 TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256

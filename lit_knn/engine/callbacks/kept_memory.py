@@ -7,11 +7,11 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lit_knn.allocation import memory_kept
+from lit_knn.storage.allocation import memory_kept
 
 
 class KeptMemory(Callback):
-    """Let glibc keep what is freed while a pass runs on the CPU; see `lit_knn.allocation.memory_kept`."""
+    """Let glibc keep what is freed while a pass runs on the CPU; see `lit_knn.storage.allocation.memory_kept`."""
 
     def __init__(self) -> None:
         self._kept = ExitStack()

@@ -12,10 +12,10 @@ from lit_knn.report.results.budgets import size_text
 from lit_knn.report.results.case import WORST_CASE
 from lit_knn.report.results.runs import Run
 from lit_knn.report.results.variant import Variant
+from lit_knn.report.settings import LONGEST
 from lit_knn.report.table import cut, short, signed
 
 NAMED = 6  # things of one kind that only one of the runs has
-LONGEST = 240  # characters of a setting
 BEYOND = "✱"
 TESTS = {
     "McNemar": "McNemar's exact test of the images that only one of the runs has right",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lit_knn.errors import UserError
 from lit_knn.report.figures.saving import save_figure
+from lit_knn.report.table import cut
 
 RIGHT, WRONG = "#009E73", "#D55E00"  # Okabe and Ito's green and red, which color-blind readers can tell apart
 LONGEST = 16  # characters of a class name that fit under an image
@@ -100,17 +101,7 @@ def _show(axes: Axes, left: float, top: float, picture: Picture) -> None:
     )
     color = RIGHT if picture.correct else WRONG
     axes.add_patch(Rectangle((left, top), across, down, fill=False, edgecolor=color, linewidth=3))
-    name = picture.predicted
-    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
     mark = "✓" if picture.correct else "✗"
-    below = f"{mark} {name}\n{picture.confidence:.2f}"
-    axes.text(
-        left + across / 2,
-        top + down + 0.06,
-        below,
-        ha="center",
-        va="top",
-        fontsize="small",
-        color=color,
-        parse_math=False,
-    )
+    below = f"{mark} {cut(picture.predicted, LONGEST)}\n{picture.confidence:.2f}"
+    place = left + across / 2, top + down + 0.06
+    axes.text(*place, below, ha="center", va="top", fontsize="small", color=color, parse_math=False)

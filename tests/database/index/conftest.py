@@ -1,6 +1,8 @@
 """A store of clustered features, in three shards, and engines that keep vectors."""
 
 import itertools
+import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,6 +11,32 @@ import torch
 from lit_knn.database.index import Neighbors
 from lit_knn.database.store import Schema, ShardWriter, Store, shard_name, write_manifest
 from tests.database.index.milvus_server import MilvusServer
+
+
+class Killed(BaseException):
+    """Of a process, as far as an exception can play it."""
+
+
+@contextmanager
+def killed_at(moment, *names):
+    """Let functions of `os` do their work so many times, and raise `Killed` from then on: nothing is tidied up, either.
+
+    Moments are those at which files get and lose their names.
+    """
+    calls = itertools.count()
+
+    def mortal(change):
+        def call(*args, **options):
+            if next(calls) >= moment:
+                raise Killed
+            return change(*args, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(f"os.{name}", mortal(getattr(os, name)))
+        yield
 
 
 def write_features(folder, features, shards=3, *, bits=False):

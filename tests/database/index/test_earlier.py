@@ -17,7 +17,7 @@ from lit_knn.distributed.partition import WHOLE, Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import to_text
 from lit_knn.storage.sidecar import describe_file, recorded
-from tests.database.index.conftest import clustered, write_features
+from tests.database.index.conftest import Killed, clustered, killed_at, write_features
 from tests.database.index.test_files import names, numpy
 
 CUTS = [2000, 3001, 3001]  # shards of 2,000, 1,001, no and 503 rows
@@ -133,11 +133,7 @@ def test_until_it_is_added_to_it_is_refused_in_one_sentence(crawl, tmp_path):
 
 @pytest.mark.parametrize("factory", [None, "IVF4,Flat"])
 def test_killed_at_any_moment_it_goes_on_with_what_there_is(factory, crawl, tmp_path, monkeypatch):
-    """Moments are those at which files get and lose their names; old index or new one, one can always be opened."""
-
-    class Killed(BaseException):
-        pass
-
+    """Old index or new one, one can always be opened."""
     index = Faiss(factory=factory, device="cpu") if factory else numpy()
     stores = [first(crawl, 1), first(crawl, 2)]
     index.build(stores[0], "late", tmp_path / "one")
@@ -148,26 +144,13 @@ def test_killed_at_any_moment_it_goes_on_with_what_there_is(factory, crawl, tmp_
     monkeypatch.setattr(type(index.file_format), "add", lambda *args: added.append(args[-2]) or add(*args))
 
     def interrupted(moment, folder):
-        calls = []
-
-        def mortal(change):
-            def call(*args, **options):
-                calls.append(args)
-                if len(calls) > moment:  # nothing is tidied up on the way out, either
-                    raise Killed
-                return change(*args, **options)
-
-            return call
-
-        with monkeypatch.context() as patch:
-            for name in ("replace", "unlink", "link"):
-                patch.setattr(f"os.{name}", mortal(getattr(os, name)))
-            try:
+        try:
+            with killed_at(moment, "replace", "unlink", "link"):
                 index.train(stores[1], "late", folder)
                 index.add(stores[1], "late", folder, WHOLE)
                 index.merge(stores[1], "late", folder)
-            except Killed:
-                return True
+        except Killed:
+            return True
         return False
 
     moment = 0

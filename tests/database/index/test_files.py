@@ -12,7 +12,7 @@ from lit_knn.database.index.files import FileFormat, FileIndex
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
 from lit_knn.storage.fingerprint import from_text
-from tests.database.index.conftest import found
+from tests.database.index.conftest import Killed, found, killed_at
 
 
 class Numbers(FileFormat):
@@ -132,29 +132,11 @@ def test_a_step_that_is_done_is_not_done_again(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("moment", range(9))
-def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again(small, tmp_path, monkeypatch, moment):
-    """The moments are those at which files get and lose their names; the whole is as good as never interrupted."""
-
-    class Killed(BaseException):
-        pass
-
+def test_a_merge_that_is_killed_leaves_nothing_behind_once_it_has_been_run_again(small, tmp_path, moment):
+    """The whole is as good as never interrupted."""
     in_parts(numpy(), small, tmp_path, 2)
-    calls = []
-
-    def mortal(change):
-        def call(*args, **options):
-            calls.append(args)
-            if len(calls) > moment:  # nothing is tidied up on the way out, either
-                raise Killed
-            return change(*args, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("replace", "unlink"):
-            patch.setattr(f"os.{name}", mortal(getattr(os, name)))
-        with pytest.raises(Killed):
-            numpy().merge(small, "late", tmp_path)
+    with killed_at(moment, "replace", "unlink"), pytest.raises(Killed):
+        numpy().merge(small, "late", tmp_path)
     for path in tmp_path.glob(".*.tmp"):  # as if by a process that has ended
         path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", "-4194305-")))
     numpy().build(small, "late", tmp_path)

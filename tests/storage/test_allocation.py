@@ -14,7 +14,7 @@ import contextlib, sys
 from pathlib import Path
 import faiss
 import numpy as np
-from lit_knn.allocation import memory_returned
+from lit_knn.storage.allocation import memory_returned
 
 def held():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -51,7 +51,7 @@ def test_a_growing_index_holds_little_more_than_itself():
 AGAIN = """
 import contextlib, resource, sys
 import torch
-from lit_knn.allocation import memory_kept
+from lit_knn.storage.allocation import memory_kept
 
 def faults(count):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -79,7 +79,7 @@ def test_a_kept_block_goes_back_in_the_end():
 GIVEN_BACK = """
 from pathlib import Path
 import torch
-from lit_knn.allocation import memory_kept
+from lit_knn.storage.allocation import memory_kept
 
 def held():
     lines = Path("/proc/self/status").read_text().splitlines()
