@@ -132,7 +132,8 @@ class Connection:
 
     def seal(self, name: str) -> None:
         """Let a server write what it has of a collection, so that it is indexed."""
-        self.ask(f"seal collection {name}", lambda client: client.flush(name, timeout=self.timeout), insist=True)
+        what, remedy = f"seal collection {name}", "its log says why, such as a full disk"
+        self.ask(what, lambda client: client.flush(name, timeout=self.timeout), remedy, insist=True)
 
     def count(self, name: str) -> int:
         """Return how many rows a collection has, of whichever job."""
