@@ -5,6 +5,7 @@ import os
 # Before PyTorch counts them: pytest runs in two processes, and more threads than cores only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing
 import yaml
 
 from lit_knn.backbones import Classifier, Tap
@@ -85,6 +87,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, but the indexes: {path: bytes}."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "index" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def in_processes(function: Callable[..., None], *args: Any, count: int) -> None:
+    """Call ``function(number, *args)`` in so many processes, forked from one that has imported all they need."""
+    multiprocessing.set_forkserver_preload([function.__module__])
+    torch.multiprocessing.start_processes(function, args, count, start_method="forkserver")
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ def test_digits_have_the_worst_case_of_the_full_suite_image_by_image(measure):
             assert (cell in ("", "clean") or other in ("", "clean")) <= (cell == other)
 
 
+@pytest.mark.slow
 def test_in_linf_as_well(measure):
     attacks = [Square(queries=20, enough=0.0), PGD(steps=4), PGD(steps=4, objective=FeatureSpace()), RandomNoise()]
     changes = {"attacks": attacks, "deltas": ["8/255", "24/255"], "norm": "linf"}
@@ -267,6 +268,7 @@ def test_batch_size_changes_nothing(measure):
     assert (counts(rows), broken) == (counts(found), found_broken)
 
 
+@pytest.mark.slow
 def test_an_interrupted_cascade_attacks_nothing_twice(measure, monkeypatch):
     attacked = []
 

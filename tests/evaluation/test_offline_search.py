@@ -126,7 +126,7 @@ def test_answers_are_those_of_a_search_for_each_batch(world, waiting, verify):
     verify(searches)
 
 
-@pytest.mark.parametrize("group", [1, 50, 64])
+@pytest.mark.parametrize("group", [pytest.param(1, marks=pytest.mark.slow), 7, 50, 64])
 def test_how_many_are_searched_for_at_a_time_does_not_matter(group, waiting, verify, monkeypatch):
     monkeypatch.setattr("lit_knn.evaluation.offline_search.GROUP", group)
     search = waiting()

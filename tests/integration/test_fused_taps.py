@@ -35,6 +35,7 @@ def test_a_scan_and_an_index_of_their_own_find_the_same(fused, mistake):
     assert (run("test", fused) / "results.csv").read_bytes() == scanned
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_find_the_same_and_reject_the_same(fused, tmp_path):
     del fused["model"]["database"]["index"]

@@ -156,6 +156,7 @@ def clean(found):
 # ---------------------------------------------------------------- networks
 
 
+@pytest.mark.slow
 def test_networks_that_are_the_same_function_give_the_same_numbers(journey, tmp_path, truth):
     def found(network, **more):
         journey["model"]["classifier"] |= {"network": f"{tmp_path / 'nets.py'}:{network}", **more}

@@ -136,7 +136,8 @@ def test_every_attack_gives_the_same_bytes_in_two_processes(cascade, built, tmp_
 SHARDED = {"class_path": "Sharded", "init_args": {"index": "Faiss", "parts": 3}}
 
 
-@pytest.mark.parametrize("index", [None, pytest.param(SHARDED, marks=pytest.mark.slow)], ids=["scan", "sharded"])
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [None, SHARDED], ids=["scan", "sharded"])
 def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one(
     index, config, database_path, tmp_path
 ):
@@ -158,6 +159,7 @@ def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one
     assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
 
 
+@pytest.mark.slow
 def test_fewer_shards_than_processes(config, database_path):
     """The digits are one shard."""
     codes, said = run_two("extract", config)
@@ -174,6 +176,7 @@ def refusal(codes, said):
     return sentence
 
 
+@pytest.mark.slow
 def test_fewer_batches_of_queries_than_processes(built):
     assert "2 processes" in refusal(*run_two("test", built, "--data.batch_size", "130"))
     assert not list(Path(built["trainer"]["default_root_dir"]).glob("run-*/results.csv"))

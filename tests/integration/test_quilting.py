@@ -66,6 +66,7 @@ def test_index_builds_patches_and_test_wants_them(config, place, mistake):
     assert (place / "patches.npy").read_bytes() != sealed["patches.npy"]
 
 
+@pytest.mark.slow
 def test_neither_batches_nor_an_interruption_matter(exact):
     whole = results(exact, "whole", 14)
     assert results(exact, "five", 5) == whole

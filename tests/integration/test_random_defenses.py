@@ -55,6 +55,7 @@ def results(config):
     return call
 
 
+@pytest.mark.slow
 def test_neither_batches_nor_an_interruption_nor_other_sizes_matter(config, results):
     whole = results("whole", 14)
     assert results("five", 5) == results("one", 1) == whole

@@ -80,10 +80,11 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
             *("bench_gpu", [*_GPU, "--only", "idle", "--tap", "layer2.1.add", "--stored", "500"], [False, False]),
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "bench_extract",
             [*_NETWORK, "--size", "8", "--images", "20", "--batch", "8", "--counts", "8", "24", "--shard-size", "12"],
             [True, False, False, True],
+            marks=pytest.mark.slow,
         ),
     ],
 )

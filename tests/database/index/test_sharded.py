@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
-import torch.multiprocessing
 
 from lit_knn.database.index import Faiss, Scan, Selection, Sharded
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
+from tests.conftest import in_processes
 
 K = 20
 BATCHES = (7, 0, 40, 1, 13)  # uneven, and one without queries
@@ -70,7 +69,7 @@ def built(store, tmp_path_factory):
 def test_any_number_of_processes_finds_what_one_index_finds(world, built, store, queries, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(search, (world, port, built, store.folder, queries, tmp_path), nprocs=world)
+    in_processes(search, world, port, built, store.folder, queries, tmp_path, count=world)
     for name, index in variants().items():
         single = {}
         for tap in ("early", "late"):

@@ -177,6 +177,7 @@ def test_the_run_is_the_same_run_unless_images_are_rounded(built, tmp_path, refe
         assert (found / "results.csv").read_bytes() == (reference / "results.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_fill_it_with_the_same_bytes_as_one(built, tmp_path):
     results = []

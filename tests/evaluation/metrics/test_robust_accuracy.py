@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from torch import nn
 
 from lit_knn.errors import UserError
@@ -12,6 +11,7 @@ from lit_knn.evaluation.metrics import RobustAccuracy, SampleAudit, by_line, hit
 from lit_knn.report.results import PROTOCOLS, Variant
 from lit_knn.report.results.intervals import wilson
 from lit_knn.report.results.record import COLUMNS, Record
+from tests.conftest import in_processes
 
 CASES = [("gray_box", "PGD"), ("black_box", "PGD")]
 DELTAS = [0.0, 0.02, 0.06]
@@ -179,7 +179,7 @@ def _rank(rank, world_size, folder):
 
 @pytest.mark.ddp
 def test_two_processes_write_the_bytes_of_one(tmp_path):
-    torch.multiprocessing.spawn(_rank, args=(2, str(tmp_path)), nprocs=2)
+    in_processes(_rank, 2, str(tmp_path), count=2)
     metric = build()
     update(metric, range(4))
     alone = csv(metric.rows(), tmp_path / "alone.csv")
