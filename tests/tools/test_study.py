@@ -79,6 +79,22 @@ def accuracy(run, delta, **key):
             ],
         ),
         ("{} clean, as no network here", [("cifar10/table2", 0, GRAY | NONE | {"defense": "crop ensemble"})]),
+        (
+            "enlarged parts, from {} to {}, and SqueezeNet, which kept the scale of its images, from {} to {}",
+            [
+                (f"{study}/table2", 0, GRAY | NONE | {"defense": defense})
+                for study in ("imagenette", "imagenette_swapped")
+                for defense in ("none", "crop ensemble")
+            ],
+        ),
+        (
+            "{} against {} on photographs and {} against {} with the networks swapped",
+            [
+                (f"{study}/table2", 0.06, GRAY | key)
+                for study in ("imagenette", "imagenette_swapped")
+                for key in (NONE | {"defense": "quilting"}, {"tap": "last", "defense": "kNN"})
+            ],
+        ),
     ],
 )
 def test_numbers_in_sentences_are_those_of_the_records(sentence, cells):
