@@ -117,4 +117,6 @@ def _images(command: list[str], path: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    given = sys.argv[1:]
+    del sys.argv[1:]  # Lightning warns where a script with arguments of its own runs a command
+    main(given)
