@@ -174,5 +174,5 @@ def main(args: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # what a Trainer says of itself
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     main()

@@ -79,10 +79,10 @@ def main(args: list[str] | None = None) -> None:
     """Measure and print."""
     options = parser(__doc__, rounds=1)
     options.add_argument("--shards", type=int, default=100, help="that there are before the last one comes")
-    options.add_argument("--shard-size", type=int, default=1000, help="images per tar file; img2dataset writes 10,000")
-    options.add_argument("--side", type=int, default=16, help="of the images, in pixels")
-    options.add_argument("--network", default="lit_knn.backbones.digits.digits_resnet")
-    options.add_argument("--taps", nargs="+", default=["layer2.1.add", "layer3.1.add"])
+    options.add_argument("--shard-size", type=int, default=300, help="images per tar file; img2dataset writes 10,000")
+    options.add_argument("--side", type=int, default=64, help="of the images, in pixels")
+    options.add_argument("--network", default="torchvision/resnet18", help="as model.classifier.network")
+    options.add_argument("--taps", nargs="+", default=["layer3", "layer4"])
     options.add_argument("--index", default="IVF256,Flat", help="FAISS's name of it")
     options.add_argument("--batch", type=int, default=50, help="images at a time")
     options = options.parse_args(args)
@@ -94,5 +94,5 @@ def main(args: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # what a Trainer says of itself
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     main()

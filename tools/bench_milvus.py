@@ -19,6 +19,7 @@ from bench import Line, Target, in_turn, parser, report
 from bench_index import K, features, store_of
 
 from lit_knn.database.index import Faiss, Index, Milvus, OpenIndex, Selection
+from lit_knn.database.index.faiss_library import load_faiss
 from lit_knn.database.index.recall import Truth
 from lit_knn.database.random_order import RandomOrder
 from lit_knn.distributed.partition import WHOLE
@@ -66,11 +67,6 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Line]:
         return time.perf_counter() - start
 
     try:
-        pairs = [
-            (added(milvus(f"add{turn}"), folder / f"milvus-{turn}"), added(faiss, folder / f"faiss-{turn}"))
-            for turn in range(options.additions + 1)
-        ][1:]
-        ours, theirs = ([options.rows / one for one in seconds] for seconds in zip(*pairs, strict=True))
         opened: list[OpenIndex] = []
         for index in (milvus("search"), faiss):
             index.build(store, "tap", folder / type(index).__name__)
@@ -83,8 +79,14 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Line]:
             return lambda: [index.search(part, K, among) for part in queries.split(options.batch)]
 
         server, library = opened
-        runs = (search(server), search(library), search(server, half), search(server, tenth))
-        whole, base, of_half, of_tenth = in_turn(options, *runs)
+        alone = on_one_thread(search(library))
+        runs = (search(server), search(library), alone, search(server, half), search(server, tenth))
+        whole, base, single, of_half, of_tenth = in_turn(options, *runs)
+        pairs = [
+            (added(milvus(f"add{turn}"), folder / f"milvus-{turn}"), added(faiss, folder / f"faiss-{turn}"))
+            for turn in range(options.additions + 1)
+        ][1:]
+        ours, theirs = ([options.rows / one for one in seconds] for seconds in zip(*pairs, strict=True))
     finally:
         with milvus("any")._connect() as server:
             for name in server.client.list_collections():
@@ -92,10 +94,24 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Line]:
                     server.client.drop_collection(name)
     return [
         Line(f"Milvus IVF / FAISS IVF, recalls {recalls}", "s", whole, base, Target(high=1.5)),
+        Line("the same / FAISS IVF on one thread", "s", whole, single),
         Line("half of the rows / all", "s", of_half, whole, Target(high=1.1)),
         Line("a tenth of the rows / all", "s", of_tenth, whole, Target(high=1.1)),
         Line("rows added to Milvus / to FAISS", "rows/s", ours, theirs, Target(low=0.5)),
     ]
+
+
+def on_one_thread(run: Callable[[], object]) -> Callable[[], None]:
+    """Return the same, with FAISS on one thread: as where each process of a machine has one."""
+    faiss = load_faiss()
+
+    def alone() -> None:
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+        run()
+        faiss.omp_set_num_threads(threads)
+
+    return alone
 
 
 if __name__ == "__main__":
