@@ -51,6 +51,30 @@ def test_another_number_in_a_file_is_named_and_mended(tables, tmp_path, monkeypa
     assert page.read_text() == MEASURED
 
 
+@pytest.mark.parametrize(
+    ("record", "sentence", "line", "value"),
+    [
+        ("bench_sharded", "four processes took {:.2f} times the CPU time of one", "4 processes / one, CPU", "ratio"),
+        ("bench_sharded", "the others ended {:.0f} seconds later", "one of four is lost", "measured"),
+        ("bench_milvus", "half of them took {:.2f} times as long as all", "half of the rows / all", "ratio"),
+        ("bench_milvus", "a tenth {:.2f} times", "a tenth of the rows / all", "ratio"),
+        (
+            "bench_milvus",
+            "{:.1f} times as long as FAISS does in this process with two threads",
+            "Milvus IVF /",
+            "ratio",
+        ),
+        ("bench_milvus", "and {:.2f} times as long as with one", "the same / FAISS IVF on one", "ratio"),
+        ("bench_milvus", "Rows were added at {:.2f} of FAISS's rate", "rows added to Milvus", "ratio"),
+    ],
+)
+def test_numbers_in_sentences_on_databases_are_those_of_the_benchmarks(record, sentence, line, value):
+    text = " ".join((ROOT / "lit_knn" / "database" / "README.md").read_text().split())
+    results = json.loads((RECORDS / f"{record}.json").read_text())["results"]
+    (found,) = (result for result in results if result["name"].startswith(line))
+    assert re.sub(r"\b0\.", ".", sentence.format(found[value])) in text
+
+
 @pytest.mark.parametrize(("record", "delta"), [("digits-adaptive", "0.1"), ("cifar10-adaptive", "0.02")])
 def test_the_table_of_all_attacks_is_that_of_its_record(record, delta):
     """Columns are K = 50, CBW-D, soft; a white box is that of the column's tap."""
