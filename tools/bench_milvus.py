@@ -95,8 +95,8 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Line]:
     return [
         Line(f"Milvus IVF / FAISS IVF, recalls {recalls}", "s", whole, base, Target(high=1.5)),
         Line("the same / FAISS IVF on one thread", "s", whole, single),
-        Line("half of the rows / all", "s", of_half, whole, Target(high=1.1)),
-        Line("a tenth of the rows / all", "s", of_tenth, whole, Target(high=1.1)),
+        Line("Milvus, half of the rows / all", "s", of_half, whole, Target(high=1.1)),
+        Line("Milvus, a tenth of the rows / all", "s", of_tenth, whole, Target(high=1.1)),
         Line("rows added to Milvus / to FAISS", "rows/s", ours, theirs, Target(low=0.5)),
     ]
 

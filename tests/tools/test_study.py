@@ -1,5 +1,6 @@
 """Numbers in sentences of the results page, each as the record of its run has it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,9 @@ def accuracy(run, delta, **key):
 )
 def test_numbers_in_sentences_are_those_of_the_records(sentence, cells):
     assert sentence.format(*(accuracy(run, delta, **key) for run, delta, key in cells)) in TEXT
+
+
+def test_the_share_of_images_is_that_of_the_benchmark():
+    *_, whole = json.loads((STUDY.parent / "bench_paper.json").read_text())["results"]
+    assert whole["name"].startswith("all tests")
+    assert f"Networks see {whole['ratio']:.2f} of the images".replace("0.", ".") in TEXT
