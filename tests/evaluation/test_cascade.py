@@ -262,6 +262,7 @@ def test_in_linf_as_well(measure):
     assert accuracies[0] > accuracies[-1]
 
 
+@pytest.mark.slow
 def test_batch_size_changes_nothing(measure):
     _, rows, broken = measure("one", batch_size=16)
     _, found, found_broken = measure("other", batch_size=11)

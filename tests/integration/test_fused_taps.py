@@ -25,6 +25,7 @@ def fused(built, tmp_path):
     return built
 
 
+@pytest.mark.slow
 def test_a_scan_and_an_index_of_their_own_find_the_same(fused, mistake):
     del fused["model"]["database"]["index"]
     scanned = (run("test", fused) / "results.csv").read_bytes()

@@ -119,6 +119,7 @@ def test_your_defense(folder, monkeypatch):
     assert found["blur", "", "0.1"] > found["none", "", "0.1"]
 
 
+@pytest.mark.slow
 def test_your_tensors_in_a_notebook(tmp_path, monkeypatch):
     (text,) = re.findall(r"## Your tensors, in a notebook\n\n```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "cell.py").write_text(text)

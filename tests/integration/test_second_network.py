@@ -138,6 +138,7 @@ def accuracies(found, tap, weighting="CBW-D"):
     return {row["delta"]: float(row["accuracy"]) for row in rows if (row["tap"], row["weighting"]) == (tap, weighting)}
 
 
+@pytest.mark.slow
 def test_who_has_both_networks_is_stronger_than_who_has_the_classifier(folder, tmp_path):
     climb = {"class_path": "PGD", "init_args": {"steps": 20}}
     soft = {"class_path": "PGD", "init_args": {"steps": 20, "objective": "SoftKNN"}}
