@@ -29,8 +29,8 @@ def memory_kept() -> Iterator[None]:
 def memory_returned() -> Iterator[None]:
     """Let each block of 64 KiB or more that is freed go, which takes some time; elsewhere nothing changes.
 
-    An inverted list grows by moving to a block twice as large. glibc keeps the old ones for later, of which all lists
-    together leave about as much as the index takes: 1.7 times its size were held, and 1.1 times are so.
+    What grows moves to larger blocks, again and again. glibc keeps the old ones for later, of which the inverted lists
+    of an index leave together about as much as they take.
     """
     with _allocating(RETURNED):
         yield

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from lit_knn.database.index.faiss_library import load_faiss, read_index, reason, write_index
 from lit_knn.database.index.file_format import LISTS, FileFormat
 from lit_knn.database.index.file_search import FileSearcher
+from lit_knn.database.index.filling import fill
 from lit_knn.database.index.merging import merge, require_mergeable
 from lit_knn.database.store import Store
 from lit_knn.errors import UserError, WriteError
-from lit_knn.storage.allocation import memory_returned
 from lit_knn.storage.fingerprint import Fingerprint
 
 TRAINING_ROWS_PER_LIST = 100  # FAISS warns below 39 and ignores those above 256
@@ -115,9 +115,7 @@ class FaissFormat(FileFormat):
         """
         index = read_index(trained, binary=self.vectors.binary)
         try:
-            with memory_returned():
-                for _, block in self.vectors.blocks(store, tap, rows):
-                    index.add(np.ascontiguousarray(block))
+            fill(index, lambda: (block for _, block in self.vectors.blocks(store, tap, rows)))
         except RuntimeError as error:
             raise UserError(
                 f"index {self.vectors.factory!r} cannot take the rows of {store.folder} ({reason(error)}); choose "
