@@ -60,6 +60,8 @@ BENCHMARKS = {  # record: command, how the names of its lines begin that the tab
     "bench_pca": ("bench_pca.py --clock cpu", ""),
     "bench_index": ("bench_index.py", ""),
     "bench_index_resident": ("bench_index.py --only resident", ""),
+    "bench_scale": ("bench_scale.py", ""),
+    "bench_scale_bits": ("bench_scale.py --bits --factory BIVF4096", "add, memory"),
     "bench_sharded": ("bench_sharded.py", ""),
     "bench_milvus": ("bench_milvus.py --uri …", ""),
     "bench_grow": ("bench_grow.py --clock cpu", ""),

@@ -56,6 +56,10 @@ def test_another_number_in_a_file_is_named_and_mended(tables, tmp_path, monkeypa
     [
         ("bench_sharded", "four processes took {:.2f} times the CPU time of one", "4 processes / one, CPU", "ratio"),
         ("bench_sharded", "the others ended {:.0f} seconds later", "one of four is lost", "measured"),
+        ("bench_scale", "a task held {:.2f} times its part of an `IVF4096,SQ8`", "add, memory", "ratio"),
+        ("bench_scale_bits", "and {:.2f} times that of a `BIVF4096`", "add, memory", "ratio"),
+        ("bench_scale", "merging held {:.2f}", "merge, memory", "ratio"),
+        ("bench_scale", "in the mapped files {:.3f} of the whole", "search, memory", "ratio"),
         ("bench_milvus", "half of them took {:.2f} times as long as all", "Milvus, half of the rows / all", "ratio"),
         ("bench_milvus", "a tenth {:.2f} times", "Milvus, a tenth of the rows / all", "ratio"),
         (
