@@ -37,7 +37,7 @@ def test_some_queries_are_read_as_they_were_written(file, queries):
         assert np.array_equal(found, written[:, queries])
 
 
-@pytest.mark.parametrize("group", [1, 700, 1500])
+@pytest.mark.parametrize("group", [pytest.param(1, marks=pytest.mark.slow), 700, 1500])
 def test_units_are_merged_as_all_at_once_however_many_queries_come_at_a_time(group, file):
     more = neighbors(1)
     file.add(4, (each(more, slice(start, start + group)) for start in range(0, 1500, group)))

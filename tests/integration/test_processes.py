@@ -86,6 +86,7 @@ def configuration(folder, tmp_path, name):
     return config
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     """Of projections, store and results: one process runs three commands, two run `test` and build the database."""
     one = configuration(folder, tmp_path, "one")

@@ -191,6 +191,7 @@ def test_a_shared_cache_keeps_the_activations_of_each_network_apart(folder, data
         assert len([name for name in file if name.startswith("layer1.0.add, pool 2")]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_batch_is_not_attacked_again(folder, tmp_path, monkeypatch):
     """Activations of both networks are kept: a run that was stopped goes on behind them."""
     config = second(folder, tmp_path / "runs")

@@ -23,12 +23,13 @@ _WIDE = ["--wide-dimensions", "300", "--wide-rows", "128"]
     ("script", "options", "targets"),
     [
         ("bench_attack", ["--size", "32", "--batch", "1"], [True, True, True, False, False, False, True]),
-        (
+        pytest.param(
             "bench_pca",
             ["--rows", "256", "--block", "64", "--dimensions", "32", "--components", "4", *_WIDE],
             [True, True, True, False],
+            marks=pytest.mark.slow,
         ),
-        ("bench_report", ["--runs", "2"], [True, True, True, True]),
+        pytest.param("bench_report", ["--runs", "2"], [True, True, True, True], marks=pytest.mark.slow),
         (
             "bench_autoattack",
             ["--queries", "6", "--batch", "4", "--steps", "2", "--squares", "3", "--radius", "0.6"],
