@@ -4,6 +4,10 @@
 
 A folder of tar shards is extracted and indexed (PCA, store, index), then the last shard comes and both commands run
 again. Imports and loading the network are on neither side: a folder of one shard goes first.
+
+The smaller the network, the more count the headers of all shards, which are read three times, and the check of the
+index: with the digits' network (``--network lit_knn.backbones.digits.digits_resnet --taps layer2.1.add layer3.1.add
+--side 16 --shard-size 1000``) it is .037.
 """
 
 from __future__ import annotations
