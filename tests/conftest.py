@@ -6,6 +6,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import multiprocessing
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, but the indexes: {path: bytes}."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "index" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Give a file system of its own, where this process may mount one; ``size`` is in mount's words, such as 64k."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 def in_processes(function: Callable[..., None], *args: Any, count: int) -> None:

@@ -16,6 +16,7 @@ from lit_knn.storage.atomic import (
     write_arrays,
     write_text,
 )
+from tests.conftest import small_disk
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -119,21 +120,13 @@ def test_the_systems_refusal_is_one_sentence_with_the_path(tmp_path, code):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB, where this process may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this process may not mount a file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        yield folder
 
 
-def test_a_full_disk_keeps_the_old_file_and_nothing_half_named(small_disk):
-    path = small_disk / "file"
+def test_a_full_disk_keeps_the_old_file_and_nothing_half_named(disk):
+    path = disk / "file"
     path.write_text("old")
 
     def too_much():
@@ -142,9 +135,9 @@ def test_a_full_disk_keeps_the_old_file_and_nothing_half_named(small_disk):
 
     with pytest.raises(UserError, match="No space left"):
         too_much()
-    assert [entry.name for entry in small_disk.iterdir()] == ["file"]
+    assert [entry.name for entry in disk.iterdir()] == ["file"]
     assert path.read_text() == "old"
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(UserError, match="file cannot be written: Read-only"), atomic_write(path) as unfinished:
         unfinished.write_text("new")
     assert path.read_text() == "old"

@@ -17,7 +17,7 @@ from lit_knn.distributed.partition import Partition
 from lit_knn.engine.trainer import EvalTrainer
 from lit_knn.errors import UserError
 from lit_knn.evaluation.module import Evaluation
-from tests.conftest import TAPS, contents
+from tests.conftest import TAPS, contents, small_disk
 from tests.data.conftest import encode, photo, write_tar
 from tests.database.building.test_base import Lengths
 
@@ -342,14 +342,8 @@ def test_a_part_of_the_database_never_passes_for_all_of_it(tmp_path, classifier,
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of its own, of 1 MiB, where this process may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this process may not mount a file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def test_a_read_only_folder_is_named_and_left_as_it_is(tmp_path, disk, classifier, data):

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import shutil
-import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -15,6 +14,7 @@ from lit_knn.database.index.milvus_connection import Connection
 from lit_knn.database.store import Store
 from lit_knn.distributed.partition import Partition
 from lit_knn.errors import UserError
+from tests.conftest import small_disk
 from tests.database.index.conftest import clustered, write_features
 from tests.database.index.milvus_server import MilvusServer
 
@@ -123,29 +123,24 @@ def test_a_server_that_does_not_answer(index, server, small, queries, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system that holds a server and little more, where this process may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=600m", "none", folder]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this process may not mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+def disk(tmp_path):
+    """Which holds a server and little more."""
+    with small_disk(tmp_path / "disk", "600m") as folder:
+        yield folder
 
 
-def test_a_full_disk(small_disk, milvus_program, prefix, queries, tmp_path):
+def test_a_full_disk(disk, milvus_program, prefix, queries, tmp_path):
     """On which this server ends. With room again, it and the command go on."""
     (tmp_path / "store").mkdir()
     store = write_features(tmp_path / "store", clustered(20_000, dimension=8))
-    with MilvusServer(small_disk / "server", milvus_program) as server:
+    with MilvusServer(disk / "server", milvus_program) as server:
         index = Milvus(uri=server.uri, collection=prefix, index_type="FLAT", timeout=15)
         index.train(store, "late", tmp_path / "index")
-        (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - (1 << 19)))
+        (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free - (1 << 19)))
         with pytest.raises(UserError, match=rf"^Milvus at {server.uri} cannot .*collection test_\w+ .*"):
             index.build(store, "late", tmp_path / "index")
         assert not index.is_built(tmp_path / "index")
-        (small_disk / "other").unlink()
+        (disk / "other").unlink()
         server.kill()
         server.start()
         index.timeout = 120
