@@ -26,29 +26,24 @@ def fill(index: Any, blocks: Callable[[], Iterable[npt.NDArray[Any]]]) -> None:
     Raises:
         RuntimeError: If FAISS does not take them.
     """
+    faiss = load_faiss()
+    grow = isinstance(index, (faiss.IndexIVF, faiss.IndexBinaryIVF))
+    lists = faiss.downcast_InvertedLists(index.invlists) if grow else None
     with memory_returned():
-        if _has_growing_lists(index):
-            _fill_lists(index, blocks)
+        if type(lists) is faiss.ArrayInvertedLists:
+            _fill_lists(index, lists, blocks)
         else:
             for block in blocks():
                 index.add(np.ascontiguousarray(block))
 
 
-def _has_growing_lists(index: Any) -> bool:
+def _fill_lists(index: Any, lists: Any, blocks: Callable[[], Iterable[npt.NDArray[Any]]]) -> None:
     faiss = load_faiss()
-    if not isinstance(index, (faiss.IndexIVF, faiss.IndexBinaryIVF)):
-        return False
-    return type(faiss.downcast_InvertedLists(index.invlists)) is faiss.ArrayInvertedLists
-
-
-def _fill_lists(index: Any, blocks: Callable[[], Iterable[npt.NDArray[Any]]]) -> None:
-    faiss = load_faiss()
-    lists = [index.quantizer.search(np.ascontiguousarray(block), 1)[1][:, 0].astype(np.int32) for block in blocks()]
-    counts = sum((np.bincount(part[part >= 0], minlength=index.nlist) for part in lists), np.zeros(index.nlist, int))
-    grown = faiss.downcast_InvertedLists(index.invlists)
+    found = [index.quantizer.search(np.ascontiguousarray(block), 1)[1][:, 0].astype(np.int32) for block in blocks()]
+    counts = sum((np.bincount(part[part >= 0], minlength=index.nlist) for part in found), np.zeros(index.nlist, int))
     for number in counts.nonzero()[0].tolist():
-        grown.resize(number, int(counts[number]))
-        grown.resize(number, 0)  # which keeps the room
-    for block, part in zip(blocks(), lists, strict=True):
-        rows, found = np.ascontiguousarray(block), part.astype(np.int64)
-        index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(found))
+        lists.resize(number, int(counts[number]))
+        lists.resize(number, 0)  # which keeps the room
+    for block, part in zip(blocks(), found, strict=True):
+        rows, numbers = np.ascontiguousarray(block), part.astype(np.int64)
+        index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(numbers))
