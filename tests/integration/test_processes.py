@@ -15,7 +15,7 @@ from PIL import Image
 from lit_knn.data import Digits
 from tests.conftest import NETWORK, contents, run, tiny
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
@@ -86,7 +86,6 @@ def configuration(folder, tmp_path, name):
     return config
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     """Of projections, store and results: one process runs three commands, two run `test` and build the database."""
     one = configuration(folder, tmp_path, "one")
@@ -110,7 +109,6 @@ def test_two_processes_give_the_same_bytes_as_one(folder, tmp_path):
     assert all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in built)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cascade", [False, True])
 def test_every_attack_gives_the_same_bytes_in_two_processes(cascade, built, tmp_path):
     """The adaptive suite, with fewer steps, under all threats."""
@@ -137,7 +135,6 @@ def test_every_attack_gives_the_same_bytes_in_two_processes(cascade, built, tmp_
 SHARDED = {"class_path": "Sharded", "init_args": {"index": "Faiss", "parts": 3}}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("index", [None, SHARDED], ids=["scan", "sharded"])
 def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one(
     index, config, database_path, tmp_path
@@ -160,7 +157,6 @@ def test_the_store_and_parts_of_an_index_are_searched_by_two_processes_as_by_one
     assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
 
 
-@pytest.mark.slow
 def test_fewer_shards_than_processes(config, database_path):
     """The digits are one shard."""
     codes, said = run_two("extract", config)
@@ -177,7 +173,6 @@ def refusal(codes, said):
     return sentence
 
 
-@pytest.mark.slow
 def test_fewer_batches_of_queries_than_processes(built):
     assert "2 processes" in refusal(*run_two("test", built, "--data.batch_size", "130"))
     assert not list(Path(built["trainer"]["default_root_dir"]).glob("run-*/results.csv"))
